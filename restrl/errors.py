@@ -1,0 +1,10 @@
+"""The one error that a user can mend."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Bad input.  The message is one line: what is wrong, where, and what would be right.
+
+    The command line prints it without a traceback and exits with code 2.
+    """
