@@ -1,0 +1,293 @@
+"""Artifacts: what a step made, in a folder that is named by what it was made from.
+
+An artifact is ``outputs/artifacts/<step>-<fingerprint>/`` with records as JSONL (or a model folder) and a
+``manifest.json``.  The fingerprint covers the step, the configuration it read, its inputs and its seed, so a
+finished step is found again and never run twice.  A process may die at any moment: the manifest says "done"
+only after everything else stands on the disk, a record is one line, and a torn last line is dropped.
+
+Assumes that the folder's file system has ``flock`` and an atomic ``os.replace``.  Does not delete anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from filelock import FileLock, Timeout
+
+from restrl.errors import UserError
+from restrl.files import user_errors, write_json_atomic
+from restrl.records import Cost, from_json, to_json
+
+R = TypeVar("R")
+
+MANIFEST = "manifest.json"
+RECORDS = "records.jsonl"
+WAIT_NOTICE_SECONDS = 3.0
+_log = logging.getLogger(__name__)
+
+
+def fingerprint(step: str, config: Mapping[str, Any], inputs: Mapping[str, str], seed: int = 0) -> str:
+    """16 hex digits that depend on every value, and not on the order of keys.
+
+    ``config``: plain data or dataclasses.  ``inputs``: name -> fingerprint of what the step reads.  Raises
+    TypeError for a value or a key that JSON does not tell apart from others.
+    """
+    content = {"step": step, "config": _plain(config), "inputs": dict(inputs), "seed": seed}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _plain(dataclasses.asdict(value))
+    if isinstance(value, Mapping):
+        if bad := [key for key in value if not isinstance(key, str)]:  # json would make 1 and "1" the same
+            raise TypeError(f"the key {bad[0]!r} of a fingerprinted configuration is not a string")
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    raise TypeError(f"a fingerprinted configuration cannot hold {type(value).__name__}: {value!r}")
+
+
+# --- records -----------------------------------------------------------------------------------------------
+
+
+def read_records(path: Path, cls: type[R]) -> Iterator[R]:
+    """The records of a finished file, one by one.  Raises UserError that names a broken line."""
+    for record, _ in _parse(path, cls, drop_broken_end=False):
+        yield record
+
+
+def _parse(path: Path, cls: type[R], drop_broken_end: bool) -> Iterator[tuple[R, int]]:
+    """Each record with the offset of the byte after its line."""
+    try:
+        file = open(path, "rb")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        raise UserError(
+            f"cannot read {path}: {error.strerror}; remove its folder to make it again"
+        ) from error
+    with file:
+        end, size = 0, os.fstat(file.fileno()).st_size
+        for number, line in enumerate(file, start=1):
+            end += len(line)
+            try:
+                if not line.endswith(b"\n"):
+                    raise ValueError("the line is cut off")
+                record = from_json(cls, json.loads(line))
+            except (ValueError, TypeError, AttributeError, KeyError) as error:
+                if drop_broken_end and end == size:
+                    return
+                raise UserError(
+                    f"{path}:{number}: not a whole {cls.__name__} ({error}); remove {path.parent} to redo it"
+                ) from error
+            yield record, end
+
+
+class RecordLog(Generic[R]):
+    """An append-only JSONL file of records that survives a kill at any moment.
+
+    Opening drops a torn or invalid last line.  Whatever ``append`` returned from stands on the disk.
+    Raises UserError for a broken line elsewhere and where the file cannot be written.
+    """
+
+    def __init__(self, path: Path, cls: type[R]) -> None:
+        self.path = path
+        self._cls = cls
+        with user_errors(path):
+            path.touch()
+        self._ends = [0, *(end for _, end in _parse(path, cls, drop_broken_end=True))]
+        self._cut()
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def read(self) -> list[R]:
+        """All records."""
+        return list(read_records(self.path, self._cls))
+
+    def append(self, records: Sequence[R]) -> None:
+        """Writes the records, all or (after a kill) a first part of them."""
+        lines = [json.dumps(to_json(record), separators=(",", ":")).encode() + b"\n" for record in records]
+        try:
+            with user_errors(self.path), open(self.path, "ab") as file:
+                file.write(b"".join(lines))
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            with contextlib.suppress(UserError):
+                self._cut()  # what was written in part must not stand before what comes next
+            raise
+        for line in lines:
+            self._ends.append(self._ends[-1] + len(line))
+
+    def truncate(self, n: int) -> None:
+        """Keeps the first ``n`` records: a chunk that was written in part is made again as a whole."""
+        del self._ends[n + 1 :]
+        self._cut()
+
+    def _cut(self) -> None:
+        with user_errors(self.path):
+            os.truncate(self.path, self._ends[-1])
+
+
+# --- artifacts ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What a finished step left."""
+
+    folder: Path
+    fingerprint: str
+    manifest: Mapping[str, Any]  # step, config, inputs, seed, versions, cost, summary, records, ...
+
+    @property
+    def summary(self) -> Mapping[str, Any]:
+        return self.manifest["summary"]  # type: ignore[no-any-return]
+
+    @property
+    def cost(self) -> Cost:
+        return from_json(Cost, self.manifest["cost"])
+
+    def read(self, cls: type[R], name: str = RECORDS) -> list[R]:
+        """The records of one of its files.  Raises UserError where lines are broken or missing."""
+        records = list(read_records(self.folder / name, cls))
+        wanted = self.manifest["records"].get(name, len(records))
+        if len(records) != wanted:
+            raise UserError(
+                f"{self.folder / name}: {len(records)} records, and the manifest says {wanted}; "
+                f"remove {self.folder} to make it again"
+            )
+        return records
+
+
+class Work:
+    """An artifact that this process holds the lock of: finished before (``done``), or to be made now.
+
+    ``folder`` exists.  Other files than records appear in it by ``write_*_atomic`` or ``atomic_folder``.
+    """
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        self.folder = folder
+        self.fingerprint: str = manifest["fingerprint"]
+        self._manifest = manifest
+        self._logs: dict[str, RecordLog[Any]] = {}
+
+    @property
+    def done(self) -> bool:
+        return bool(self._manifest["status"] == "done")
+
+    @property
+    def artifact(self) -> Artifact:
+        """The finished artifact; only where ``done``."""
+        if not self.done:
+            raise RuntimeError(f"{self.folder} is not finished")
+        return Artifact(self.folder, self.fingerprint, self._manifest)
+
+    def records(self, cls: type[R], name: str = RECORDS) -> RecordLog[R]:
+        """The log ``name``, with the whole records that an interrupted run left in it."""
+        if name not in self._logs:
+            self._logs[name] = RecordLog(self.folder / name, cls)
+        return self._logs[name]
+
+    def finish(self, cost: Cost | None = None, summary: Mapping[str, Any] | None = None) -> Artifact:
+        """Marks the artifact as done: from now on it is found instead of made."""
+        manifest = self._manifest | {
+            "cost": to_json(cost or Cost()),
+            "summary": dict(summary or {}),
+            "records": {name: len(log) for name, log in self._logs.items()},
+            "status": "done",
+            "finished": _now(),
+        }
+        write_json_atomic(self.folder / MANIFEST, manifest)
+        self._manifest = manifest
+        return self.artifact
+
+
+class Store:
+    """The artifacts below ``root/artifacts`` (``root`` is the outputs folder)."""
+
+    def __init__(self, root: Path | str, say: Callable[[str], None] = _log.warning) -> None:
+        self.root = Path(root) / "artifacts"
+        self._say = say
+
+    @contextlib.contextmanager
+    def open(
+        self, step: str, config: Mapping[str, Any], inputs: Mapping[str, str], seed: int = 0
+    ) -> Iterator[Work]:
+        """The artifact of a step, locked while the block runs.
+
+        Another process that wants the same one waits at its own ``open`` and then finds it done (or, if this
+        one dies, goes on with it).  Raises UserError.
+        """
+        key = fingerprint(step, config, inputs, seed)
+        folder = self.root / f"{step}-{key}"
+        with user_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        self._acquire(lock, folder)
+        try:
+            manifest = _read_manifest(folder)
+            if manifest is None:
+                manifest = {
+                    "step": step, "fingerprint": key, "config": _plain(config), "inputs": dict(inputs),
+                    "seed": seed, "versions": _versions(), "status": "running", "started": _now(),
+                }  # fmt: skip
+                write_json_atomic(folder / MANIFEST, manifest)
+            yield Work(folder, manifest)
+        finally:
+            lock.release()
+
+    def _acquire(self, lock: FileLock, folder: Path) -> None:
+        with user_errors(folder):
+            try:
+                lock.acquire(timeout=WAIT_NOTICE_SECONDS)
+            except Timeout:
+                self._say(f"waiting: another process is making {folder}")
+                started = time.monotonic()
+                lock.acquire(poll_interval=0.2)
+                self._say(f"waited {time.monotonic() - started + WAIT_NOTICE_SECONDS:.0f} s for {folder}")
+
+
+def _read_manifest(folder: Path) -> dict[str, Any] | None:
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest["status"] in ("running", "done"):
+            return dict(manifest)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    raise UserError(f"{path}: not a readable manifest; remove {folder} to make it again")
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in ("restrl", "torch", "transformers"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

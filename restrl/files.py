@@ -1,0 +1,67 @@
+"""Writes that happen as a whole or not at all, and errors that say which file could not be written."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from restrl.errors import UserError
+
+
+@contextlib.contextmanager
+def user_errors(path: Path) -> Iterator[None]:
+    """Turns an OSError while writing ``path`` (full disk, no permission) into a UserError that names it."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise UserError(
+            f"cannot write {path}: {why}; make room there or set paths.outputs to another folder"
+        ) from error
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """``path`` holds either what it held before or all of ``text``.  Raises UserError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with user_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+
+
+def write_json_atomic(path: Path, data: Any) -> None:
+    """``write_text_atomic`` of ``data`` as indented JSON.  Raises UserError."""
+    write_text_atomic(path, json.dumps(data, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """An empty folder to fill, which becomes ``path`` when the block ends without an error.
+
+    For models: ``path`` exists only when it is whole.  A former ``path`` is replaced.  Raises UserError.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    with user_errors(path):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            if path.exists():
+                shutil.rmtree(path)
+            os.replace(temporary, path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
