@@ -1,0 +1,42 @@
+"""What assembling start states kept, what it dropped and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+BELOW_SIGMA0 = "spread below sigma0"
+NOT_JUDGED = "nothing judged"
+NO_COMPLETION = "no completion"
+MAX_SPREAD = 0.5  # the population std of numbers in [0, 1] is at most 1/2
+
+
+@dataclass(frozen=True)
+class Report:
+    problems: int
+    kept: int
+    dropped: Mapping[str, int]  # reason -> problems; kept + dropped = problems
+    partial: int  # partial start states; the kept problems' initial states come on top
+    spreads_before: Sequence[float]  # one per problem that was judged, in [0, 0.5]
+    spreads_after: Sequence[float]  # one per kept problem
+
+    def text(self) -> str:
+        """One line for a log."""
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items())
+        return (
+            f"kept {self.kept} of {self.problems} problems"
+            + (f" (dropped: {reasons})" if reasons else "")
+            + f"; {self.kept + self.partial} start states, {self.partial} of them partial"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def spread_histogram(spreads: Sequence[float], bins: int = 20) -> tuple[list[float], list[int]]:
+    """Edges [bins + 1] over [0, 0.5] and counts [bins]."""
+    counts, edges = np.histogram(np.asarray(spreads, dtype=np.float64), bins=bins, range=(0.0, MAX_SPREAD))
+    return [float(edge) for edge in edges], [int(count) for count in counts]

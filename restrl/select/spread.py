@@ -1,0 +1,29 @@
+"""Which problems are worth training on: those whose rewards vary (ReST-RL, arXiv 2508.19576, section 3.1)."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+# A spread that differs from sigma0 by rounding alone counts as equal: {0.5, 0.6} has 0.05, not 0.04999.
+ROUNDING = 1e-12
+
+
+def reward_spread(rewards: Sequence[float | None]) -> float | None:
+    """Population standard deviation of the judged rewards, in [0, 0.5]; None where nothing was judged.
+
+    Equal rewards give exactly 0.
+    """
+    judged = [reward for reward in rewards if reward is not None]
+    return statistics.pstdev(judged) if judged else None
+
+
+def below(spread: float, sigma0: float) -> bool:
+    """Whether the filter drops a problem with this spread.  sigma0 = 0 drops none."""
+    return spread < sigma0 - ROUNDING
+
+
+def best_index(rewards: Sequence[float | None]) -> int | None:
+    """Index of the first of the greatest judged rewards; None where nothing was judged."""
+    judged = [(reward, -i) for i, reward in enumerate(rewards) if reward is not None]
+    return -max(judged)[1] if judged else None
