@@ -84,7 +84,8 @@ class ObjectiveConfig:
 class ShapingConfig:
     symbol_reward: float = _limits(1e-3, ge=0)
     trailing_penalty: float = _limits(1e-6, ge=0)  # per character after the stop string
-    variance_floor: float = _limits(0.0, ge=0)  # std of test rewards at or below which a group is not trained
+    # std of test rewards at or below which a group is not trained; null: the bonus alone may train a group
+    variance_floor: float | None = _limits(0.0, ge=0)
     overlong_max: int | None = _limits(None, ge=1)  # DAPO L_max, tokens; null = off
     overlong_cache: int = _limits(0, ge=0)  # DAPO C, tokens
 
@@ -117,7 +118,7 @@ class GrpoConfig:
     warmup_steps: int = _limits(0, ge=0)
     clip_norm: float | None = _limits(1.0, gt=0)
     tokens_per_microbatch: int = _limits(4096, ge=1)
-    logit_chunk: int = _limits(1024, ge=1)  # positions whose vocabulary row exists at a time
+    logit_chunk: int = _limits(256, ge=1)  # positions whose vocabulary row exists at a time
     checkpoint_every: int = _limits(10, ge=1)  # steps
 
 

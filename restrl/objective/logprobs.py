@@ -1,0 +1,133 @@
+"""Log-probabilities of tokens from hidden states, a few positions at a time.
+
+The full [T, V] tensor of logits (T positions, V words) never exists, in the forward or in the backward pass:
+a chunk's logits are computed, reduced to a handful of numbers per position and dropped; the backward pass
+computes them again.  That costs one more product with the output matrix and saves T x V floats.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TokenLogprobs:
+    """What the policy says about each target token."""
+
+    logprobs: Tensor  # [T] log softmax(logits / temperature)[target], with gradient
+    entropy: Tensor  # [T] nats, of softmax(logits / temperature), no gradient
+    raw: Tensor  # [T] log softmax(logits)[target], no gradient: the scale that engines report
+
+
+def chunked_logprobs(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    *,
+    bias: Tensor | None = None,
+    temperature: float = 1.0,
+    chunk: int = 256,
+) -> TokenLogprobs:
+    """Log-probability of ``targets[t]`` under the logits ``hidden[t] @ weight.T + bias``.
+
+    Args:
+        hidden: [T, H] last hidden states at the positions that predict the targets.
+        weight: [V, H] output matrix; its gradient is computed only where it is asked for.
+        targets: [T] long.
+        temperature: > 0, divides the logits.
+        chunk: positions whose vocabulary row exists at a time, >= 1.  Peak memory is two rows each.
+    """
+    if torch.is_autocast_enabled(hidden.device.type):
+        dtype = torch.get_autocast_dtype(hidden.device.type)
+        hidden, weight = hidden.to(dtype), weight.to(dtype)
+        bias = None if bias is None else bias.to(dtype)
+    out = _ChunkedLogprobs.apply(hidden, weight, bias, targets, temperature, chunk)  # type: ignore[no-untyped-call]
+    return TokenLogprobs(*out)
+
+
+class _ChunkedLogprobs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor,
+                temperature: float, chunk: int) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        count = len(targets)
+        logprobs, entropy, raw, lse = torch.empty(4, count, dtype=torch.float32, device=hidden.device)
+        buffers = _Buffers(hidden, weight, min(chunk, count), 2)
+        for start in range(0, count, chunk):
+            part = slice(start, min(start + chunk, count))
+            logits, scratch = buffers.logits(hidden[part], weight, bias)
+            if temperature != 1.0:
+                raw[part] = _log_softmax_at(logits, targets[part], scratch)[0]
+                logits.div_(temperature)
+            logprobs[part], entropy[part], lse[part] = _log_softmax_at(logits, targets[part], scratch)
+        if temperature == 1.0:
+            raw = logprobs.clone()
+        ctx.save_for_backward(hidden, weight, bias, targets, lse)
+        ctx.temperature, ctx.chunk = temperature, chunk
+        ctx.mark_non_differentiable(entropy, raw)
+        return logprobs, entropy, raw
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias, targets, lse = ctx.saved_tensors
+        count, temperature = len(targets), ctx.temperature
+        grad_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        # summed in float32 whatever the matrix is held in: bfloat16 sums lose small terms
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
+        grad_bias = torch.zeros_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
+        buffers = _Buffers(hidden, weight, min(ctx.chunk, count), 1)
+        for start in range(0, count, ctx.chunk):
+            part = slice(start, min(start + ctx.chunk, count))
+            (logits,) = buffers.logits(hidden[part], weight, bias)
+            # d log softmax(z / tau)[y] / dz = (onehot(y) - softmax(z / tau)) / tau
+            scale = grad[part].unsqueeze(-1) / temperature
+            probs = logits.div_(temperature).sub_(lse[part].unsqueeze(-1)).exp_().mul_(-scale)
+            probs.scatter_add_(1, targets[part].unsqueeze(-1), scale)
+            probs = probs.to(weight.dtype)
+            if grad_hidden is not None:
+                torch.mm(probs, weight, out=grad_hidden[part])
+            if grad_weight is not None:
+                if weight.dtype == torch.float32:
+                    grad_weight.addmm_(probs.T, hidden[part])
+                else:
+                    grad_weight += probs.T @ hidden[part]
+            if grad_bias is not None:
+                grad_bias += probs.sum(0)
+        if grad_weight is not None:
+            grad_weight = grad_weight.to(weight.dtype)
+        return grad_hidden, grad_weight, grad_bias, None, None, None
+
+
+class _Buffers:
+    """Logit rows that chunk after chunk is written into: fresh memory costs a page fault per 4 KiB."""
+
+    def __init__(self, hidden: Tensor, weight: Tensor, rows: int, count: int) -> None:
+        self.product = hidden.new_empty(rows, len(weight))
+        same = hidden.dtype == torch.float32
+        self.rows = [self.product] if same else [hidden.new_empty(rows, len(weight), dtype=torch.float32)]
+        self.rows += [torch.empty_like(self.rows[0]) for _ in range(count - 1)]
+
+    def logits(self, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> list[Tensor]:
+        """The float logits [n, V] of ``hidden`` [n, H], and further buffers of the same shape."""
+        rows = [buffer[: len(hidden)] for buffer in self.rows]
+        product = self.product[: len(hidden)]
+        torch.mm(hidden, weight.T, out=product)
+        if bias is not None:
+            product.add_(bias)
+        if product.dtype != torch.float32:
+            rows[0].copy_(product)
+        return rows
+
+
+def _log_softmax_at(logits: Tensor, targets: Tensor, scratch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """log softmax at the targets, entropy and log-sum-exp of each row; ``scratch`` is overwritten."""
+    top = logits.amax(-1, keepdim=True)
+    torch.sub(logits, top, out=scratch).exp_()
+    total = scratch.sum(-1)
+    lse = total.log() + top.squeeze(-1)
+    # H = lse - sum_v p_v z_v; the product of two rows as a batched matrix product makes no third buffer
+    mean_logit = torch.bmm(scratch.unsqueeze(1), logits.unsqueeze(2)).flatten() / total
+    return logits.gather(1, targets.unsqueeze(-1)).squeeze(-1) - lse, lse - mean_logit, lse
