@@ -1,0 +1,36 @@
+"""``metrics.jsonl``: a line of numbers per step, for people and for tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from restrl.files import user_errors, write_text_atomic
+
+NAME = "metrics.jsonl"
+
+
+def append_metrics(folder: Path, step: int, metrics: Mapping[str, float]) -> None:
+    """Adds the line of ``step`` (1, 2, ...).  Raises UserError where it cannot be written."""
+    path = folder / NAME
+    with user_errors(path), path.open("a") as file:
+        file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """The whole lines, in order; a line that a kill cut short is dropped."""
+    path = folder / NAME
+    rows: list[dict[str, float]] = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def keep_until(folder: Path, step: int) -> None:
+    """Drops what was written after ``step``: those steps are about to be made again."""
+    rows = [row for row in read_metrics(folder) if row["step"] <= step]
+    write_text_atomic(folder / NAME, "".join(json.dumps(row) + "\n" for row in rows))

@@ -1,0 +1,166 @@
+"""Start states -> judged groups, rewards and advantages: everything of a step before the loss."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from restrl.config import GrpoConfig
+from restrl.engine.base import Engine
+from restrl.objective.advantages import group_advantages, shaped_rewards, spread, trained_groups
+from restrl.records import Group, Problem, Request, StartState, Verdict
+from restrl.seeds import derive_seed
+from restrl.train.schedule import replacements
+
+
+class Judge(Protocol):
+    """What turns programs and their tests into verdicts, in order."""
+
+    def judge(self, items: Sequence[tuple[str, Mapping[str, Any]]]) -> Sequence[Verdict]: ...
+
+
+class Prompter(Protocol):
+    """What knows where a completion stops and how it becomes a program."""
+
+    @property
+    def stop(self) -> tuple[str, ...]: ...
+
+    def program(self, code: str, completion_text: str) -> str: ...
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """The judged groups of a step.  Rewards are [K, G], NaN where a completion could not be judged."""
+
+    groups: tuple[Group, ...]  # K
+    test_rewards: Tensor  # [K, G] passed / total
+    rewards: Tensor  # [K, G] with shaping
+    advantages: Tensor  # [K, G]
+    trained: Tensor  # [K] bool
+    replaced: int = 0  # groups without variance that were thrown away for another
+    seconds: dict[str, float] = field(default_factory=dict)  # wall clock per phase
+
+    @property
+    def judged(self) -> Tensor:
+        """[K, G] bool: completions that count in the loss's normaliser."""
+        return ~self.test_rewards.isnan()
+
+
+@dataclass(frozen=True)
+class RolloutMaker:
+    """Samples and judges the groups of a step."""
+
+    engine: Engine
+    judge: Judge
+    prompter: Prompter
+    problems: Mapping[str, Problem]  # by task_id
+    states: Sequence[StartState]
+    grpo: GrpoConfig
+    seed: int
+
+    def make(self, indices: Sequence[int], step: int) -> Rollout:
+        """The step's rollout.
+
+        With ``dynamic_sampling`` = k > 0, groups that teach nothing are replaced up to k times by groups of
+        states that this step has not used (DAPO, arXiv 2503.14476, section 3.2); where no state is left,
+        they stay and are not trained.
+        """
+        seconds = {"sample": 0.0, "judge": 0.0}
+        rollout = self._assess(self._groups(indices, step, 0, seconds))
+        used, replaced = set(indices), 0
+        for attempt in range(1, self.grpo.dynamic_sampling + 1):
+            idle = [k for k, trained in enumerate(rollout.trained.tolist()) if not trained]
+            further = replacements(
+                len(self.states), used, len(idle), derive_seed(self.seed, "replace", step, attempt)
+            )
+            if not further:
+                break
+            used |= set(further)
+            replaced += len(further)
+            groups = list(rollout.groups)
+            for k, group in zip(idle, self._groups(further, step, attempt, seconds), strict=False):
+                groups[k] = group
+            rollout = self._assess(groups)
+        return dataclasses.replace(rollout, replaced=replaced, seconds=seconds)
+
+    def _groups(
+        self, indices: Sequence[int], step: int, attempt: int, seconds: dict[str, float]
+    ) -> list[Group]:
+        """Samples G completions for each state and judges them; adds to the phases' ``seconds``."""
+        states = [self.states[index] for index in indices]
+        sampling = self.grpo.rollout
+        requests = [
+            Request(
+                prompt_ids=state.prompt_ids,
+                n=sampling.n,
+                max_tokens=sampling.max_tokens,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                stop=self.prompter.stop,
+                seed=derive_seed(self.seed, "rollout", step, attempt, slot),
+            )
+            for slot, state in enumerate(states)
+        ]
+        start = time.perf_counter()
+        samples = self.engine.generate(requests)
+        sampled = time.perf_counter()
+        programs = [
+            (self.prompter.program(state.code, completion.text), self.problems[state.task_id].tests)
+            for state, completions in zip(states, samples, strict=True)
+            for completion in completions
+        ]
+        verdicts = iter(self.judge.judge(programs))
+        seconds["sample"] += sampled - start
+        seconds["judge"] += time.perf_counter() - sampled
+        return [
+            Group(state.task_id, state.prompt_ids, state.code, done, tuple(next(verdicts) for _ in done))
+            for state, done in zip(states, samples, strict=True)
+        ]
+
+    def _assess(self, groups: Sequence[Group]) -> Rollout:
+        """Rewards and advantages of judged groups."""
+
+        def table(values: list[list[Any]]) -> Tensor:
+            return torch.tensor(values, dtype=torch.float64)
+
+        completions = [group.completions for group in groups]
+        nan = float("nan")
+        tests = table([[nan if r is None else r for r in group.rewards] for group in groups])
+        rewards = shaped_rewards(
+            tests,
+            table([[c.finish == "stop" for c in row] for row in completions]),
+            table([[c.trailing for c in row] for row in completions]),
+            table([[len(c.ids) for c in row] for row in completions]),
+            self.grpo.shaping,
+        )
+        trained = trained_groups(rewards, tests, self.grpo.shaping.variance_floor)
+        advantages = group_advantages(rewards, self.grpo.objective)
+        return Rollout(tuple(groups), tests, rewards, advantages, trained)
+
+
+def rollout_metrics(rollout: Rollout) -> dict[str, float]:
+    """What a rollout says by itself, before any update."""
+    completions = [c for group in rollout.groups for c in group.completions]
+    judged = rollout.judged
+    count = max(int(judged.sum()), 1)
+    tests = rollout.test_rewards[judged]
+    lengths = [len(c.ids) for c in completions]
+    return {
+        "reward": float(tests.sum()) / count,
+        "reward_shaped": float(rollout.rewards[judged].sum()) / count,
+        "passed": float((tests == 1).sum()) / count,
+        "spread": float(spread(rollout.test_rewards).mean()),
+        "zero_variance": 1.0 - float(rollout.trained.double().mean()),
+        "replaced_groups": float(rollout.replaced),
+        "completion_length": sum(lengths) / len(lengths),
+        "truncated": sum(c.finish == "length" for c in completions) / len(completions),
+        "harness_errors": float((~judged).sum()),
+        "completions": float(len(completions)),
+        "sampled_tokens": float(sum(lengths)),
+    }

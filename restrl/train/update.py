@@ -1,0 +1,146 @@
+"""A judged rollout -> gradients: packs its completions and runs the loss over micro-batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from restrl.config import GrpoConfig
+from restrl.objective.packed_attention import packed_logprobs
+from restrl.objective.packing import Piece, TokenGroup, micro_batches, pack
+from restrl.objective.policy_loss import LossInputs, LossSums, loss_normalizer, policy_loss
+from restrl.train.reference import Reference
+from restrl.train.rollout import Rollout
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """The completions of a step that carry gradient, and what the loss divides by."""
+
+    groups: tuple[TokenGroup, ...]
+    advantages: tuple[tuple[float, ...], ...]  # as groups
+    engine_logprobs: tuple[tuple[tuple[float, ...], ...], ...]  # as groups, per token
+    micro_batches: tuple[tuple[Piece, ...], ...]
+    normalizer: float
+
+
+@dataclass
+class Frozen:
+    """What a micro-batch keeps from the first pass over it: the policy before the step's first update."""
+
+    logprobs: Tensor  # [N] at the rollout's temperature
+    raw: Tensor  # [N] at temperature 1, as the engine reports them
+    ref: Tensor | None  # [N] of the reference
+
+
+@dataclass
+class PassSums:
+    """Sums over the first pass of a step."""
+
+    loss: LossSums = field(default_factory=LossSums)
+    entropy: float = 0.0
+    mismatch: float = 0.0
+    mismatch_max: float = 0.0
+
+    def means(self) -> dict[str, float]:
+        """Loss metrics, entropy (nats per token), and |logprob of engine - of trainer| (mean and maximum)."""
+        count = max(self.loss.tokens, 1.0)
+        return self.loss.means() | {
+            "entropy": self.entropy / count,
+            "logprob_mismatch": self.mismatch / count,
+            "logprob_mismatch_max": self.mismatch_max,
+            "trained_tokens": self.loss.tokens,
+        }
+
+
+def training_batch(rollout: Rollout, grpo: GrpoConfig) -> TrainingBatch:
+    """The judged completions of the groups that teach something.
+
+    Groups without variance and completions without a reward are not computed.  The normaliser counts every
+    judged completion of the step, those of untrained groups too: their gradient is zero, not missing.
+    """
+    judged = rollout.judged
+    groups, advantages, engine = [], [], []
+    for k, group in enumerate(rollout.groups):
+        chosen = [i for i, c in enumerate(group.completions) if judged[k, i] and c.ids]
+        if bool(rollout.trained[k]) and chosen:
+            groups.append(TokenGroup(group.prompt_ids, tuple(group.completions[i].ids for i in chosen)))
+            advantages.append(tuple(rollout.advantages[k, chosen].tolist()))
+            engine.append(tuple(group.completions[i].logprobs for i in chosen))
+    tokens = sum(
+        len(c.ids)
+        for k, group in enumerate(rollout.groups)
+        for i, c in enumerate(group.completions)
+        if judged[k, i]
+    )
+    normalizer = loss_normalizer(grpo.objective, int(judged.sum()), tokens, grpo.rollout.max_tokens)
+    batches = micro_batches(groups, grpo.tokens_per_microbatch)
+    return TrainingBatch(
+        tuple(groups), tuple(advantages), tuple(engine), tuple(tuple(b) for b in batches), normalizer
+    )
+
+
+def gradient_passes(
+    model: Any,
+    batch: TrainingBatch,
+    grpo: GrpoConfig,
+    reference: Reference | None,
+    backward: Callable[[Tensor], None],
+) -> Iterator[PassSums]:
+    """Accumulates the step's gradient ``updates_per_step`` times; yields after each pass for an update.
+
+    The policy before the first update is the one that sampled, so its log-probabilities (the ratio's
+    denominator) are those of the first pass itself, and with one update the ratio is 1 by construction.
+    """
+    frozen: list[Frozen | None] = [None] * len(batch.micro_batches)
+    for _ in range(grpo.updates_per_step):
+        sums = PassSums()
+        for index, pieces in enumerate(batch.micro_batches):
+            frozen[index] = _accumulate(model, batch, pieces, grpo, reference, frozen[index], sums, backward)
+        yield sums
+
+
+def _accumulate(
+    model: Any,
+    batch: TrainingBatch,
+    pieces: tuple[Piece, ...],
+    grpo: GrpoConfig,
+    reference: Reference | None,
+    frozen: Frozen | None,
+    sums: PassSums,
+    backward: Callable[[Tensor], None],
+) -> Frozen:
+    """Adds one micro-batch's gradient and sums."""
+    device = next(model.parameters()).device
+    packed = pack(batch.groups, pieces).to(device)
+    temperature, chunk = grpo.rollout.temperature, grpo.logit_chunk
+    out = packed_logprobs(model, packed, temperature=temperature, chunk=chunk)
+    engine = torch.tensor(
+        [x for p in pieces for i in p.completions for x in batch.engine_logprobs[p.group][i]], device=device
+    )
+    if frozen is None:
+        ref = None if reference is None else reference.logprobs(model, packed, temperature, chunk)
+        frozen = Frozen(out.logprobs.detach(), out.raw, ref)
+        difference = (out.raw - engine).abs()
+        sums.mismatch += difference.sum().item()
+        sums.mismatch_max = max(sums.mismatch_max, difference.max().item())
+    inputs = LossInputs(
+        logprobs=out.logprobs,
+        old_logprobs=frozen.logprobs,
+        advantages=torch.tensor(
+            [batch.advantages[p.group][i] for p in pieces for i in p.completions], device=device
+        ),
+        sequence=packed.sequence,
+        ref_logprobs=frozen.ref,
+        engine_logprobs=engine,
+        trainer_logprobs=frozen.raw,
+    )
+    loss, loss_sums = policy_loss(inputs, grpo.objective, batch.normalizer)
+    backward(loss)
+    sums.loss = sums.loss + loss_sums
+    sums.entropy += out.entropy.sum().item()
+    return frozen
