@@ -1,0 +1,20 @@
+"""The decoders by name."""
+
+from __future__ import annotations
+
+from restrl.decode.base import Decoder, Job
+from restrl.decode.replay import replay
+from restrl.decode.sampling import greedy, sample
+from restrl.errors import UserError
+from restrl.records import Answer
+
+DECODERS: dict[str, Decoder] = {"greedy": greedy, "sample": sample, "replay": replay}
+
+
+def decode(job: Job) -> list[Answer]:
+    """The answers of the decoder that ``job.config.name`` names.  Raises UserError for an unknown name or a bad k."""
+    if job.config.name not in DECODERS:
+        raise UserError(f"decoder.name: {job.config.name!r} is none of {', '.join(sorted(DECODERS))}")
+    if bad := [k for k in job.config.k if k < 1]:
+        raise UserError(f"decoder.k: {bad[0]} is no number of samples; each k is at least 1")
+    return DECODERS[job.config.name](job)

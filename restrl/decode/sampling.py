@@ -1,0 +1,63 @@
+"""Greedy decoding and independent samples."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from restrl.config import SamplingConfig
+from restrl.decode.base import Job
+from restrl.errors import UserError
+from restrl.records import Answer, Cost, Request
+from restrl.seeds import derive_seed
+
+
+def sample(job: Job) -> list[Answer]:
+    """``sampling.n`` independent samples of each problem.
+
+    A problem's samples depend on the run's seed and its task_id alone.  Raises UserError where pass@k is
+    asked for more samples than are taken.
+    """
+    sampling = job.config.sampling
+    if max(job.config.k, default=1) > sampling.n:
+        raise UserError(
+            f"decoder.k: pass@{max(job.config.k)} needs as many samples, and decoder.sampling.n is "
+            f"{sampling.n}; raise it, or leave larger values out of decoder.k"
+        )
+    return _generate(job, sampling)
+
+
+def greedy(job: Job) -> list[Answer]:
+    """The most likely token at each step: one answer per problem.  Of ``sampling`` only max_tokens counts."""
+    return _generate(job, replace(job.config.sampling, n=1, temperature=0.0, top_p=1.0))
+
+
+def _generate(job: Job, sampling: SamplingConfig) -> list[Answer]:
+    policy = job.policy()
+    states = [policy.prompter.encode(problem) for problem in job.problems]
+    requests = [
+        Request(
+            prompt_ids=ids,
+            n=sampling.n,
+            max_tokens=sampling.max_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            stop=policy.prompter.stop,
+            seed=derive_seed(job.seed, "decode", problem.task_id),
+        )
+        for problem, (ids, _) in zip(job.problems, states, strict=True)
+    ]
+    started = time.perf_counter()
+    results = policy.engine.generate(requests, job.progress)
+    # the batch is shared, so each answer carries an equal part of its wall clock
+    seconds = (time.perf_counter() - started) / max(1, len(requests) * sampling.n)
+    return [
+        Answer(
+            problem.task_id,
+            index,
+            policy.prompter.program(code, completion.text),
+            cost=Cost(completions=1, model_tokens=len(completion.ids), seconds=seconds),
+        )
+        for problem, (_, code), completions in zip(job.problems, states, results, strict=True)
+        for index, completion in enumerate(completions)
+    ]

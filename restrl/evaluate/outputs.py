@@ -1,0 +1,37 @@
+"""The files of a decode run, which other people's tools read: verdicts.jsonl, answers.jsonl, results.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from restrl.files import write_json_atomic, write_text_atomic
+from restrl.records import Outcome, to_json
+
+
+def verdict_line(outcome: Outcome) -> dict[str, Any]:
+    """A line of verdicts.jsonl.  ``reward`` is null where the harness could not judge."""
+    answer, verdict = outcome.answer, outcome.verdict
+    return {
+        "task_id": answer.task_id,
+        "sample": answer.sample,
+        "status": verdict.status,
+        "reward": verdict.reward,
+        "passed": verdict.passed,
+        "total": verdict.total,
+        "seconds": verdict.seconds,
+    }
+
+
+def answer_line(outcome: Outcome) -> dict[str, Any]:
+    """A line of answers.jsonl: ``task_id``, ``sample``, ``text``, ``score``, ``cost``."""
+    return to_json(outcome.answer)
+
+
+def write_outputs(folder: Path, outcomes: Sequence[Outcome], results: Mapping[str, Any]) -> None:
+    """Writes the three files into ``folder``, results.json last, each as a whole.  Raises UserError."""
+    for name, line in (("verdicts.jsonl", verdict_line), ("answers.jsonl", answer_line)):
+        write_text_atomic(folder / name, "".join(json.dumps(line(outcome)) + "\n" for outcome in outcomes))
+    write_json_atomic(folder / "results.json", results)

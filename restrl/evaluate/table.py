@@ -1,0 +1,75 @@
+"""Results as tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+
+def metric_names(results: Mapping[str, Any]) -> list[str]:
+    """The metrics of ``summarize``'s results: pass@1, pass@k, ..., mean_reward."""
+    return list(results["confidence_interval"])
+
+
+def results_table(results: Mapping[str, Any], title: str) -> Table:
+    """One row per data set (and one over all, where there are several), one column per metric."""
+    table = Table(title=escape(title), caption=_caption(results))
+    table.add_column("data set")
+    table.add_column("problems", justify="right")
+    table.add_column("samples", justify="right")
+    metrics = metric_names(results)
+    for metric in metrics:
+        table.add_column(_heading(metric), justify="right")
+    rows = dict(results["datasets"])
+    if len(rows) > 1:
+        rows["all"] = results
+    for name, part in rows.items():
+        cells = [_percent(part[metric], part["confidence_interval"][metric]) for metric in metrics]
+        table.add_row(escape(name or "-"), str(part["n"]), str(part["samples"]), *cells)
+    return table
+
+
+def comparison_table(
+    policies: Mapping[str, Mapping[str, Any]], pairs: Mapping[str, Any], title: str
+) -> Table:
+    """One row per metric: each policy's figure and the paired difference of the last to the first.
+
+    ``policies``: name -> results of ``evaluate``, in order; ``pairs``: ``compare``'s.
+    """
+    names: Sequence[str] = list(policies)
+    first = policies[names[0]]
+    table = Table(title=escape(title), caption=_caption(first))
+    table.add_column("")
+    for name in names:
+        table.add_column(escape(name), justify="right")
+    table.add_column(escape(f"{names[-1]} - {names[0]}"), justify="right")
+    for metric in metric_names(first):
+        cells = [_percent(p[metric], p["confidence_interval"][metric]) for p in policies.values()]
+        pair = pairs.get(metric)
+        cells.append(_percent(pair["difference"], pair["interval"], signed=True) if pair else "-")
+        table.add_row(_heading(metric), *cells)
+    return table
+
+
+def _heading(metric: str) -> str:
+    return escape(metric.replace("_", " ") + " %")
+
+
+def _percent(value: float | None, interval: Sequence[float] | None, signed: bool = False) -> str:
+    if value is None or interval is None:
+        return "-"
+    form = "+.1f" if signed else ".1f"
+    low, high = interval
+    return escape(f"{100 * value:{form}} [{100 * low:{form}}, {100 * high:{form}}]")
+
+
+def _caption(results: Mapping[str, Any]) -> str:
+    notes = [f"{results['confidence']:.0%} bootstrap intervals over {results['n']} problems"]
+    if results["harness_errors"]:
+        notes.append(f"{results['harness_errors']} samples could not be judged and are left out")
+    if results["unanswered"]:
+        notes.append(f"{results['unanswered']} problems have no judged sample and are left out")
+    return escape("; ".join(notes))
