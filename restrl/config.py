@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from restrl.errors import UserError
@@ -46,6 +46,7 @@ class ModelConfig:
     system: str | None = None  # system message of the chat; null: the template's own default
     trust_remote_code: bool = False
     gradient_checkpointing: bool = False
+    lr: float = _limits(1e-7, gt=0)  # learning rate that suits a model of this size; grpo.lr reads it
     lora: LoraConfig | None = None
 
 
@@ -58,6 +59,7 @@ class DatasetConfig:
     heldout_limit: int | None = _limits(None, ge=1)
     heldout_fraction: float = _limits(0.2, ge=0, lt=1)  # where the data set has no split of its own
     seed: int = _limits(0, ge=0)  # of the split, the shuffle and the generator
+    max_tokens: int = _limits(1024, ge=1)  # new tokens that a solution needs; every sampler reads it
 
 
 @dataclass
@@ -177,7 +179,7 @@ class PathsConfig:
 
 @dataclass
 class StageConfig:
-    name: str = _limits("rest_grpo", choices=("rest_grpo", "sample", "assemble", "grpo"))
+    name: str = _limits("rest_grpo", choices=("rest_grpo", "sample", "assemble", "grpo", "evaluate"))
     evaluate: bool = True  # base and trained policy on the held-out problems at the end
 
 
@@ -196,3 +198,69 @@ class Config:
     scorer: ScorerConfig = field(default_factory=ScorerConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
     seed: int = _limits(0, ge=0)
+
+
+def check(composed: DictConfig) -> Config:
+    """The configuration as dataclasses, after every value was checked against its range.
+
+    Raises UserError that names the key, its value and what it may be.
+    """
+    try:
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), composed))
+    except OmegaConfBaseException as error:
+        raise UserError(explain(error)) from error
+    assert isinstance(config, Config)
+    _check_ranges(config, "")
+    return config
+
+
+def _check_ranges(node: Any, prefix: str) -> None:
+    for item in dataclasses.fields(node):
+        value, key = getattr(node, item.name), f"{prefix}{item.name}"
+        if dataclasses.is_dataclass(value):
+            _check_ranges(value, f"{key}.")
+        elif value is not None and item.metadata and not _allowed(value, item.metadata):
+            raise UserError(f"{key}={value}: must be {_describe(item.metadata)}")
+
+
+def _allowed(value: Any, limits: Any) -> bool:
+    if limits["choices"] is not None:
+        return value in limits["choices"]
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
+    tests = {"ge": value.__ge__, "gt": value.__gt__, "le": value.__le__, "lt": value.__lt__}
+    return all(limits[name] is None or test(limits[name]) is True for name, test in tests.items())
+
+
+def _describe(limits: Any) -> str:
+    if limits["choices"] is not None:
+        return "one of " + ", ".join(limits["choices"])
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    return " and ".join(f"{sign} {limits[name]}" for name, sign in signs.items() if limits[name] is not None)
+
+
+def explain(error: BaseException) -> str:
+    """One line for an error of composition or conversion: the key, what is wrong and what it may be."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    key = getattr(error, "full_key", None)
+    first_line = str(error).strip().splitlines()[0]
+    if not key:
+        return first_line
+    parent, _, name = str(key).rpartition(".")
+    known = _keys_of(parent)
+    if known is None or name in known:
+        return f"{key}: {first_line}"
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {parent + '.' if parent else ''}{close[0]}?" if close else ""
+    return f"{key}: no such key{hint} ({parent or 'the configuration'} has {', '.join(known)})"
+
+
+def _keys_of(path: str) -> list[str] | None:
+    """The keys of the schema's node at ``path`` ("" = the root); None where there is none."""
+    node: Any = OmegaConf.structured(Config)
+    for part in path.split(".") if path else []:
+        if not isinstance(node, DictConfig) or part not in node:
+            return None
+        node = node[part]
+    return [str(key) for key in node] if isinstance(node, DictConfig) else None

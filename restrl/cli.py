@@ -1,0 +1,46 @@
+"""What ``train.py`` and ``decode.py`` share: the schema registered with Hydra, exit codes, one-line errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf.errors import OmegaConfBaseException
+
+from restrl.config import Config, explain
+from restrl.errors import UserError
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say
+
+
+def register_schema() -> None:
+    """Makes ``schema`` known to Hydra: the first entry of each defaults list, which types all that follows."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def guarded(main: Callable[[], Any]) -> None:
+    """Runs a ``hydra.main`` function and exits: 0 done, 2 bad input (one line), 130 interrupted."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with 1
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        main()
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        print(f"error: {_line(error)}", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on where this one stopped", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _line(error: BaseException) -> str:
+    if isinstance(error, UserError):
+        return " ".join(str(error).split())
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, wanted = str(error.missing_cfg_file).rpartition("/")
+        return f"{group}={wanted}: no such choice; {group} may be {', '.join(sorted(error.options))}"
+    return " ".join(explain(error).split())
