@@ -1,0 +1,36 @@
+"""Problems with tests: the starter set, published benchmarks and the user's own files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from restrl.config import DatasetConfig
+from restrl.data import humaneval, jsonl, starter
+from restrl.data.schema import check_tests, check_unique
+from restrl.data.splits import Split, limit
+from restrl.errors import UserError
+from restrl.records import Problem
+
+Loader = Callable[[DatasetConfig, Split], list[Problem]]
+
+LOADERS: Mapping[str, Loader] = {
+    "starter": starter.load,
+    "humaneval": humaneval.load,
+    "jsonl": jsonl.load,
+}
+
+
+def load_problems(config: DatasetConfig, split: Split) -> list[Problem]:
+    """The problems of ``config.name``, with ``train_limit`` or ``heldout_limit`` applied.
+
+    A limit takes the first problems of a seeded shuffle and keeps the data set's order.  Raises UserError
+    for an unknown data set, a broken file, or a split that the data set does not have.
+    """
+    if config.name not in LOADERS:
+        raise UserError(f"dataset.name: {config.name!r} is not one of {', '.join(LOADERS)}")
+    problems = LOADERS[config.name](config, split)
+    check_unique(problems, f"dataset={config.name}")
+    for problem in problems:
+        check_tests(problem.tests, f"dataset={config.name}: {problem.task_id}")
+    count = config.train_limit if split == "train" else config.heldout_limit
+    return limit(problems, count, config.seed, split)

@@ -1,0 +1,47 @@
+"""Reading files of JSON lines, plain or gzipped."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from restrl.errors import UserError
+
+
+def read_lines(path: str | Path, key: str = "dataset.path") -> Iterator[tuple[str, Any]]:
+    """Each line as (``file:line``, parsed JSON); empty lines, a byte order mark and CRLF are passed over.
+
+    Raises UserError for a file that is missing, unreadable, not UTF-8, or has a line that is not JSON;
+    ``key`` is the configuration key that named the file.
+    """
+    for number, line in enumerate(_text(Path(path), key).split("\n"), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            yield where, json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{where}: not JSON: {error.msg} at column {error.colno}") from None
+        except RecursionError:
+            raise UserError(f"{where}: not JSON: nested too deeply") from None
+
+
+def _text(path: Path, key: str) -> str:
+    try:
+        data = path.read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            data = gzip.decompress(data)
+        return data.decode("utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; {key} must name a file of JSON lines") from None
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UserError(f"{path}:{line}: not UTF-8 text ({error.reason})") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{path}: broken gzip file: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}; {key} names it") from None

@@ -1,0 +1,56 @@
+"""Train and held-out splits, and seeded choices of a limited number of problems."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Literal
+
+from restrl.config import DatasetConfig
+from restrl.errors import UserError
+from restrl.records import Problem
+from restrl.seeds import derive_seed
+
+Split = Literal["train", "heldout"]
+
+
+def split_by_family(problems: list[Problem], config: DatasetConfig, split: Split) -> list[Problem]:
+    """The seeded split of a data set that has none of its own.
+
+    Families stay together; a problem without one is its own.  Held out are the first families of a seeded
+    shuffle that hold at least ``heldout_fraction`` of the problems.  Raises UserError where a side would
+    be empty.
+    """
+    families = sorted({_family(p) for p in problems})
+    Random(derive_seed(config.seed, "split")).shuffle(families)
+    wanted = config.heldout_fraction * len(problems)
+    heldout: set[str] = set()
+    count = 0
+    for family in families:
+        if count >= wanted:
+            break
+        heldout.add(family)
+        count += sum(_family(p) == family for p in problems)
+    chosen = [p for p in problems if (_family(p) in heldout) == (split == "heldout")]
+    if not chosen:
+        raise UserError(
+            f"{config.path or config.name}: {len(problems)} problems in {len(families)} families are too few "
+            f"to split with dataset.heldout_fraction={config.heldout_fraction:g}: none left for {split}; "
+            "add problems, change the fraction, or name dataset.heldout_path"
+        )
+    return chosen
+
+
+def _family(problem: Problem) -> str:
+    return f"family {problem.family}" if problem.family else f"problem {problem.task_id}"
+
+
+def limit(problems: list[Problem], count: int | None, seed: int, name: str) -> list[Problem]:
+    """The first ``count`` problems of a seeded shuffle, in their own order; all where ``count`` is None.
+
+    A smaller count chooses a subset of a larger one's problems.
+    """
+    if count is None or count >= len(problems):
+        return problems
+    order = list(range(len(problems)))
+    Random(derive_seed(seed, "limit", name)).shuffle(order)
+    return [problems[i] for i in sorted(order[:count])]

@@ -1,0 +1,23 @@
+"""Starter problems: small Python functions with call tests, generated from a seed, nothing to download.
+
+Families with parameters, split into train and held-out by family, so that no held-out problem is a rename
+of a training one.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from restrl.config import DatasetConfig
+from restrl.data.starter import dicts, lists, numbers, strings
+from restrl.data.starter.family import Family, make_problems
+from restrl.records import Problem
+
+PER_FAMILY = 8  # problems
+FAMILIES: tuple[Family, ...] = strings.FAMILIES + lists.FAMILIES + numbers.FAMILIES + dicts.FAMILIES
+
+
+def load(config: DatasetConfig, split: Literal["train", "heldout"]) -> list[Problem]:
+    """All problems of the split, family by family; ``config.seed`` seeds the generator."""
+    chosen = [family for family in FAMILIES if family.heldout == (split == "heldout")]
+    return [problem for family in chosen for problem in make_problems(family, PER_FAMILY, config.seed)]

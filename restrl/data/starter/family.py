@@ -1,0 +1,136 @@
+"""What a family of starter problems is, and how its problems are made.
+
+A family is a template with parameters: a docstring, a reference body and a way to draw inputs.  Expected
+outputs are what the reference returns.  Everything is drawn from a generator that is passed in, and nothing
+iterates over a set, so that a seed gives the same problems in every process.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import Random
+from string import Template
+from typing import Any
+
+from restrl.records import Problem
+from restrl.seeds import derive_seed
+
+Options = Mapping[str, Any]
+Inputs = Callable[[Random, Options], list[Any]]  # one argument list of the function
+
+TESTS = 8  # call tests of a problem
+MAX_SAME = 3  # tests of a problem with the same expected output (4 where there are only True and False)
+MAX_UNCHANGED = 4  # tests of a problem whose expected output is the first argument
+TRIES = 2000  # inputs drawn before a family is called too poor to fill TESTS
+
+# Names that a template may use for its arguments; one of each is drawn per problem.
+ARGUMENTS: Mapping[str, tuple[str, ...]] = {
+    "s": ("s", "text", "string", "line"),
+    "nums": ("nums", "numbers", "values", "items"),
+    "n": ("n", "number", "x", "value"),
+    "d": ("d", "data", "table", "scores"),
+    "rows": ("rows", "grid", "lists", "matrix"),
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """Templates in ``string.Template`` syntax; ``$fn`` is the function's name, see also ``ARGUMENTS``."""
+
+    name: str
+    heldout: bool
+    names: tuple[str, ...]  # names of the function
+    args: str  # the argument list
+    doc: str  # one line
+    body: str  # at most six lines, without indentation of the function
+    inputs: Inputs
+    options: tuple[Options, ...] = ({},)  # what varies between the problems
+
+
+def axes(**values: tuple[Any, ...]) -> tuple[Options, ...]:
+    """The product of the axes; a value that is a mapping stands for all its keys."""
+    result = []
+    for combination in itertools.product(*values.values()):
+        options: dict[str, Any] = {}
+        for key, value in zip(values, combination, strict=True):
+            options.update(value if isinstance(value, Mapping) else {key: value})
+        result.append(options)
+    return tuple(result)
+
+
+def cases(keys: str, *rows: tuple[Any, ...]) -> tuple[Options, ...]:
+    """A table: one option mapping per row, its columns named by ``keys``."""
+    return tuple(dict(zip(keys.split(), row, strict=True)) for row in rows)
+
+
+def make_problems(family: Family, count: int, seed: int) -> list[Problem]:
+    """The first ``count`` problems of a family; no two have the same text.
+
+    Raises ValueError where the family's options and names do not yield as many.
+    """
+    rng = Random(derive_seed(seed, "starter", family.name))
+    options, names = list(family.options), list(family.names)
+    rng.shuffle(options)
+    rng.shuffle(names)
+    if count > len(options) * len(names):
+        raise ValueError(f"family {family.name} has {len(options) * len(names)} problems, not {count}")
+    problems = []
+    for i in range(count):
+        round_, place = divmod(i, len(options))
+        chosen = {**options[place], "fn": names[(round_ + place) % len(names)]}
+        problems.append(_make(family, i, chosen, rng))
+    return problems
+
+
+def _make(family: Family, index: int, options: Options, rng: Random) -> Problem:
+    fields = {key: rng.choice(pool) for key, pool in ARGUMENTS.items()} | dict(options)
+    head = f'def {fields["fn"]}({_fill(family.args, fields)}):\n    """{_fill(family.doc, fields)}"""'
+    body = "\n".join("    " + line for line in _fill(family.body, fields).splitlines())
+    reference = f"{head}\n{body}\n"
+    return Problem(
+        task_id=f"starter/{family.name}/{index}",
+        prompt=f"Complete this Python function.\n\n```python\n{head}\n```",
+        code=head,
+        tests=draw_tests(family, options, reference, fields["fn"], rng),
+        reference=reference,
+        dataset="starter",
+        family=family.name,
+    )
+
+
+def _fill(template: str, fields: Options) -> str:
+    # Options may use arguments themselves ("$n % 2 == 0"), so fill until nothing is left.
+    text = Template(template).substitute(fields)
+    return Template(text).substitute(fields) if "$" in text else text
+
+
+def draw_tests(family: Family, options: Options, reference: str, fn_name: str, rng: Random) -> dict[str, Any]:
+    """``TESTS`` call tests: distinct inputs, at most ``MAX_SAME`` equal outputs and ``MAX_UNCHANGED`` that a
+    function returning its first argument would pass, so that no trivial program passes all.
+
+    Raises ValueError where the family's inputs do not allow it.
+    """
+    namespace: dict[str, Any] = {}
+    exec(compile(reference, f"<{family.name}>", "exec"), namespace)
+    inputs: list[Any] = []
+    outputs: list[Any] = []
+    shown: list[str] = []
+    for _ in range(TRIES):
+        args = family.inputs(rng, options)
+        if args in inputs:
+            continue
+        output = namespace[fn_name](*json.loads(json.dumps(args)))  # a copy: the reference may change it
+        text = repr(output)
+        same = shown.count(text)
+        unchanged = sum(a[0] == o for a, o in zip(inputs, outputs, strict=True))
+        if same >= MAX_SAME + isinstance(output, bool) or (output == args[0] and unchanged >= MAX_UNCHANGED):
+            continue
+        inputs.append(args)
+        outputs.append(output)
+        shown.append(text)
+        if len(inputs) == TESTS:
+            return {"kind": "call", "fn_name": fn_name, "inputs": inputs, "outputs": outputs}
+    raise ValueError(f"family {family.name}: only {len(inputs)} of {TESTS} tests with {dict(options)}")

@@ -1,0 +1,271 @@
+"""Families of starter problems about numbers."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from restrl.data.starter.family import Family, Options, axes, cases
+
+
+def _small(rng: Random, _: Options) -> list[Any]:
+    return [rng.randint(1, 30)]
+
+
+def _large(rng: Random, _: Options) -> list[Any]:
+    return [rng.randint(1, 10 ** rng.randint(1, 5))]
+
+
+def _any_number(rng: Random, _: Options) -> list[Any]:
+    return [rng.randint(-50, 120)]
+
+
+def _around(rng: Random, options: Options) -> list[Any]:
+    """Below, at, between and above the two limits."""
+    low, high = options["low"], options["high"]
+    return [
+        rng.choice(
+            (low, high, rng.randint(low - 20, low), rng.randint(low, high), rng.randint(high, high + 20))
+        )
+    ]
+
+
+def _multiples(rng: Random, options: Options) -> list[Any]:
+    a, b = options["a"], options["b"]
+    return [rng.choice((a, b, a * b, 1)) * rng.randint(1, 12)]
+
+
+FAMILIES = (
+    Family(
+        "sum_of_multiples",
+        False,
+        ("sum_up", "sum_multiples", "add_numbers"),
+        "$n",
+        "Return the sum of all $what from 1 to $n inclusive.",
+        "return sum(i for i in range(1, $n + 1) if $test)",
+        _small,
+        cases(
+            "what test",
+            ("even numbers", "i % 2 == 0"),
+            ("odd numbers", "i % 2 == 1"),
+            ("multiples of 3", "i % 3 == 0"),
+            ("multiples of 5", "i % 5 == 0"),
+            ("multiples of 4", "i % 4 == 0"),
+            ("numbers that are not multiples of 3", "i % 3 != 0"),
+        ),
+    ),
+    Family(
+        "digits",
+        True,
+        ("digit_value", "from_digits", "digits"),
+        "$n",
+        "Return the $what of the decimal digits of the positive integer $n.",
+        "return $f(int(c) for c in str($n))",
+        _large,
+        cases("what f", ("sum", "sum"), ("largest", "max"), ("smallest", "min")),
+    ),
+    Family(
+        "clamp",
+        False,
+        ("clamp", "limit", "keep_in_range"),
+        "$n",
+        "Return $low if $n is less than $low, $high if it is greater than $high, otherwise $n.",
+        "return max($low, min($high, $n))",
+        _around,
+        cases("low high", (0, 10), (1, 100), (-5, 5), (10, 20), (0, 255), (3, 9), (-10, 0), (50, 60)),
+    ),
+    Family(
+        "fizz",
+        True,
+        ("fizz", "label", "name_of"),
+        "$n",
+        "Return '$x' if $n is divisible by $a, '$y' if it is divisible by $b but not by $a, otherwise '$z'.",
+        "if $n % $a == 0:\n    return '$x'\nif $n % $b == 0:\n    return '$y'\nreturn '$z'",
+        _multiples,
+        axes(
+            w=cases("x y z", ("Fizz", "Buzz", "None"), ("red", "blue", "green"), ("A", "B", "C")),
+            n=cases("a b", (3, 5), (2, 7), (4, 3)),
+        ),
+    ),
+    Family(
+        "formula",
+        False,
+        ("formula", "compute", "polynomial"),
+        "$n",
+        "Return $words.",
+        "return $value",
+        _any_number,
+        cases(
+            "words value",
+            ("$n squared plus 3", "$n ** 2 + 3"),
+            ("twice $n minus 7", "2 * $n - 7"),
+            ("the cube of $n", "$n ** 3"),
+            ("5 times the sum of $n and 2", "5 * ($n + 2)"),
+            ("$n times $n minus 1", "$n * $n - 1"),
+            ("the absolute value of $n plus 1", "abs($n) + 1"),
+            ("the square of the difference between $n and 4", "($n - 4) ** 2"),
+            ("the last decimal digit of the absolute value of $n", "abs($n) % 10"),
+        ),
+    ),
+    Family(
+        "divisors",
+        True,
+        ("divisors", "factors", "find_factors"),
+        "$n",
+        "Return a list of the divisors of $n $what, in ascending order.",
+        "return [i for i in range($low, $n$high) if $n % i == 0]",
+        lambda rng, _: [rng.choice((6, 8, 9, 10, 12, 15, 16, 18, 20, 21, 24, 28, 30, 36, 7, 13, 40, 48, 60))],
+        cases(
+            "what low high",
+            ("from 1 to $n", 1, " + 1"),
+            ("smaller than $n", 1, ""),
+            ("greater than 1", 2, " + 1"),
+        ),
+    ),
+    Family(
+        "product_of_range",
+        False,
+        ("product", "multiply_all", "range_product"),
+        "$n",
+        "Return the product of the integers from $k to $n inclusive, or 1 if $n is less than $k.",
+        "result = 1\nfor i in range($k, $n + 1):\n    result *= i\nreturn result",
+        lambda rng, _: [rng.randint(0, 12)],
+        axes(k=(1, 2, 3, 4)),
+    ),
+    Family(
+        "grade",
+        False,
+        ("grade", "level", "classify"),
+        "$n",
+        "Return '$x' if $n is below $low, '$z' if $n is above $high, otherwise '$y'.",
+        "if $n < $low:\n    return '$x'\nif $n > $high:\n    return '$z'\nreturn '$y'",
+        _around,
+        axes(
+            w=cases("x y z", ("low", "mid", "high"), ("cold", "warm", "hot"), ("few", "some", "many")),
+            n=cases("low high", (10, 20), (0, 30), (5, 8)),
+        ),
+    ),
+    Family(
+        "count_down",
+        True,
+        ("countdown", "going_down", "descend"),
+        "$n",
+        "Return a list of the integers from $n down to $k, in steps of $step.",
+        "return list(range($n, $k - 1, -$step))",
+        lambda rng, _: [rng.randint(5, 25)],
+        axes(k=(0, 1, 2), step=(1, 2, 3)),
+    ),
+    Family(
+        "clock",
+        False,
+        ("to_text", "format_time", "as_clock"),
+        "$n",
+        "Return $n $small as a string of whole $big and remaining $small, such as '$example'.",
+        "return f'{$n // $k}$sep{$n % $k}'",
+        _large,
+        cases(
+            "small big k sep example",
+            ("minutes", "hours", 60, ":", "2:5"),
+            ("seconds", "minutes", 60, ":", "3:7"),
+            ("days", "weeks", 7, " + ", "1 + 4"),
+            ("hours", "days", 24, "/", "2/11"),
+            ("months", "years", 12, "-", "4-11"),
+            ("eggs", "dozens", 12, ", ", "3, 5"),
+        ),
+    ),
+    Family(
+        "in_range",
+        True,
+        ("in_range", "is_inside", "between"),
+        "$n",
+        "Return True if $n is $what $low and $high$inclusive.",
+        "return $test",
+        _around,
+        axes(
+            w=cases(
+                "what inclusive test",
+                ("between", " inclusive", "$low <= $n <= $high"),
+                ("strictly between", "", "$low < $n < $high"),
+                ("not between", " inclusive", "not $low <= $n <= $high"),
+            ),
+            r=cases("low high", (1, 10), (0, 5), (20, 30)),
+        ),
+    ),
+    Family(
+        "recurrence",
+        False,
+        ("sequence", "term", "nth_term"),
+        "$n",
+        "A sequence starts with $a, $b and each next term is the sum of the two before it. Return term $n, "
+        "where term 0 is $a.",
+        "a, b = $a, $b\nfor _ in range($n):\n    a, b = b, a + b\nreturn a",
+        lambda rng, _: [rng.randint(0, 15)],
+        axes(a=(0, 1, 2), b=(1, 3)),
+    ),
+    Family(
+        "round_to_multiple",
+        False,
+        ("round_to", "snap", "nearest_multiple"),
+        "$n",
+        "Return the $which multiple of $k that is not $limit than the positive integer $n.",
+        "return $value",
+        lambda rng, _: [rng.randint(1, 99)],
+        axes(
+            w=cases(
+                "which limit value",
+                ("largest", "greater", "$n // $k * $k"),
+                ("smallest", "less", "($n + $k - 1) // $k * $k"),
+            ),
+            k=(5, 10, 4, 3),
+        ),
+    ),
+    Family(
+        "if_even",
+        False,
+        ("step", "next_value", "adjust"),
+        "$n",
+        "Return $x if $n is $parity, otherwise $y.",
+        "return $v if $n % 2 == $r else $w",
+        lambda rng, _: [rng.randint(1, 60)],
+        axes(
+            p=cases("parity r", ("even", 0), ("odd", 1)),
+            f=cases(
+                "x v y w",
+                ("half of $n rounded down", "$n // 2", "3 times $n plus 1", "3 * $n + 1"),
+                ("$n plus 1", "$n + 1", "$n minus 1", "$n - 1"),
+                ("$n minus 3", "$n - 3", "$n plus 10", "$n + 10"),
+                ("$n squared", "$n ** 2", "twice $n", "2 * $n"),
+            ),
+        ),
+    ),
+    Family(
+        "digit_count",
+        False,
+        ("count_digit", "digit_times", "how_often"),
+        "$n",
+        "Return how many times the digit $k occurs in the positive integer $n.",
+        "return str($n).count('$k')",
+        lambda rng, p: [
+            int("".join(rng.choice(("1", "7", "3", p["k"], p["k"])) for _ in range(rng.randint(1, 7))))
+        ],
+        axes(k=("2", "4", "5", "6", "8", "9")),
+    ),
+    Family(
+        "bigger_of",
+        True,
+        ("choose", "better", "compare_two"),
+        "a, b",
+        "Return $x if a is greater than b, $y if b is greater than a, and $z if they are equal.",
+        "if a > b:\n    return $x\nif b > a:\n    return $y\nreturn $z",
+        lambda rng, _: [rng.randint(0, 6), rng.randint(0, 6)],
+        cases(
+            "x y z",
+            ("a - b", "b - a", "0"),
+            ("a", "b", "a + b"),
+            ("1", "-1", "0"),
+            ("a * 2", "b", "a"),
+            ("a + b", "b - a", "a * b"),
+            ("b", "a", "-1"),
+        ),
+    ),
+)
