@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import signal
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from restrl.config import GrpoConfig, TrainerConfig
@@ -21,13 +23,8 @@ from restrl.engine.base import Engine
 from restrl.errors import UserError
 from restrl.files import user_errors
 from restrl.records import Cost, Problem, StartState
-from restrl.train.checkpoint import (
-    AtomicCheckpointIO,
-    checkpoint_path,
-    checkpoint_step,
-    latest_checkpoint,
-    prune,
-)
+from restrl.train.callbacks import Checkpoints, StepProgress
+from restrl.train.checkpoint import AtomicCheckpointIO, prune
 from restrl.train.grpo_module import GrpoModule
 from restrl.train.metrics_file import keep_until, read_metrics
 from restrl.train.rollout import Judge, Prompter, RolloutMaker
@@ -76,7 +73,7 @@ def train_grpo(
     rollouts = RolloutMaker(engine, sandbox, prompter, problems, states, grpo, seed)
     _master_weights(model, trainer)
     module = GrpoModule(model, rollouts, grpo, folder, len(schedule))
-    checkpoints = _Checkpoints(folder / "checkpoints", grpo.checkpoint_every, signature)
+    checkpoints = Checkpoints(folder / "checkpoints", grpo.checkpoint_every, signature)
     resumed_from = checkpoints.load(module)
     keep_until(folder, resumed_from)
     if resumed_from < len(schedule):
@@ -93,62 +90,14 @@ def remove_checkpoints(folder: Path) -> None:
     prune(folder / "checkpoints", keep=0)
 
 
-class _Checkpoints(Callback):
-    """Saves every k steps, at the end and on an interrupt; loads the newest whole one."""
-
-    def __init__(self, folder: Path, every: int, signature: str) -> None:
-        self.folder = folder
-        self.every = every
-        self.signature = signature
-        self.loaded: dict[str, Any] | None = None
-        self.saved_step = 0
-
-    def load(self, module: GrpoModule) -> int:
-        """Loads weights and counters into ``module``.  Returns the step to go on from, 0 for none."""
-        path = latest_checkpoint(self.folder)
-        if path is None:
-            return 0
-        self.loaded = AtomicCheckpointIO().load_checkpoint(path)
-        if self.loaded["signature"] != self.signature:
-            raise UserError(
-                f"{path} belongs to a run with other settings; remove {self.folder} or choose another folder"
-            )
-        module.load_state_dict(self.loaded["state_dict"], strict=False)
-        module.on_load_checkpoint(self.loaded)
-        self.saved_step = checkpoint_step(path)
-        return self.saved_step
-
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        if self.loaded is not None:  # the optimizer exists only now
-            trainer.strategy.load_optimizer_state_dict(self.loaded)
-            self.loaded = None
-            pl_module.restore_random_states()
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
-        if pl_module.steps_done % self.every == 0 or pl_module.steps_done == pl_module.total_steps:
-            self._save(trainer, pl_module)
-
-    def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
-        if isinstance(exception, KeyboardInterrupt) and pl_module.consistent:
-            self._save(trainer, pl_module)
-
-    def _save(self, trainer: lightning.Trainer, module: GrpoModule) -> None:
-        if module.steps_done <= self.saved_step:
-            return
-        trainer.save_checkpoint(checkpoint_path(self.folder, module.steps_done))
-        self.saved_step = module.steps_done
-        prune(self.folder)
-
-    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        del trainer, pl_module
-        checkpoint["signature"] = self.signature
-
-
 def _fit(trainer: lightning.Trainer, module: GrpoModule, schedule: list[list[int]]) -> None:
     """Runs the schedule; Ctrl-C comes out as KeyboardInterrupt after the state is safe."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips and device lists
     handler = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit(module, train_dataloaders=Steps(schedule))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning's own
+            trainer.fit(module, train_dataloaders=Steps(schedule))
     except SystemExit as error:  # what Lightning turns a KeyboardInterrupt into, with SIGINT ignored
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from error
@@ -165,9 +114,11 @@ def _lightning_trainer(
         precision=_precision(config),
         max_epochs=1,
         logger=logger,
-        callbacks=[checkpoints, TQDMProgressBar(leave=True)],
+        callbacks=[checkpoints, StepProgress()],
         plugins=[AtomicCheckpointIO()],
         enable_checkpointing=False,
+        enable_progress_bar=False,
+        log_every_n_steps=1,
         enable_model_summary=False,
         use_distributed_sampler=False,
         default_root_dir=folder,
@@ -217,8 +168,14 @@ def _check(
 
 
 def _signature(states: Sequence[StartState], grpo: GrpoConfig, trainer: TrainerConfig, seed: int) -> str:
-    """Of everything that decides the numbers, so that a checkpoint is never continued as another run."""
-    parts = [dataclasses.asdict(grpo), _precision(trainer), seed, [(s.task_id, s.prompt_ids) for s in states]]
+    """Of everything that decides the numbers, so that a checkpoint is never continued as another run.
+
+    How a step is cut into pieces and how often it is saved may change between two attempts.
+    """
+    settings = dataclasses.asdict(grpo)
+    for key in ("tokens_per_microbatch", "logit_chunk", "checkpoint_every"):
+        del settings[key]
+    parts = [settings, _precision(trainer), seed, [(s.task_id, s.prompt_ids) for s in states]]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

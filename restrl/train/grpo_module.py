@@ -48,6 +48,7 @@ class GrpoModule(lightning.LightningModule):
         self.steps_done = 0
         self.updates = 0
         self.consistent = True
+        self.last_metrics: dict[str, float] = {}
         self._random_states = random_states()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -109,9 +110,8 @@ class GrpoModule(lightning.LightningModule):
         return float(norm)
 
     def _report(self, rollout: Rollout, metrics: dict[str, float]) -> None:
+        self.last_metrics = metrics
         append_metrics(self.folder, self.steps_done, metrics)
-        for name in ("reward", "spread", "tokens_per_second"):
-            self.log(name, metrics[name], prog_bar=True, logger=False, batch_size=1)
         for logger in self.loggers:
             logger.log_metrics({f"grpo/{key}": value for key, value in metrics.items()}, self.steps_done)
             if isinstance(logger, TensorBoardLogger):
