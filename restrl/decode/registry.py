@@ -12,7 +12,7 @@ DECODERS: dict[str, Decoder] = {"greedy": greedy, "sample": sample, "replay": re
 
 
 def decode(job: Job) -> list[Answer]:
-    """The answers of the decoder that ``job.config.name`` names.  Raises UserError for an unknown name or a bad k."""
+    """The answers of the decoder ``job.config.name``.  Raises UserError for an unknown name or a bad k."""
     if job.config.name not in DECODERS:
         raise UserError(f"decoder.name: {job.config.name!r} is none of {', '.join(sorted(DECODERS))}")
     if bad := [k for k in job.config.k if k < 1]:

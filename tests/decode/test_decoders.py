@@ -1,0 +1,151 @@
+import pytest
+
+from restrl.config import DecoderConfig, SamplingConfig
+from restrl.decode.base import Job, Policy
+from restrl.decode.registry import DECODERS, decode
+from restrl.errors import UserError
+from restrl.records import Answer, Completion, Problem
+
+PROBLEMS = [Problem("a", "ask a", {}, code="def a():"), Problem("b", "ask b", {}, code="def b():")]
+
+
+class Prompter:
+    stop = ("```",)
+
+    def encode(self, problem):
+        return tuple(map(ord, problem.task_id)), problem.code
+
+    def program(self, code, text):
+        return f"import math\n{code}{text}"
+
+
+class Engine:
+    """Answers with the task, the sample's number and the seed."""
+
+    def __init__(self):
+        self.requests = []
+
+    def generate(self, requests, progress=None):
+        self.requests.extend(requests)
+        if progress:
+            progress(sum(r.n for r in requests))
+        return [
+            tuple(
+                Completion((1,) * (i + 1), f" {chr(r.prompt_ids[0])}{i} # {r.seed}", (0.0,) * (i + 1), "stop")
+                for i in range(r.n)
+            )
+            for r in requests
+        ]
+
+
+def job(config, problems=PROBLEMS, seed=0, progress=None):
+    engine = Engine()
+    return engine, Job(problems, config, seed, lambda: Policy(engine, Prompter()), progress)
+
+
+def sampling(**changes):
+    return SamplingConfig(**({"n": 2, "temperature": 0.5, "top_p": 0.9, "max_tokens": 7} | changes))
+
+
+def test_samples_become_programs_in_order():
+    seen = []
+    engine, work = job(DecoderConfig("sample", sampling=sampling(), k=[1, 2]), progress=seen.append)
+    answers = decode(work)
+    assert [(a.task_id, a.sample) for a in answers] == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    assert answers[3].text == f"import math\ndef b(): b1 # {engine.requests[1].seed}"
+    assert [(a.cost.completions, a.cost.model_tokens) for a in answers] == [(1, 1), (1, 2), (1, 1), (1, 2)]
+    assert all(a.cost.seconds >= 0 and a.cost.verifier_calls == 0 and a.score is None for a in answers)
+    request = engine.requests[0]
+    assert (request.n, request.temperature, request.top_p, request.max_tokens) == (2, 0.5, 0.9, 7)
+    assert request.stop == ("```",)
+    assert seen == [4]
+
+
+def test_a_problems_samples_do_not_depend_on_its_neighbours():
+    config = DecoderConfig("sample", sampling=sampling())
+    both, alone, other = (
+        [r.text for r in decode(job(config, problems, seed)[1]) if r.task_id == "b"]
+        for problems, seed in ((PROBLEMS, 0), (PROBLEMS[1:], 0), (PROBLEMS, 1))
+    )
+    assert both == alone
+    assert both != other
+
+
+def test_greedy_takes_one_answer_whatever_the_sampling_says():
+    engine, work = job(DecoderConfig("greedy", sampling=sampling(n=5)))
+    assert [(a.task_id, a.sample) for a in decode(work)] == [("a", 0), ("b", 0)]
+    assert {(r.n, r.temperature, r.top_p, r.max_tokens) for r in engine.requests} == {(1, 0.0, 1.0, 7)}
+
+
+def test_bad_configurations_are_told():
+    with pytest.raises(UserError, match=r"decoder\.name: 'beam' is none of greedy, replay, sample"):
+        decode(job(DecoderConfig("beam"))[1])
+    with pytest.raises(
+        UserError, match=r"decoder\.k: pass@8 needs as many samples, and decoder\.sampling\.n is 2"
+    ):
+        decode(job(DecoderConfig("sample", sampling=sampling(), k=[1, 8]))[1])
+    with pytest.raises(UserError, match=r"decoder\.k: 0 is no number of samples; each k is at least 1"):
+        decode(job(DecoderConfig("sample", sampling=sampling(), k=[0]))[1])
+    assert set(DECODERS) == {"greedy", "sample", "replay"}
+
+
+def no_model():
+    raise AssertionError("replay loads no model")
+
+
+def replayed(tmp_path, text, problems=PROBLEMS):
+    path = tmp_path / "samples.jsonl"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return decode(Job(problems, DecoderConfig("replay", path=str(path)), 0, no_model))
+
+
+def test_replay_reads_completions_and_solutions(tmp_path):
+    answers = replayed(
+        tmp_path,
+        '{"task_id": "b", "completion": " return 1"}\n\n'
+        '{"task_id": "a", "solution": "x = 1", "model": "m"}\r\n'
+        '{"task_id": "b", "completion": ""}',
+    )
+    assert answers == [
+        Answer("a", 0, "x = 1"), Answer("b", 0, "def b(): return 1"), Answer("b", 1, "def b():"),
+    ]  # fmt: skip
+
+
+GOOD = '{"task_id": "a", "completion": ""}\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD + "{", r"samples\.jsonl:2: not JSON \("),
+        (GOOD.encode() + b'{"task_id": "\xff"}', r"samples\.jsonl:2: not JSON \("),
+        (GOOD + "\n[]", r"samples\.jsonl:3: a sample is a JSON object, not list"),
+        ('{"completion": ""}', r"samples\.jsonl:1: task_id: missing"),
+        ('{"task_id": 1, "completion": ""}', r"samples\.jsonl:1: task_id: has to be a string, not int"),
+        (
+            GOOD + '{"task_id": "c", "completion": ""}',
+            r"samples\.jsonl:2: task_id: 'c' is none of the 2 problems .* \(e\.g\. 'a'\)",
+        ),
+        ('{"task_id": "a"}', r"samples\.jsonl:1: completion: .* neither completion nor solution"),
+        (
+            '{"task_id": "a", "completion": "", "solution": ""}',
+            r"samples\.jsonl:1: .* both completion and solution",
+        ),
+        (
+            '{"task_id": "a", "solution": null}',
+            r"samples\.jsonl:1: solution: has to be a string, not NoneType",
+        ),
+        ("\n", r"decoder\.path: .*samples\.jsonl has no sample"),
+    ],
+)
+def test_replay_names_file_line_and_field(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        replayed(tmp_path, text)
+
+
+def test_replay_needs_a_file(tmp_path):
+    with pytest.raises(UserError, match=r"decoder\.path: decoder=replay needs a file of samples"):
+        decode(Job(PROBLEMS, DecoderConfig("replay"), 0, no_model))
+    missing = DecoderConfig("replay", path=str(tmp_path / "none.jsonl"))
+    with pytest.raises(UserError, match=r"decoder\.path: cannot read .*none\.jsonl: No such file"):
+        decode(Job(PROBLEMS, missing, 0, no_model))

@@ -1,0 +1,86 @@
+"""conf/grpo and conf/decoder: what the published methods differ in, and a comment for each key."""
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from restrl.config import Config
+from restrl.decode.registry import DECODERS
+
+CONF = Path(__file__).parent.parent / "conf"
+
+
+def composed(group, name):
+    with initialize_config_dir(str(CONF), version_base=None):
+        chosen = compose(overrides=[f"+{group}={name}"])
+    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), chosen))
+
+
+def flat(config, prefix=""):
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def difference(name, base):
+    new, old = (dict(flat(asdict(composed("grpo", n).grpo))) for n in (name, base))
+    return {key: new[key] for key in new if new[key] != old[key] and key != "name"}
+
+
+def test_the_default_is_the_paper_but_for_the_draw():
+    assert difference("rest_paper", "rest") == {
+        "replacement": True,
+        "complete_solution": True,
+        "rollout.temperature": 0.7,
+        "shaping.variance_floor": None,
+    }
+    paper = composed("grpo", "rest_paper").grpo
+    assert (paper.sigma0, paper.r0, paper.alpha, paper.ratio) == (0.05, 0.9, 0.95, 0.5)
+    assert (paper.sample.n, paper.rollout.n, paper.lr, paper.objective.kl) == (5, 8, 1e-7, 0.04)
+
+
+def test_baselines_differ_in_what_they_are_about():
+    assert difference("naive", "rest") == {"sigma0": 0.0, "partial_states": False}
+    assert difference("dapo", "naive") == {
+        "dynamic_sampling": 4,
+        "objective.clip_high": 0.28,
+        "objective.aggregate": "token",
+        "objective.kl": 0.0,
+        "shaping.overlong_max": 1024,
+        "shaping.overlong_cache": 256,
+    }
+    assert difference("dr_grpo", "naive") == {
+        "objective.advantage": "group_mean",
+        "objective.aggregate": "constant",
+        "objective.kl": 0.0,
+    }
+
+
+@pytest.mark.parametrize("name", sorted(DECODERS))
+def test_every_decoder_has_its_configuration(name):
+    decoder = composed("decoder", name).decoder
+    assert decoder.name == name
+    assert max(decoder.k) <= decoder.sampling.n
+
+
+@pytest.mark.parametrize("group", ["grpo", "decoder", "scorer"])
+def test_every_file_names_itself(group):
+    for path in (CONF / group).glob("*.yaml"):
+        assert getattr(composed(group, path.stem), group).name == path.stem
+
+
+@pytest.mark.parametrize("path", sorted([*CONF.glob("grpo/*.yaml"), *CONF.glob("decoder/*.yaml")]), ids=str)
+def test_every_value_has_a_comment(path):
+    values = [line for line in path.read_text().splitlines() if re.match(r"\s*\w+: \S", line)]
+    assert [line for line in values if "#" not in line and not line.startswith("name:")] == []
+
+
+def test_the_full_list_of_keys_stands_in_one_file():
+    written = OmegaConf.to_container(OmegaConf.load(CONF / "grpo" / "rest.yaml"))
+    assert dict(flat(written)).keys() == dict(flat(asdict(Config().grpo))).keys()
