@@ -1,4 +1,4 @@
-"""What ``train.py`` and ``decode.py`` share: the schema registered with Hydra, exit codes, one-line errors."""
+"""What ``train.py`` and ``decode.py`` share: the schema for Hydra, exit codes, one-line errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say
 
 
 def register_schema() -> None:
-    """Makes ``schema`` known to Hydra: the first entry of each defaults list, which types all that follows."""
+    """Makes ``schema`` known to Hydra: the first entry of each defaults list, the types of what follows."""
     ConfigStore.instance().store(name="schema", node=Config)
 
 

@@ -1,0 +1,90 @@
+"""What ``train.py`` and ``decode.py`` run: each stage opens a runtime, runs its steps and reports."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+
+from restrl.config import Config
+from restrl.evaluate.outputs import write_outputs
+from restrl.evaluate.results import evaluate
+from restrl.evaluate.table import results_table
+from restrl.stages.console import Console
+from restrl.stages.rest_grpo import compare_policies, rest_grpo
+from restrl.stages.runtime import Runtime
+from restrl.stages.steps import evaluate_step
+
+Stage = Callable[[Runtime, Path], float | None]  # returns pass@1 in [0, 1], what a sweep may optimize
+
+
+def run_stage(config: Config) -> float | None:
+    """Runs ``stage``.  Raises UserError for input that the user can mend."""
+    return _run(config, STAGES[config.stage.name], f"stage={config.stage.name}")
+
+
+def run_decode(config: Config) -> float | None:
+    """Runs the decoder on the problems of its split and writes verdicts, answers and results."""
+    return _run(config, _decode, f"decoder={config.decoder.name}")
+
+
+def _run(config: Config, stage: Stage, title: str) -> float | None:
+    console = Console()
+    console.tree(dataclasses.asdict(config), title)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    with Runtime(config, console) as run:
+        return stage(run, folder)
+
+
+def _rest_grpo(run: Runtime, folder: Path) -> float | None:
+    return _train(run, folder, run.config.grpo.iterations)
+
+
+def _one_iteration(run: Runtime, folder: Path) -> float | None:
+    return _train(run, folder, 1)
+
+
+def _train(run: Runtime, folder: Path, iterations: int) -> float | None:
+    if run.config.stage.evaluate:
+        run.problems("heldout")  # a missing held-out set should not be found out after the training
+    history = rest_grpo(run, iterations)
+    if not run.config.stage.evaluate:
+        run.console.say(f"policy: {history.policy.model.path}")
+        return None
+    results: dict[str, Any] = compare_policies(run, history, folder)["trained"]
+    return results["pass@1"]  # type: ignore[no-any-return]
+
+
+def _sample(run: Runtime, folder: Path) -> None:
+    del folder
+    artifact = rest_grpo(run, 1, last_step="sample").iterations[0]["sample"]
+    run.console.say(f"samples: {artifact.folder}")
+
+
+def _assemble(run: Runtime, folder: Path) -> None:
+    del folder
+    artifact = rest_grpo(run, 1, last_step="assemble").iterations[0]["assemble"]
+    run.console.say(f"start states: {artifact.folder}")
+
+
+def _decode(run: Runtime, folder: Path) -> float | None:
+    decoder, seed = run.config.decoder, run.config.seed
+    problems = run.problems("train" if decoder.split == "train" else "heldout")
+    artifact, outcomes = evaluate_step(run, run.base, problems, f"decode ({decoder.name})")
+    results = evaluate(outcomes, problems.problems, decoder, seed)
+    write_outputs(folder, outcomes, results)
+    run.console.show(results_table(results, f"{decoder.name} on {run.config.dataset.name} ({decoder.split})"))
+    run.console.say(f"results: {folder / 'results.json'} (artifact {artifact.folder})")
+    return results["pass@1"]  # type: ignore[no-any-return]
+
+
+STAGES: dict[str, Stage] = {
+    "rest_grpo": _rest_grpo,
+    "grpo": _one_iteration,
+    "sample": _sample,
+    "assemble": _assemble,
+    "evaluate": _decode,
+}

@@ -1,0 +1,96 @@
+"""What a run leaves to read: ``report.md`` for people and ``results.json`` for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from restrl.artifacts import Artifact
+from restrl.evaluate.table import metric_names
+from restrl.files import write_json_atomic, write_text_atomic
+from restrl.select.report import spread_histogram
+
+BAR = 40  # characters of the longest bar
+
+
+def write_report(
+    folder: Path, results: Mapping[str, Any], iterations: Sequence[Mapping[str, Artifact]], command: str
+) -> None:
+    """Writes both files.  ``iterations``: step name -> artifact, in order.  Raises UserError."""
+    parts = [f"# {command}", _comparison(results)]
+    for number, artifacts in enumerate(iterations, start=1):
+        parts.append(f"## Iteration {number}")
+        parts += [_step(name, artifact) for name, artifact in artifacts.items()]
+    parts.append(
+        "## Files\n\n" + "\n".join(f"- {name}: `{place}`" for name, place in results["places"].items())
+    )
+    write_text_atomic(folder / "report.md", "\n\n".join(parts) + "\n")
+    write_json_atomic(folder / "results.json", dict(results))
+
+
+def _comparison(results: Mapping[str, Any]) -> str:
+    base, trained, paired = results["base"], results["trained"], results["paired"]
+    level = f"{base['confidence']:.0%}"
+    lines = [
+        f"Held-out problems: {base['n']}; {level} bootstrap intervals by problem, the difference paired.",
+        "",
+        "| | base | trained | difference |",
+        "|---|---|---|---|",
+    ]
+    for metric in metric_names(base):
+        cells = [_interval(r[metric], r["confidence_interval"][metric]) for r in (base, trained)]
+        pair = paired.get(metric)
+        cells.append(_interval(pair["difference"], pair["interval"]) if pair else "-")
+        lines.append(f"| {metric} | " + " | ".join(cells) + " |")
+    errors = base["harness_errors"] + trained["harness_errors"]
+    if errors:
+        lines += ["", f"{errors} samples could not be judged; they are left out, not counted as wrong."]
+    return "\n".join(lines)
+
+
+def _interval(value: float | None, interval: Sequence[float] | None) -> str:
+    if value is None or interval is None:
+        return "-"
+    return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+
+
+def _step(name: str, artifact: Artifact) -> str:
+    lines = [f"### {name}", "", f"`{artifact.folder}`", ""]
+    if name == "assemble":
+        summary = artifact.summary
+        lines += [
+            summary["text"] + ".",
+            "",
+            "Reward spread by problem, before and after the filter:",
+            "",
+            "```",
+        ]
+        lines += [*_histogram(summary["spreads_before"], summary["spreads_after"]), "```"]
+    else:
+        lines += [f"- {key}: {_plain(value)}" for key, value in artifact.summary.items()]
+    cost = artifact.cost
+    if cost.completions:
+        lines.append(
+            f"- cost: {cost.completions} completions, {cost.model_tokens} tokens, {cost.seconds:.0f} s"
+        )
+    return "\n".join(lines)
+
+
+def _histogram(before: Sequence[float], after: Sequence[float]) -> list[str]:
+    """Rows ``low-high  before  after`` with bars: # kept, . dropped."""
+    edges, counts = spread_histogram(before, bins=10)
+    _, kept = spread_histogram(after, bins=10)
+    longest = max([*counts, 1])
+    rows = []
+    for i, count in enumerate(counts):
+        full, width = round(kept[i] / longest * BAR), round(count / longest * BAR)
+        bar = "#" * full + "." * max(0, width - full)
+        rows.append(f"{edges[i]:.2f}-{edges[i + 1]:.2f} {count:5d} {kept[i]:5d} {bar}")
+    return rows
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,260 @@
+"""The steps of stage 1.  Each reads artifacts, calls the library and writes one artifact.
+
+A step's fingerprint covers what it reads and nothing else, so that a sweep over ``grpo.sigma0`` samples once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from restrl.actions import cut_positions, text_of
+from restrl.artifacts import Artifact
+from restrl.decode.base import Job, Policy
+from restrl.decode.registry import decode
+from restrl.engine.base import Progress
+from restrl.evaluate.judge import judge_answers
+from restrl.model import add_lora, save_model
+from restrl.records import Answer, Cost, Group, Outcome, Problem, Request, StartState
+from restrl.seeds import derive_seed
+from restrl.select.start_states import assemble
+from restrl.stages.runtime import LoadedPolicy, PolicyRef, ProblemSet, Runtime, in_chunks
+from restrl.train.grpo import remove_checkpoints, train_grpo
+
+POLICY = "policy"  # folder of a grpo artifact, in Hugging Face layout
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The outcomes of one problem: a record of an evaluation."""
+
+    task_id: str
+    outcomes: tuple[Outcome, ...]
+
+
+def sample_step(run: Runtime, policy: PolicyRef, iteration: int) -> Artifact:
+    """Step 1: N judged completions of each training problem (a Group per problem)."""
+    problems, sampling = run.problems("train"), run.config.grpo.sample
+    config = {"sampling": sampling, "iteration": iteration, **run.sampling_context}
+    inputs = {"policy": policy.fingerprint, "problems": problems.fingerprint}
+    with run.store.open("sample", config, inputs, run.config.seed) as work:
+        if work.done:
+            return _found(run, work.artifact)
+        log, total = work.records(Group), len(problems.problems) * sampling.n
+        with run.console.progress(f"sample (iteration {iteration})", total) as advance:
+            in_chunks(
+                log,
+                problems.problems,
+                run.config.engine.chunk_problems,
+                lambda chunk: _sample(run, run.load(policy), chunk, iteration, advance),
+                resumed=lambda done: advance(done * sampling.n),
+            )
+        groups = log.read()
+        return work.finish(_cost(groups), _sample_summary(groups))
+
+
+def _sample(
+    run: Runtime, policy: LoadedPolicy, problems: Sequence[Problem], iteration: int, advance: Progress
+) -> list[Group]:
+    sampling = run.config.grpo.sample
+    states = [policy.prompter.encode(problem) for problem in problems]
+    requests = [
+        Request(
+            prompt_ids=ids,
+            n=sampling.n,
+            max_tokens=sampling.max_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            stop=policy.prompter.stop,
+            seed=derive_seed(run.config.seed, "sample", iteration, problem.task_id),
+        )
+        for problem, (ids, _) in zip(problems, states, strict=True)
+    ]
+    sampled = policy.engine.generate(requests, advance)
+    programs = [
+        (policy.prompter.program(code, completion.text), problem.tests)
+        for problem, (_, code), completions in zip(problems, states, sampled, strict=True)
+        for completion in completions
+    ]
+    verdicts = iter(run.sandbox.judge(programs))
+    return [
+        Group(problem.task_id, ids, code, completions, tuple(next(verdicts) for _ in completions))
+        for problem, (ids, code), completions in zip(problems, states, sampled, strict=True)
+    ]
+
+
+def assemble_step(run: Runtime, policy: PolicyRef, samples: Artifact, iteration: int) -> Artifact:
+    """Steps 2 and 3: the problems whose rewards vary, and the states that training starts from."""
+    grpo = run.config.grpo
+    keys = ("sigma0", "partial_states", "r0", "alpha", "ratio", "replacement", "complete_solution")
+    config = {key: getattr(grpo, key) for key in keys}
+    with run.store.open("assemble", config, {"samples": samples.fingerprint}, run.config.seed) as work:
+        if work.done:
+            artifact = _found(run, work.artifact)
+        else:
+            tokenizer = run.load(policy).tokenizer
+            assembly = assemble(
+                samples.read(Group),
+                lambda ids: cut_positions(ids, tokenizer),
+                lambda ids, k: text_of(ids, k, tokenizer),
+                grpo,
+                np.random.default_rng(derive_seed(run.config.seed, "assemble", iteration)),
+            )
+            log = work.records(StartState)
+            log.truncate(0)
+            log.append(assembly.states)
+            artifact = work.finish(summary={"text": assembly.report.text(), **assembly.report.to_json()})
+        run.console.say(f"assemble (iteration {iteration}): {artifact.summary['text']}")
+        return artifact
+
+
+def grpo_step(
+    run: Runtime, policy: PolicyRef, samples: Artifact, states: Artifact, iteration: int
+) -> tuple[PolicyRef, Artifact]:
+    """Step 4: the policy trained on the start states."""
+    config = run.config
+    skipped = ("name", "iterations", "sample", "sigma0", "partial_states", "r0", "alpha", "ratio",
+               "replacement", "complete_solution", "checkpoint_every")  # fmt: skip
+    settings = {k: v for k, v in dataclasses.asdict(config.grpo).items() if k not in skipped}
+    trainer = {k: v for k, v in dataclasses.asdict(config.trainer).items() if k != "name"}
+    read = {"grpo": settings, "trainer": trainer, "lora": config.model.lora, "iteration": iteration}
+    inputs = {"policy": policy.fingerprint, "states": states.fingerprint, "samples": samples.fingerprint}
+    problems = run.problems("train")
+    with run.store.open("grpo", {**read, **run.sampling_context}, inputs, config.seed) as work:
+        if work.done:
+            artifact = _found(run, work.artifact)
+        else:
+            run.console.say(f"grpo (iteration {iteration}): {work.folder}")
+            loaded = run.load(policy)
+            if config.model.lora is not None:
+                loaded.model = add_lora(loaded.model, config.model.lora)
+            result = train_grpo(
+                model=loaded.model,
+                tokenizer=loaded.tokenizer,
+                engine=loaded.engine,
+                sandbox=run.sandbox,
+                prompter=loaded.prompter,
+                problems=problems.by_id,
+                states=states.read(StartState),
+                grpo=config.grpo,
+                trainer=config.trainer,
+                folder=work.folder,
+                seed=derive_seed(config.seed, "grpo", iteration),
+            )
+            save_model(loaded.model, loaded.tokenizer, work.folder / POLICY)
+            run.release()  # in memory it may have more digits than what was saved
+            artifact = work.finish(result.cost, _training_summary(result.metrics))
+            remove_checkpoints(work.folder)
+        model = dataclasses.replace(
+            policy.model, source="hub", path=str(artifact.folder / POLICY), revision=None, lora=None
+        )
+        return PolicyRef(model, artifact.fingerprint), artifact
+
+
+def evaluate_step(
+    run: Runtime, policy: PolicyRef, problems: ProblemSet, title: str
+) -> tuple[Artifact, list[Outcome]]:
+    """The decoder's answers to ``problems``, judged (a Judged per problem)."""
+    decoder = run.config.decoder
+    answer, source = _answers(run, policy, problems)
+    config = {"decoder": decoder.name, "sampling": decoder.sampling, **run.sampling_context}
+    inputs = {"problems": problems.fingerprint, **source}
+    with run.store.open("evaluate", config, inputs, run.config.seed) as work:
+        if work.done:
+            artifact = _found(run, work.artifact)
+        else:
+            log, total = work.records(Judged), len(problems.problems) * decoder.sampling.n
+            with run.console.progress(title, total) as advance:
+                in_chunks(
+                    log,
+                    problems.problems,
+                    run.config.engine.chunk_problems,
+                    lambda chunk: _judge(run, chunk, answer(chunk, advance)),
+                    resumed=lambda done: advance(done * decoder.sampling.n),
+                )
+            outcomes = [outcome for judged in log.read() for outcome in judged.outcomes]
+            cost = sum((o.answer.cost for o in outcomes), Cost(verifier_calls=len(outcomes)))
+            artifact = work.finish(cost)
+        return artifact, [outcome for judged in artifact.read(Judged) for outcome in judged.outcomes]
+
+
+AnswerChunk = Callable[[Sequence[Problem], Progress], list[Answer]]
+
+
+def _answers(run: Runtime, ref: PolicyRef, problems: ProblemSet) -> tuple[AnswerChunk, dict[str, str]]:
+    """What answers a chunk of the problems, and the fingerprints of what it reads."""
+    decoder, seed = run.config.decoder, run.config.seed
+
+    def policy() -> Policy:
+        loaded = run.load(ref)
+        return Policy(loaded.engine, loaded.prompter)
+
+    if decoder.name == "replay":  # a file is read and checked whole, against all problems
+        by_task: dict[str, list[Answer]] = {}
+        for answer in decode(Job(problems.problems, decoder, seed, policy)):
+            by_task.setdefault(answer.task_id, []).append(answer)
+        digest = hashlib.sha256(Path(str(decoder.path)).read_bytes()).hexdigest()[:16]
+
+        def recorded(chunk: Sequence[Problem], advance: Progress) -> list[Answer]:
+            answers = [answer for problem in chunk for answer in by_task.get(problem.task_id, ())]
+            advance(len(answers))
+            return answers
+
+        return recorded, {"samples": digest}
+
+    def sampled(chunk: Sequence[Problem], advance: Progress) -> list[Answer]:
+        return decode(Job(chunk, decoder, seed, policy, advance))
+
+    return sampled, {"policy": ref.fingerprint}
+
+
+def _judge(run: Runtime, problems: Sequence[Problem], answers: Sequence[Answer]) -> list[Judged]:
+    by_task: dict[str, list[Outcome]] = {problem.task_id: [] for problem in problems}
+    for outcome in judge_answers(answers, problems, run.sandbox):
+        by_task[outcome.answer.task_id].append(outcome)
+    return [Judged(task_id, tuple(outcomes)) for task_id, outcomes in by_task.items()]
+
+
+def _found(run: Runtime, artifact: Artifact) -> Artifact:
+    run.console.say(f"{artifact.manifest['step']}: done before, {artifact.folder}")
+    return artifact
+
+
+def _cost(groups: Sequence[Group]) -> Cost:
+    completions = [completion for group in groups for completion in group.completions]
+    return Cost(len(completions), sum(len(c.ids) for c in completions), verifier_calls=len(completions))
+
+
+def _sample_summary(groups: Sequence[Group]) -> dict[str, Any]:
+    verdicts = [verdict for group in groups for verdict in group.verdicts]
+    rewards = [v.reward for v in verdicts if v.reward is not None]
+    statuses = {v.status for v in verdicts}
+    return {
+        "mean_reward": float(np.mean(rewards)) if rewards else None,
+        "statuses": {status: sum(v.status == status for v in verdicts) for status in sorted(statuses)},
+    }
+
+
+def _training_summary(metrics: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """First and last quarter of the run: how reward and length moved."""
+    quarter = max(1, len(metrics) // 4)
+    keys = (
+        "reward",
+        "passed",
+        "spread",
+        "zero_variance",
+        "completion_length",
+        "truncated",
+        "tokens_per_second",
+    )
+
+    def means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+        return {key: float(np.mean([row[key] for row in rows])) for key in keys}
+
+    return {"steps": len(metrics), "first": means(metrics[:quarter]), "last": means(metrics[-quarter:])}
