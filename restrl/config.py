@@ -19,8 +19,15 @@ from omegaconf.errors import OmegaConfBaseException
 from restrl.errors import UserError
 
 
-def _limits(default: Any, *, ge: float | None = None, gt: float | None = None, le: float | None = None,
-            lt: float | None = None, choices: tuple[str, ...] | None = None) -> Any:
+def _limits(
+    default: Any,
+    *,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
     """A dataclass field with its allowed range: ge <= value <= le, gt < value < lt, or one of choices."""
     metadata = {"ge": ge, "gt": gt, "le": le, "lt": lt, "choices": choices}
     return field(default=default, metadata=metadata)
