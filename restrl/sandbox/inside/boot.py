@@ -1,0 +1,26 @@
+"""Starts a server or a tests' process: ``python -s boot.py server|tester {json}``.  Run as a script."""
+
+import json
+import os
+import socket
+import sys
+
+
+def main() -> None:
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    role, options = sys.argv[1], json.loads(sys.argv[2])
+    if role == "server":
+        from inside import codec, isolate, server, stdio, values  # noqa: F401
+
+        del sys.path[0]
+        sys.argv = [""]
+        server.serve(socket.socket(fileno=options["control"]), isolate.Settings(**options["settings"]))
+    else:
+        from inside import tester
+
+        del sys.path[0]
+        tester.serve(socket.socket(fileno=options["host"]), socket.socket(fileno=options["control"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""The solution's side of the wall: runs in the forked child and knows the program and its inputs, nothing else.
+
+Everything here is at the solution's mercy, and may be: it can only claim values, and what a value is worth is
+decided in the tests' process.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+import sys
+import types
+from typing import Any
+
+from . import codec, stdio, values, wire
+from .isolate import CHANNEL_FD, Isolation
+
+JOB_LIMIT = 1 << 30
+
+
+def main(channel: int, isolation: Isolation) -> None:
+    """Confines this process, then does what the first message says.  Never returns."""
+    try:
+        isolation.enter(channel)
+    except BaseException as error:
+        os.write(channel, wire.frame(codec.encode(("harness", f"{type(error).__name__}: {error}"))))
+        os._exit(1)
+    try:
+        _work(isolation)
+    finally:
+        os._exit(0)
+
+
+def _work(isolation: Isolation) -> None:
+    import socket
+
+    link = wire.Channel(socket.socket(fileno=CHANNEL_FD), JOB_LIMIT)
+    job = codec.decode(link.receive())
+    os.environ["HOME"] = os.environ["TMPDIR"] = isolation.settings.folder
+    if job["mode"] == "stdio":
+        stdio.run(link, job)
+    elif job["mode"] == "shared":
+        from . import shared
+
+        shared.run(link, job)
+    else:
+        _serve_objects(link, job)
+
+
+def load(source: str, name: str) -> dict[str, Any]:
+    """Runs the program as module ``name``; its globals."""
+    module = types.ModuleType(name)
+    sys.modules[name] = module
+    module.__dict__["__builtins__"] = builtins
+    exec(compile(source, f"<{name}>", "exec"), module.__dict__)
+    return module.__dict__
+
+
+def failure(error: BaseException) -> tuple[str, str, str]:
+    """The message for an exception of the solution."""
+    try:
+        text = str(error)[:300]
+    except BaseException:
+        text = ""
+    return ("raise", type(error).__name__[:100], text)
+
+
+def _serve_objects(link: wire.Channel, job: dict[str, Any]) -> None:
+    """Loads the program, then runs the calls of the job (mode "call") or those that come (mode "serve")."""
+    objects = values.Objects()
+    try:
+        names = load(job["source"], "solution")
+    except BaseException as error:
+        link.send(codec.encode(failure(error)))
+        return
+    link.send(codec.encode(("loaded", [str(n) for n in list(names)[:2000] if type(n) is str])))
+    if job["mode"] == "call":
+        try:
+            function = find(names, job["fn_name"])
+        except BaseException as error:
+            link.send(codec.encode(failure(error)))
+            return
+        for arguments in job["inputs"]:
+            link.send(_answer(objects, lambda a=arguments: function(*codec.decode(a))))
+        return
+    while True:
+        request = codec.decode(link.receive(), objects.get)
+        arguments = request[-1] if request[0] == "call" else None
+        link.send(_answer(objects, lambda r=request: operate(objects, names, r), arguments))
+
+
+def _answer(objects: values.Objects, run: Any, arguments: Any = None) -> bytes:
+    """The encoded outcome of ``run()``; with the arguments as it left them, if it changed them."""
+    before = objects.snapshot(arguments)
+    try:
+        value = run()
+        after = objects.snapshot(arguments)
+        return objects.encode(("value", value, None if after == before else arguments[0]))
+    except BaseException as error:
+        return codec.encode(failure(error))
+
+
+def find(names: dict[str, Any], name: str) -> Any:
+    """The function ``name`` of the program, or the method of that name of its class ``Solution``."""
+    if name in names:
+        return names[name]
+    if "Solution" in names:
+        return getattr(names["Solution"](), name)
+    raise NameError(f"name {name!r} is not defined")
+
+
+def operate(objects: values.Objects, names: dict[str, Any], request: tuple[Any, ...]) -> Any:
+    """One operation on the solution's objects that a test asks for through a proxy."""
+    operation, target, rest = request[0], request[1], request[2:]
+    if operation == "name":
+        return objects.keep(find(names, target))
+    if operation == "call":
+        arguments, keywords = rest[-1]
+        return target(*arguments, **keywords)
+    return values.OPERATIONS[operation](target, *rest[-1])

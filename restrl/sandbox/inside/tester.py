@@ -1,0 +1,80 @@
+"""The tests' process: knows the tests and the expected values, drives one solution at a time, tells the host.
+
+It runs test code of the data set, never of a model, and decodes what solutions claim.  A job that does not
+end is ended by an alarm that kills the process; the host starts a new one.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from typing import Any
+
+from . import codec, wire
+from .codetests import AssertTests, CheckTests
+from .kinds import CallTests, StdioTests, Tally
+from .solution import HarnessError, Limits, Solution
+
+KINDS: dict[str, Any] = {"call": CallTests, "stdio": StdioTests, "asserts": AssertTests, "check": CheckTests}
+GRACE = 5.0  # seconds that a job may take beyond the program's own limit
+
+
+def serve(host: socket.socket, server: socket.socket) -> None:
+    """Answers jobs until the host closes its end."""
+    link = wire.Channel(host, 1 << 31)
+    prepared: dict[bytes, Any] = {}
+    while True:
+        try:
+            job = codec.decode(link.receive())
+        except wire.Closed:
+            return
+        for key in job["forget"]:
+            prepared.pop(key, None)
+        if "tests" in job:
+            tests = job["tests"]
+            try:
+                prepared[job["key"]] = KINDS[tests["kind"]](tests)
+            except Exception as error:
+                prepared[job["key"]] = error
+        limits = Limits(job["test_seconds"], job["program_seconds"])
+        signal.setitimer(signal.ITIMER_REAL, limits.program + GRACE)
+        answer = _judge(prepared[job["key"]], job["source"], server, limits)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        link.send(codec.encode(answer))
+
+
+def _judge(tests: Any, source: str, server: socket.socket, limits: Limits) -> dict[str, Any]:
+    """The verdict as plain data; status "harness_error" if it says nothing about the program."""
+    if isinstance(tests, Exception):
+        return _error(f"the tests cannot be used: {type(tests).__name__}: {tests}")
+    started = time.monotonic()
+    running: list[Solution] = []
+
+    def start(job: dict[str, Any]) -> Solution:
+        running.append(Solution(server, limits, job))
+        return running[-1]
+
+    try:
+        tally = tests.run(start, source)
+        end = running[-1].end()
+    except (HarnessError, OSError) as error:
+        return _error(str(error))
+    status = _status(tally, end, limits)
+    answer = {"status": status, "passed": tally.passed, "total": tally.total, "detail": tally.detail}
+    answer |= {"seconds": time.monotonic() - started, "cpu": end["cpu"], "waited": end["waited"]}
+    return answer
+
+
+def _status(tally: Tally, end: dict[str, Any], limits: Limits) -> str:
+    if tally.passed == tally.total:
+        return "passed"
+    killed = end["status"] is not None and end["status"] & 127 == signal.SIGKILL
+    if tally.stop == "timeout" or (killed and end["cpu"] >= 0.9 * limits.program):
+        return "timeout"
+    return "memory" if tally.memory else "failed"
+
+
+def _error(detail: str) -> dict[str, Any]:
+    return {"status": "harness_error", "passed": 0, "total": 0, "detail": " ".join(detail.split())[:200],
+            "seconds": 0.0, "cpu": 0.0, "waited": 0.0}  # fmt: skip

@@ -1,0 +1,102 @@
+"""Frames on a stream socket: four bytes of length, then the payload.  One end may be hostile."""
+
+from __future__ import annotations
+
+import array
+import select
+import socket
+import struct
+import time
+
+_LENGTH = struct.Struct(">I")
+
+
+class WireError(Exception):
+    """The peer broke the framing or sent more than it may."""
+
+
+class Closed(WireError):
+    """The peer is gone."""
+
+
+class TimedOut(Exception):
+    """No whole frame came before the deadline."""
+
+
+def frame(payload: bytes) -> bytes:
+    return _LENGTH.pack(len(payload)) + payload
+
+
+class Channel:
+    """One end of a connection.  ``limit`` is the largest payload in bytes that it accepts."""
+
+    def __init__(self, sock: socket.socket, limit: int) -> None:
+        self.sock = sock
+        self.limit = limit
+        self.buffer = bytearray()
+        self.poller = select.poll()
+
+    def send(self, payload: bytes, deadline: float | None = None) -> None:
+        """Writes a frame.  Raises Closed, or TimedOut at ``deadline`` (of time.monotonic)."""
+        data = memoryview(frame(payload))
+        try:
+            while data:
+                try:
+                    data = data[self.sock.send(data, socket.MSG_DONTWAIT) :]
+                except BlockingIOError:
+                    self._wait(select.POLLOUT, deadline)
+        except OSError:
+            raise Closed from None
+
+    def receive(self, deadline: float | None = None) -> bytes:
+        """The next payload.  Raises Closed, WireError, or TimedOut at ``deadline`` (of time.monotonic)."""
+        while True:
+            payload = self._take()
+            if payload is not None:
+                return payload
+            if deadline is not None:
+                self._wait(select.POLLIN, deadline)
+            try:
+                data = self.sock.recv(1 << 18)
+            except OSError:
+                raise Closed from None
+            if not data:
+                raise Closed
+            self.buffer += data
+
+    def _wait(self, event: int, deadline: float | None) -> None:
+        self.poller.register(self.sock.fileno(), event)
+        left = None if deadline is None else (deadline - time.monotonic()) * 1000
+        if (left is not None and left <= 0) or not self.poller.poll(left):
+            raise TimedOut
+
+    def _take(self) -> bytes | None:
+        if len(self.buffer) < 4:
+            return None
+        (size,) = _LENGTH.unpack_from(self.buffer)
+        if size > self.limit:
+            raise WireError(f"a frame of {size} bytes, {self.limit} are allowed")
+        if len(self.buffer) < 4 + size:
+            return None
+        payload = bytes(self.buffer[4 : 4 + size])
+        del self.buffer[: 4 + size]
+        return payload
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+def send_fd(sock: socket.socket, payload: bytes, fd: int) -> None:
+    """A short datagram-like message (below 4 KiB) with one file descriptor."""
+    sock.sendmsg([payload], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))])
+
+
+def receive_fd(sock: socket.socket) -> tuple[bytes, int | None]:
+    """What ``send_fd`` or a plain send of a short message sent."""
+    payload, ancillary, _flags, _address = sock.recvmsg(4096, socket.CMSG_SPACE(4))
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds = array.array("i")
+            fds.frombytes(data[:4])
+            return payload, fds[0]
+    return payload, None

@@ -1,0 +1,266 @@
+"""The sandbox as the project uses it: programs and tests in, verdicts out."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import os
+import selectors
+import shutil
+import sys
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from restrl.config import SandboxConfig
+from restrl.errors import UserError
+from restrl.records import Verdict
+from restrl.sandbox.inside.codec import CodecError, encode
+from restrl.sandbox.inside.isolate import PROTECTIONS, Settings
+from restrl.sandbox.tests import check_tests
+from restrl.sandbox.worker import DEPTH, Worker, default_python
+
+Program = tuple[str, Mapping[str, Any]]
+RECYCLE = 2000  # programs after which a worker is replaced
+
+
+@dataclasses.dataclass
+class _Job:
+    source: str
+    key: bytes
+    tests: dict[str, Any]
+    verdict: Verdict | None = None
+    lost: int = 0  # times that it could not be judged
+
+
+class Sandbox:
+    """Judges programs that nobody trusts.  A context manager; see the package's docstring."""
+
+    def __init__(self, config: SandboxConfig) -> None:
+        """Starts the workers.  Raises UserError off Linux, or if ``config.require`` cannot be had."""
+        if sys.platform != "linux":
+            raise UserError(
+                f"the sandbox needs Linux, not {sys.platform}: run in a Linux machine or container"
+            )
+        self.config = config
+        self.lock = threading.Lock()
+        self.folder = tempfile.mkdtemp(prefix="restrl-sandbox-")
+        os.chmod(self.folder, 0o711)
+        self.started = 0
+        self.workers: list[Worker] = []
+        try:
+            count = config.workers or len(os.sched_getaffinity(0))
+            self.workers = [self._start() for _ in range(count)]
+            for worker in self.workers:
+                worker.wait_ready()
+            self._require(config.require)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """The protections that this machine enforces, of ``PROTECTIONS``."""
+        return tuple(self.workers[0].report["active"])
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """The protections that it does not enforce, and why."""
+        return dict(self.workers[0].report["missing"])
+
+    def _require(self, names: Sequence[str]) -> None:
+        for name in names:
+            if name not in PROTECTIONS:
+                raise UserError(f"sandbox.require: {name!r} is not one of {', '.join(PROTECTIONS)}")
+            if name not in self.active:
+                why = self.missing.get(name, "not available")
+                raise UserError(f"sandbox.require: this machine does not enforce {name} ({why})")
+
+    def _start(self) -> Worker:
+        c, slot = self.config, self.started
+        self.started += 1
+        settings = Settings(
+            folder=os.path.join(self.folder, f"program-{slot}"),
+            memory=c.memory_mb << 20,
+            processes=c.processes,
+            file_size=c.file_mb << 20,
+            cpu_seconds=math.ceil(c.program_seconds) + 1,
+            uid=_unprivileged_uid(slot),
+            preload=list(c.preload),
+        )
+        return Worker(default_python(c.python), settings)
+
+    def judge(
+        self, programs: Sequence[Program], progress: Callable[[int], None] | None = None
+    ) -> list[Verdict]:
+        """The verdict of each (source of the whole program, tests) pair, in order.
+
+        Pairs run in parallel, identical ones once.  ``progress`` is called with the number of pairs just
+        judged.  Raises UserError for tests that are not of a known form.
+        """
+        with self.lock:
+            jobs, order = _jobs(programs, self.config.output_kb << 10)
+            shares = [order.count(i) for i in range(len(jobs))] if len(jobs) < len(order) else [1] * len(jobs)
+            note = (lambda i: progress(shares[i])) if progress else (lambda _i: None)
+            try:
+                again = self._run_all(jobs, list(range(len(jobs))), self.workers, note)
+                for index in again:  # alone: nothing else of ours competes for the machine
+                    self._run_all(jobs, [index], self.workers[:1], note)
+            except BaseException:
+                self._restart_all()
+                raise
+        return [self._final(jobs[index]) for index in order]
+
+    def _run_all(
+        self, jobs: list[_Job], todo: list[int], workers: list[Worker], note: Callable[[int], None]
+    ) -> list[int]:
+        """Judges the jobs ``todo``; returns those that must be tried again, alone."""
+        queue, again = deque(todo), list[int]()
+        with selectors.DefaultSelector() as selector:
+            for worker in workers:
+                selector.register(worker.socket, selectors.EVENT_READ, worker)
+            while queue or any(worker.jobs for worker in workers):
+                for worker in workers:
+                    self._feed(worker, jobs, queue)
+                    events = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.outbox else 0)
+                    selector.modify(worker.socket, events, worker)
+                for key, _events in selector.select():
+                    worker = key.data
+                    worker.flush()
+                    answers = worker.answers()
+                    lost = answers is None
+                    for index, answer in answers or []:
+                        self._settle(jobs, index, answer, again, note)
+                    if lost or (worker.judged >= RECYCLE and not worker.jobs):
+                        selector.unregister(worker.socket)
+                        self._replace(worker, jobs, queue, again, note)
+                        selector.register(worker.socket, selectors.EVENT_READ, worker)
+        return again
+
+    def _feed(self, worker: Worker, jobs: list[_Job], queue: deque[int]) -> None:
+        seconds = (self.config.test_seconds, self.config.program_seconds)
+        while queue and len(worker.jobs) < DEPTH and worker.judged < RECYCLE:
+            index = queue.popleft()
+            job = jobs[index]
+            worker.give(index, job.source, job.key, job.tests, seconds)
+
+    def _replace(
+        self,
+        worker: Worker,
+        jobs: list[_Job],
+        queue: deque[int],
+        again: list[int],
+        note: Callable[[int], None],
+    ) -> None:
+        """A new pair of processes in the place of a dead or old one; what it held is given out again."""
+        held = list(worker.jobs)
+        ended = worker.stop()
+        if held and ended == -14:  # SIGALRM: the tests did not end with what this program returned
+            answer = {"status": "timeout", "passed": 0, "total": 1, "detail": "the tests did not end",
+                      "seconds": self.config.program_seconds, "cpu": math.inf, "waited": 0.0}  # fmt: skip
+            self._settle(jobs, held.pop(0), answer, again, note)
+        elif held:
+            self._settle(jobs, held.pop(0), _lost("a sandbox process died"), again, note)
+        queue.extendleft(reversed(held))
+        fresh = self._start()
+        fresh.wait_ready()
+        worker.__dict__.update(fresh.__dict__)
+
+    def _settle(
+        self,
+        jobs: list[_Job],
+        index: int,
+        answer: dict[str, Any],
+        again: list[int],
+        note: Callable[[int], None],
+    ) -> None:
+        """Takes a verdict, or puts the job among those to try again."""
+        job = jobs[index]
+        starved = answer["status"] == "timeout" and answer["waited"] > 0.2 * self.config.test_seconds
+        if answer["status"] == "harness_error" or starved:
+            job.lost += 1
+            if job.lost == 1:
+                again.append(index)
+                return
+            detail = answer["detail"] if not starved else "the machine was too busy to judge this program"
+            job.verdict = Verdict("harness_error", 0, 0, None, answer["seconds"], detail)
+        else:
+            total = max(1, answer["total"])
+            reward = answer["passed"] / total
+            job.verdict = Verdict(
+                answer["status"], answer["passed"], total, reward, answer["seconds"], answer["detail"]
+            )
+        note(index)
+
+    def _final(self, job: _Job) -> Verdict:
+        if job.verdict is None:
+            raise RuntimeError("a job was left without a verdict")
+        return job.verdict
+
+    def _restart_all(self) -> None:
+        """After an interruption: no half-done job may answer later."""
+        for worker in self.workers:
+            if worker.jobs:
+                worker.stop()
+                fresh = self._start()
+                fresh.wait_ready()
+                worker.__dict__.update(fresh.__dict__)
+
+    def close(self) -> None:
+        """Ends all processes and removes the folder.  May be called more than once."""
+        workers, self.workers = self.workers, []
+        for worker in workers:
+            worker.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _lost(detail: str) -> dict[str, Any]:
+    return {
+        "status": "harness_error",
+        "passed": 0,
+        "total": 0,
+        "detail": detail,
+        "seconds": 0.0,
+        "waited": 0.0,
+    }
+
+
+def _jobs(programs: Sequence[Program], output_limit: int) -> tuple[list[_Job], list[int]]:
+    """The distinct jobs, and for each program the index of its job."""
+    keys: dict[int, tuple[bytes, dict[str, Any]]] = {}
+    distinct: dict[bytes, int] = {}
+    jobs: list[_Job] = []
+    order = []
+    for at, (source, tests) in enumerate(programs):
+        if id(tests) not in keys:
+            plain = check_tests(tests, f"program {at}") | {"output_limit": output_limit}
+            try:
+                keys[id(tests)] = (hashlib.blake2b(encode(plain), digest_size=16).digest(), plain)
+            except CodecError as error:
+                raise UserError(
+                    f"program {at}: tests hold a value that cannot be compared: {error}"
+                ) from None
+        key, plain = keys[id(tests)]
+        name = hashlib.blake2b(source.encode("utf-8", "surrogatepass"), key=key, digest_size=16).digest()
+        if name not in distinct:
+            distinct[name] = len(jobs)
+            jobs.append(_Job(source, key, plain))
+        order.append(distinct[name])
+    return jobs, order
+
+
+def _unprivileged_uid(slot: int) -> int | None:
+    """A user of its own for each worker, so that one program's processes do not count against another's."""
+    return 20000 + os.getpid() % 1000 * 40 + slot % 40 if os.getuid() == 0 else None

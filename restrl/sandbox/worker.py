@@ -1,0 +1,163 @@
+"""One worker: a fork server and a tests' process, both fresh interpreters, as the host sees them.
+
+The host may be a process with threads and torch loaded: it only ever executes new interpreters, it never forks
+without exec.  Both children are in sessions of their own, so that Ctrl-C reaches the host alone, and end by
+themselves when the host is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections import OrderedDict, deque
+from typing import Any
+
+from restrl.errors import UserError
+from restrl.sandbox.inside.codec import CodecError, decode, encode
+from restrl.sandbox.inside.isolate import Settings
+
+BOOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "inside", "boot.py")
+DEPTH = 2  # jobs a worker holds: the next one waits in its socket while one runs
+TESTS_HELD = 512  # prepared tests that a worker keeps
+
+
+class Worker:
+    """A pair of processes that judges one program at a time."""
+
+    def __init__(self, python: str, settings: Settings) -> None:
+        self.python = python
+        self.settings = settings
+        self.jobs: deque[int] = deque()  # what it works on, oldest first
+        self.judged = 0
+        self.held: OrderedDict[bytes, None] = OrderedDict()
+        self.inbox = bytearray()
+        self.outbox = bytearray()
+        self.report: dict[str, Any] = {}
+        self._start()
+
+    def _start(self) -> None:
+        os.makedirs(self.settings.folder, exist_ok=True)
+        if self.settings.uid is not None:
+            os.chown(self.settings.folder, self.settings.uid, self.settings.uid)
+        self.socket, tester_host = socket.socketpair()
+        tester_control, server_control = socket.socketpair()
+        try:
+            self.server = self._run(
+                "server",
+                {"control": server_control.fileno(), "settings": dataclasses.asdict(self.settings)},
+                [server_control],
+                stdout=subprocess.PIPE,
+            )
+            self.tester = self._run(
+                "tester",
+                {"control": tester_control.fileno(), "host": tester_host.fileno()},
+                [tester_control, tester_host],
+                stdout=subprocess.DEVNULL,
+            )
+        finally:
+            for end in (tester_host, tester_control, server_control):
+                end.close()
+        self.socket.setblocking(False)
+
+    def _run(self, role: str, options: dict[str, Any], ends: list[socket.socket], stdout: int) -> Any:
+        command = [self.python, "-s", "-W", "ignore", BOOT, role, json.dumps(options)]
+        try:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                env=environment(self.settings.folder),
+                pass_fds=[end.fileno() for end in ends],
+                start_new_session=True,
+                cwd="/",
+            )
+        except OSError as error:
+            raise UserError(f"sandbox.python={self.python}: cannot be run ({error.strerror})") from None
+
+    def wait_ready(self) -> None:
+        """Waits for the server's word on what it enforces.  Raises UserError if it does not start."""
+        line = self.server.stdout.readline()
+        self.server.stdout.close()
+        if not line:
+            raise UserError(f"sandbox.python={self.python}: the sandbox server did not start (see above)")
+        self.report = json.loads(line)
+
+    def give(self, job: int, source: str, key: bytes, tests: Any, seconds: tuple[float, float]) -> None:
+        """Queues a program.  ``tests`` cross only if the worker does not hold them under ``key``."""
+        message = {"source": source, "key": key, "test_seconds": seconds[0], "program_seconds": seconds[1]}
+        forget = []
+        if key not in self.held:
+            message["tests"] = tests
+            if len(self.held) >= TESTS_HELD:
+                forget.append(self.held.popitem(last=False)[0])
+        self.held[key] = None
+        self.held.move_to_end(key)
+        payload = encode(message | {"forget": forget})
+        self.outbox += struct.pack(">I", len(payload)) + payload
+        self.jobs.append(job)
+        self.flush()
+
+    def flush(self) -> None:
+        """Writes what the socket takes now."""
+        with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+            while self.outbox:
+                sent = self.socket.send(self.outbox)
+                del self.outbox[:sent]
+
+    def answers(self) -> list[tuple[int, dict[str, Any]]] | None:
+        """Verdicts that have come, by job; None if the worker is gone."""
+        try:
+            data = self.socket.recv(1 << 16)
+        except BlockingIOError:
+            return []
+        except OSError:
+            return None
+        if not data:
+            return None
+        self.inbox += data
+        result = []
+        while len(self.inbox) >= 4:
+            (size,) = struct.unpack_from(">I", self.inbox)
+            if len(self.inbox) < 4 + size:
+                break
+            try:
+                result.append((self.jobs.popleft(), decode(bytes(self.inbox[4 : 4 + size]))))
+            except (CodecError, IndexError):
+                return None
+            del self.inbox[: 4 + size]
+            self.judged += 1
+        return result
+
+    def stop(self) -> int | None:
+        """Kills both processes and whatever runs below them; how the tests' process had ended."""
+        self.socket.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.tester.wait(0 if self.tester.poll() is not None else 0.05)
+        ended: int | None = self.tester.poll()
+        for process in (self.tester, self.server):
+            process.send_signal(signal.SIGKILL)  # the running child dies with the server
+            process.wait()
+        if self.server.stdout:
+            self.server.stdout.close()
+        shutil.rmtree(self.settings.folder, ignore_errors=True)
+        return ended
+
+
+def environment(folder: str) -> dict[str, str]:
+    """All that programs see of the environment."""
+    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    fixed = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0"}
+    quiet = {"PYTHONDONTWRITEBYTECODE": "1", "MPLBACKEND": "Agg"}
+    return one | fixed | quiet | {"HOME": folder, "TMPDIR": folder}
+
+
+def default_python(python: str | None) -> str:
+    return python or sys.executable
