@@ -55,6 +55,7 @@ def test_samples_become_programs_in_order():
     assert answers[3].text == f"import math\ndef b(): b1 # {engine.requests[1].seed}"
     assert [(a.cost.completions, a.cost.model_tokens) for a in answers] == [(1, 1), (1, 2), (1, 1), (1, 2)]
     assert all(a.cost.seconds >= 0 and a.cost.verifier_calls == 0 and a.score is None for a in answers)
+    assert engine.requests[0].seed != engine.requests[1].seed
     request = engine.requests[0]
     assert (request.n, request.temperature, request.top_p, request.max_tokens) == (2, 0.5, 0.9, 7)
     assert request.stop == ("```",)

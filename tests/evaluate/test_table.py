@@ -31,7 +31,7 @@ def test_comparison_shows_both_and_the_difference():
     }
     text = render(comparison_table(results, compare(base, trained, CONFIG, 0), "held-out [red]x[/red]"))
     assert "held-out [red]x[/red]" in text  # names are text, not markup
-    assert "base [bold]" in text
+    assert text.count("base [bold]") == 2  # its own column, and the difference's
     row = next(line for line in text.splitlines() if "pass@1 %" in line)
     assert [cell.strip() for cell in row.strip("│ ").split("│")] == [
         "pass@1 %", "0.0 [0.0, 0.0]", "100.0 [100.0, 100.0]", "+100.0 [+100.0, +100.0]",

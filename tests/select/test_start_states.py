@@ -58,7 +58,7 @@ def test_probabilities_are_the_papers_formula():
 def test_number_of_draws_is_a_ceiling():
     assert number_of_draws(0.5, 5) == 3
     assert number_of_draws(0.5, 4) == 2
-    assert number_of_draws(0.1, 30) == 3  # 0.1 x 30 = 3.0000000000000004
+    assert number_of_draws(0.07, 100) == 7  # 0.07 x 100 = 7.000000000000001
     assert number_of_draws(0.0, 7) == 0
     assert number_of_draws(0.5, 1) == 1
 
@@ -99,6 +99,21 @@ def test_action_ends_stop_before_the_fence():
     prefixes, complete = action_ends(completion("a\nb\nc\n\n"), cuts, text_of)
     assert prefixes == [2, 4]  # "a\n", "a\nb\n"; "a\nb\nc\n" is the whole solution already
     assert complete == 5  # "a\nb\nc"
+
+
+def test_action_ends_where_the_newline_opens_the_next_action():
+    def cuts_before(ids):
+        return [k for k, i in enumerate(ids) if chr(i) == "\n"]
+
+    # cuts: "a", "a\nb", "a\nb\nc" (the whole solution), and behind that the blank line
+    assert action_ends(completion("a\nb\nc\n"), cuts_before, text_of) == ([1, 3], 5)
+
+
+def test_a_cut_that_spells_something_else_is_no_state():
+    def lossy(ids, k):  # as a cut inside a character of several bytes does
+        return "?\n" if k == 2 else text_of(ids, k)
+
+    assert action_ends(completion("a\nb\nc"), cuts, lossy) == ([4], 5)
 
 
 def test_one_action_has_no_prefix():
