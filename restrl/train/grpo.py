@@ -15,6 +15,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -107,22 +108,28 @@ def _lightning_trainer(
     config: TrainerConfig, folder: Path, checkpoints: Callback, resumed_from: int
 ) -> lightning.Trainer:
     logger = TensorBoardLogger(folder, name="", version="tensorboard", purge_step=resumed_from + 1)
-    return lightning.Trainer(
-        accelerator=_accelerator(config),
-        devices=config.devices,
-        strategy=config.strategy,
-        precision=_precision(config),
-        max_epochs=1,
-        logger=logger,
-        callbacks=[checkpoints, StepProgress()],
-        plugins=[AtomicCheckpointIO()],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        log_every_n_steps=1,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        default_root_dir=folder,
-    )
+    try:
+        return lightning.Trainer(
+            accelerator=_accelerator(config),
+            devices=config.devices,
+            strategy=config.strategy,
+            precision=_precision(config),
+            max_epochs=1,
+            logger=logger,
+            callbacks=[checkpoints, StepProgress()],
+            plugins=[AtomicCheckpointIO()],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            log_every_n_steps=1,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            default_root_dir=folder,
+        )
+    except (ValueError, MisconfigurationException) as error:
+        raise UserError(
+            f"trainer.strategy={config.strategy} does not work with accelerator {config.accelerator} and "
+            f"precision {config.precision}: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _accelerator(config: TrainerConfig) -> str:

@@ -13,11 +13,12 @@ def step_schedule(states: int, grpo: GrpoConfig, seed: int) -> list[list[int]]:
     """For each step the indices of its start states.
 
     Each epoch is a seeded shuffle of all states, and epochs follow one another without a gap, so that only
-    the last step may be smaller than ``prompts_per_step``.  ``max_steps`` overrides ``epochs``: the order
-    goes on for as many epochs as it takes.
+    the last step may be smaller than ``prompts_per_step``.  ``max_steps`` cuts the order short.
     """
     size = grpo.prompts_per_step
-    wanted = states * grpo.epochs if grpo.max_steps is None else size * grpo.max_steps
+    wanted = states * grpo.epochs
+    if grpo.max_steps is not None:
+        wanted = min(wanted, size * grpo.max_steps)
     order: list[int] = []
     epoch = 0
     while len(order) < wanted:

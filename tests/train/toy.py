@@ -39,7 +39,7 @@ class ToyEngine:
         self.model = model
         self.requests: list[Request] = []
 
-    def generate(self, requests: Sequence[Request], progress: Any = None) -> list[tuple[Completion, ...]]:
+    def generate(self, requests: Sequence[Request], _progress: Any = None) -> list[tuple[Completion, ...]]:
         self.requests += requests
         return [tuple(self._sample(r, i) for i in range(r.n)) for r in requests]
 
@@ -91,19 +91,35 @@ STATES = [StartState(f"p{i}", (2, 3 + i % 4, 4), "", 0, 0.3) for i in range(5)]
 def toy_grpo(**changes: Any) -> GrpoConfig:
     settings: dict[str, Any] = {
         "rollout": SamplingConfig(n=4, temperature=1.0, max_tokens=5), "prompts_per_step": 2, "max_steps": 6,
-        "lr": 1e-2, "checkpoint_every": 2, "tokens_per_microbatch": 30, "logit_chunk": 8,
+        "epochs": 99, "lr": 1e-2, "checkpoint_every": 2, "tokens_per_microbatch": 30, "logit_chunk": 8,
     }  # fmt: skip
     return GrpoConfig(**(settings | changes))
 
 
-def run(folder: Path, model: Any = None, *, judge: Any = None, engine: Any = None, seed: int = 0,
-        states: Any = STATES, trainer: TrainerConfig | None = None, **changes: Any) -> tuple[Any, TrainResult]:  # fmt: skip
+def run(
+    folder: Path,
+    model: Any = None,
+    *,
+    judge: Any = None,
+    engine: Any = None,
+    seed: int = 0,
+    states: Any = STATES,
+    trainer: TrainerConfig | None = None,
+    **changes: Any,
+) -> tuple[Any, TrainResult]:
     """Trains the toy; returns the model and the result."""
     model = model if model is not None else tiny_model()
     result = train_grpo(
-        model=model, tokenizer=None, engine=engine if engine is not None else ToyEngine(model),
-        sandbox=judge if judge is not None else ToyJudge(), prompter=ToyPrompter(), problems=PROBLEMS,
-        states=states, grpo=toy_grpo(**changes),
-        trainer=trainer if trainer is not None else TrainerConfig(accelerator="cpu"), folder=folder, seed=seed,
-    )  # fmt: skip
+        model=model,
+        tokenizer=None,
+        engine=engine if engine is not None else ToyEngine(model),
+        sandbox=judge if judge is not None else ToyJudge(),
+        prompter=ToyPrompter(),
+        problems=PROBLEMS,
+        states=states,
+        grpo=toy_grpo(**changes),
+        trainer=trainer if trainer is not None else TrainerConfig(accelerator="cpu"),
+        folder=folder,
+        seed=seed,
+    )
     return model, result
