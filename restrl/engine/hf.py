@@ -1,0 +1,244 @@
+"""Sampling with a transformers model in this process, on the very module that is being trained.
+
+Continuous batching: each prompt is prefilled once for its n samples; rows that finish leave the batch and
+waiting ones take their place, so that no step computes a finished row.  Assumes a decoder-only model with
+full attention and position ids.  Does not share prefixes between different prompts.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from restrl.config import EngineConfig
+from restrl.engine.attention import decode_attention
+from restrl.engine.base import Progress
+from restrl.engine.cache import PromptCache, RowCache
+from restrl.engine.sampling import choose, uniforms
+from restrl.engine.text import Vocabulary, cut_at_stop
+from restrl.errors import UserError
+from restrl.records import Completion, Finish, Request
+
+PREFILL_TOKENS = 4096  # of one prefill, padding included; bounds its memory
+
+
+@dataclass
+class _Row:
+    """A completion in the making."""
+
+    request: int
+    sample: int
+    prompt_length: int
+    limit: int  # new tokens
+    uniforms: NDArray[np.float64]  # [limit]
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    tail: str = ""  # the last characters: enough to find a stop string that just ended
+    finish: Finish | None = None
+
+
+@dataclass
+class _Prompt:
+    """A prefilled request with samples that have no row yet."""
+
+    request: int
+    kv: list[tuple[Tensor, Tensor]]  # per layer [prompts of its prefill, kv_heads, P, D]
+    source: int  # its place in the prefill
+    length: int
+    logits: Tensor  # [V] after the prompt
+    waiting: list[int]  # samples
+
+
+class HfEngine:
+    """``model``: a causal LM of transformers, also one with adapters; used where it is, on its device."""
+
+    def __init__(self, model: Any, tokenizer: Any, config: EngineConfig) -> None:
+        get_base = getattr(model, "get_base_model", None)
+        self.model = get_base() if get_base is not None else model
+        self.config = config
+        self.vocabulary = Vocabulary(tokenizer)
+        ends = getattr(self.model.generation_config, "eos_token_id", None)
+        ends = ends if isinstance(ends, list) else [ends]
+        self.eos = {int(end) for end in [*ends, tokenizer.eos_token_id] if end is not None}
+
+    def generate(
+        self, requests: Sequence[Request], progress: Progress | None = None
+    ) -> list[tuple[Completion, ...]]:
+        """See ``restrl.engine.base.Engine``.  Raises UserError for a prompt that the model cannot take."""
+        limits = [self._limit(request) for request in requests]
+        training = self.model.training
+        self.model.eval()
+        try:
+            with torch.no_grad(), decode_attention(self.model):
+                return _Run(self, requests, limits, progress).results()
+        finally:
+            self.model.train(training)
+
+    def _limit(self, request: Request) -> int:
+        """New tokens of a request: what was asked for, as far as the model's positions reach."""
+        if not request.prompt_ids:
+            raise UserError("a request needs at least one prompt token")
+        positions = getattr(self.model.config, "max_position_embeddings", None)
+        room = request.max_tokens if positions is None else positions - len(request.prompt_ids)
+        if room < 1:
+            raise UserError(
+                f"a prompt of {len(request.prompt_ids)} tokens leaves no room in the model's {positions}: "
+                "leave the problem out or choose a model with a longer context"
+            )
+        return min(request.max_tokens, room)
+
+
+class _Run:
+    """One call of ``generate``."""
+
+    def __init__(
+        self, engine: HfEngine, requests: Sequence[Request], limits: Sequence[int], progress: Progress | None
+    ) -> None:
+        self.engine = engine
+        self.requests = requests
+        self.limits = limits
+        self.progress = progress
+        self.device = engine.model.device
+        self.queue = deque(index for index, request in enumerate(requests) if request.n > 0)
+        self.prompts: deque[_Prompt] = deque()
+        self.rows: list[_Row] = []
+        total = sum(request.n for request in requests)
+        self.cache = RowCache(max(1, min(engine.config.batch_size, total)))
+        self.done: list[dict[int, Completion]] = [{} for _ in requests]
+
+    def results(self) -> list[tuple[Completion, ...]]:
+        while self.queue or self.prompts or self.rows:
+            self._admit()
+            if self.rows:
+                self._decode()
+        return [tuple(done[sample] for sample in range(len(done))) for done in self.done]
+
+    def _admit(self) -> None:
+        """Fills free rows with waiting samples; prefills requests when their samples fit."""
+        while free := self.cache.capacity_rows - len(self.rows):
+            if not self.prompts and not self._prefill(free):
+                return
+            prompt = self.prompts[0]
+            samples, prompt.waiting = prompt.waiting[:free], prompt.waiting[free:]
+            if not prompt.waiting:
+                self.prompts.popleft()
+            self._start(prompt, samples)
+
+    def _prefill(self, free: int) -> bool:
+        """Prefills the next requests, as many as ``free`` rows take.  False: better wait for more free rows."""
+        if not self.queue or (self.rows and self.requests[self.queue[0]].n > free):
+            return False
+        chosen: list[int] = []
+        longest = rows = 0
+        while self.queue:
+            request = self.requests[self.queue[0]]
+            longest = max(longest, len(request.prompt_ids))
+            rows += request.n
+            if chosen and (rows > free or longest * (len(chosen) + 1) > PREFILL_TOKENS):
+                break
+            chosen.append(self.queue.popleft())
+        ids = torch.zeros(len(chosen), max(len(self.requests[i].prompt_ids) for i in chosen), dtype=torch.long)
+        for place, index in enumerate(chosen):
+            prompt = self.requests[index].prompt_ids
+            ids[place, : len(prompt)] = torch.tensor(prompt)
+        cache = PromptCache()
+        lengths = [len(self.requests[index].prompt_ids) for index in chosen]
+        ends = sorted({length - 1 for length in lengths})
+        # padding stands on the right, where causal attention never looks back from
+        logits = self.engine.model(
+            input_ids=ids.to(self.device),
+            position_ids=torch.arange(ids.shape[1], device=self.device).unsqueeze(0),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=torch.tensor(ends, device=self.device),
+        ).logits
+        for place, (index, length) in enumerate(zip(chosen, lengths, strict=True)):
+            after = logits[place, ends.index(length - 1)].float()
+            samples = list(range(self.requests[index].n))
+            self.prompts.append(_Prompt(index, cache.layers_kv, place, length, after, samples))
+        return True
+
+    def _start(self, prompt: _Prompt, samples: Sequence[int]) -> None:
+        """Gives samples of a prefilled prompt their rows and first tokens."""
+        request, limit = self.requests[prompt.request], self.limits[prompt.request]
+        rows = [
+            _Row(prompt.request, sample, prompt.length, limit, uniforms(request.seed, sample, limit))
+            for sample in samples
+        ]
+        self.cache.add(prompt.kv, prompt.source, prompt.length, len(rows))
+        self.rows += rows
+        self._append(rows, prompt.logits.unsqueeze(0).expand(len(rows), -1))
+        self._leave()
+
+    def _decode(self) -> None:
+        """One token more for every row."""
+        lengths = torch.tensor([row.prompt_length + len(row.ids) - 1 for row in self.rows], device=self.device)
+        self.cache.expect(lengths)
+        longest = int(lengths.max()) + 1
+        seen = torch.arange(longest, device=self.device) <= lengths.unsqueeze(1)
+        logits = self.engine.model(
+            input_ids=torch.tensor([[row.ids[-1]] for row in self.rows], device=self.device),
+            position_ids=lengths.unsqueeze(1),
+            past_key_values=self.cache,
+            use_cache=True,
+            row_mask=seen[:, None, None, :],
+        ).logits
+        self._append(self.rows, logits[:, -1].float())
+        self._leave()
+
+    def _append(self, rows: Sequence[_Row], logits: Tensor) -> None:
+        """Samples a token for each row from its logits [rows, V]; notes which rows are finished by it."""
+        requests = [self.requests[row.request] for row in rows]
+        options = {"dtype": torch.float32, "device": logits.device}
+        tokens, logprobs = choose(
+            logits,
+            torch.tensor([request.temperature for request in requests], **options),
+            torch.tensor([request.top_p for request in requests], **options),
+            torch.tensor(
+                np.array([row.uniforms[len(row.ids)] for row in rows]), device=logits.device
+            ),
+        )
+        for row, request, token, logprob in zip(rows, requests, tokens.tolist(), logprobs.tolist(), strict=True):
+            row.ids.append(token)
+            row.logprobs.append(logprob)
+            row.finish = self._finish(row, request)
+
+    def _finish(self, row: _Row, request: Request) -> Finish | None:
+        if row.ids[-1] in self.engine.eos:
+            return "eos"
+        if request.stop:
+            piece = self.engine.vocabulary.piece(row.ids[-1])
+            row.tail = row.tail[-max(map(len, request.stop)) :] + piece
+            if any(stop in row.tail for stop in request.stop):
+                return "stop"
+        return "length" if len(row.ids) >= row.limit else None
+
+    def _leave(self) -> None:
+        """Takes the finished rows out of the batch."""
+        kept = [index for index, row in enumerate(self.rows) if row.finish is None]
+        if len(kept) == len(self.rows):
+            return
+        for row in self.rows:
+            if row.finish is not None:
+                self.done[row.request][row.sample] = self._completion(row)
+        if self.progress is not None:
+            self.progress(len(self.rows) - len(kept))
+        longest = max(row.prompt_length + len(row.ids) for row in self.rows)
+        order = self.cache.keep(kept, longest)
+        self.rows = [self.rows[index] for index in order]
+
+    def _completion(self, row: _Row) -> Completion:
+        assert row.finish is not None
+        ids = row.ids[:-1] if row.finish == "eos" else row.ids
+        text = self.engine.vocabulary.text(ids)
+        trailing = 0
+        if row.finish == "stop":
+            text, trailing = cut_at_stop(text, self.requests[row.request].stop)
+        return Completion(tuple(row.ids), text, tuple(row.logprobs), row.finish, trailing)

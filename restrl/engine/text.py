@@ -1,0 +1,35 @@
+"""Token ids to text, cheaply enough for every step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from restrl.actions import decode
+
+
+class Vocabulary:
+    """The text of single tokens, remembered, and of whole completions."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._pieces: dict[int, str] = {}
+
+    def piece(self, token: int) -> str:
+        """What the token adds to a text; a part of a character is U+FFFD, which no stop string holds."""
+        piece = self._pieces.get(token)
+        if piece is None:
+            piece = self._pieces[token] = decode([token], self._tokenizer)
+        return piece
+
+    def text(self, ids: Sequence[int]) -> str:
+        return decode(ids, self._tokenizer)
+
+
+def cut_at_stop(text: str, stops: Sequence[str]) -> tuple[str, int]:
+    """The text before the stop string that ends first, and the number of characters after that string."""
+    ends = [(text.index(stop) + len(stop), len(stop)) for stop in stops if stop in text]
+    if not ends:  # spelled by tokens that decode to something else together: keep all of it
+        return text, 0
+    end, length = min(ends)
+    return text[: end - length], len(text) - end
