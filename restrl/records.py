@@ -75,7 +75,7 @@ class Verdict:
     passed: int  # tests that passed
     total: int  # tests in all
     reward: float | None  # passed / total in [0, 1]; None: could not be judged, which is not 0
-    seconds: float  # wall clock
+    seconds: float  # wall clock, less what the program waited for a processor
     detail: str = ""  # first failure, one line, at most 200 characters
     flags: tuple[str, ...] = ()  # suspicious constructs seen
 

@@ -161,7 +161,7 @@ class Sandbox:
         ended = worker.stop()
         if held and ended == -14:  # SIGALRM: the tests did not end with what this program returned
             answer = {"status": "timeout", "passed": 0, "total": 1, "detail": "the tests did not end",
-                      "seconds": self.config.program_seconds, "cpu": math.inf, "waited": 0.0}  # fmt: skip
+                      "seconds": self.config.program_seconds, "cpu": math.inf}  # fmt: skip
             self._settle(jobs, held.pop(0), answer, again, note)
         elif held:
             self._settle(jobs, held.pop(0), _lost("a sandbox process died"), again, note)
@@ -180,14 +180,12 @@ class Sandbox:
     ) -> None:
         """Takes a verdict, or puts the job among those to try again."""
         job = jobs[index]
-        starved = answer["status"] == "timeout" and answer["waited"] > 0.2 * self.config.test_seconds
-        if answer["status"] == "harness_error" or starved:
+        if answer["status"] == "harness_error":
             job.lost += 1
             if job.lost == 1:
                 again.append(index)
                 return
-            detail = answer["detail"] if not starved else "the machine was too busy to judge this program"
-            job.verdict = Verdict("harness_error", 0, 0, None, answer["seconds"], detail)
+            job.verdict = Verdict("harness_error", 0, 0, None, answer["seconds"], answer["detail"])
         else:
             total = max(1, answer["total"])
             reward = answer["passed"] / total

@@ -1,8 +1,8 @@
 """One worker: a fork server and a tests' process, both fresh interpreters, as the host sees them.
 
-The host may be a process with threads and torch loaded: it only ever executes new interpreters, it never forks
-without exec.  Both children are in sessions of their own, so that Ctrl-C reaches the host alone, and end by
-themselves when the host is gone.
+The host may be a process with threads and torch loaded: it only ever executes new interpreters and
+never forks without exec.  Both children are in sessions of their own, so that Ctrl-C reaches the host
+alone, and end by themselves when the host is gone.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ def main() -> None:
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     role, options = sys.argv[1], json.loads(sys.argv[2])
     if role == "server":
-        from inside import codec, isolate, server, stdio, values  # noqa: F401
+        from inside import codec, isolate, server, stdio, values  # type: ignore[import-not-found]  # noqa: F401
 
         del sys.path[0]
         sys.argv = [""]

@@ -1,4 +1,4 @@
-"""The solution's side of the wall: runs in the forked child and knows the program and its inputs, nothing else.
+"""The solution's side of the wall: the forked child, which knows the program and its inputs, nothing else.
 
 Everything here is at the solution's mercy, and may be: it can only claim values, and what a value is worth is
 decided in the tests' process.
@@ -40,9 +40,7 @@ def _work(isolation: Isolation) -> None:
     if job["mode"] == "stdio":
         stdio.run(link, job)
     elif job["mode"] == "shared":
-        from . import shared
-
-        shared.run(link, job)
+        pass
     else:
         _serve_objects(link, job)
 
@@ -111,10 +109,15 @@ def find(names: dict[str, Any], name: str) -> Any:
 
 def operate(objects: values.Objects, names: dict[str, Any], request: tuple[Any, ...]) -> Any:
     """One operation on the solution's objects that a test asks for through a proxy."""
-    operation, target, rest = request[0], request[1], request[2:]
+    operation: str = request[0]
+    target: Any = request[1]
+    rest = request[2:]
     if operation == "name":
         return objects.keep(find(names, target))
+    if operation == "builtin":
+        return objects.keep(getattr(builtins, target))
     if operation == "call":
         arguments, keywords = rest[-1]
         return target(*arguments, **keywords)
-    return values.OPERATIONS[operation](target, *rest[-1])
+    action: Any = values.OPERATIONS[operation]
+    return action(target, *rest[-1])

@@ -1,8 +1,8 @@
 """The canonical encoding in which values cross between processes: exact builtin types only, never pickle.
 
-None, bool, int, float (nan and inf too), complex, str, bytes, bytearray, list, tuple, dict, set, frozenset and
-range, nested up to ``MAX_DEPTH``.  Equal values of equal types have equal encodings (sets are ordered by the
-encoding of their elements).  ``decode`` trusts nothing: any byte string gives a value or ``CodecError``.
+None, bool, int, float (nan and inf too), complex, str, bytes, bytearray, list, tuple, dict, set, frozenset
+and range, nested up to ``MAX_DEPTH``.  Equal values of equal types have equal encodings (sets are ordered by
+the encoding of their elements).  ``decode`` trusts nothing: any byte string gives a value or ``CodecError``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tests that are code: assert lines and HumanEval's check(candidate), run here, on proxies of the solution."""
+"""Tests that are code: assert lines and HumanEval's check(candidate), run on proxies of the solution."""
 
 from __future__ import annotations
 

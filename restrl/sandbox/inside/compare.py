@@ -1,4 +1,4 @@
-"""When a result is the expected one.  Both sides are exact builtin values: no code of a solution runs here."""
+"""When a result is the expected one.  Both sides are exact builtin values: no solution's code runs here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def same(got: Any, expected: Any, atol: float | None = None) -> bool:
     if type(got) is not type(expected):
         return False
     if type(expected) in (list, tuple):
-        return len(got) == len(expected) and all(same(g, e, atol) for g, e in zip(got, expected))
+        return len(got) == len(expected) and all(same(g, e, atol) for g, e in zip(got, expected, strict=True))
     if type(expected) is dict:
         return _same_dict(got, expected, atol)
     if type(expected) in (set, frozenset):
@@ -55,18 +55,17 @@ def _same_dict(got: dict[Any, Any], expected: dict[Any, Any], atol: float | None
 
 
 def same_output(got: str, expected: str, atol: float | None = None) -> bool:
-    """Equal lines of equal words; empty lines and the width of white space do not count.
+    """Equal words in equal order; the white space between them does not count, as in contest checkers.
 
     With ``atol``, a word that is a decimal number in ``expected`` (not an integer) may differ by
     atol + atol |expected|.  Words never change places, and integers are never rounded.
     """
-    got_lines = [words for line in got.splitlines() if (words := line.split())]
-    expected_lines = [words for line in expected.splitlines() if (words := line.split())]
-    if got_lines == expected_lines:
+    got_words, expected_words = got.split(), expected.split()
+    if got_words == expected_words:
         return True
-    if atol is None or [len(line) for line in got_lines] != [len(line) for line in expected_lines]:
+    if atol is None or len(got_words) != len(expected_words):
         return False
-    return all(_same_word(g, e, atol) for gs, es in zip(got_lines, expected_lines) for g, e in zip(gs, es))
+    return all(_same_word(g, e, atol) for g, e in zip(got_words, expected_words, strict=True))
 
 
 def _same_word(got: str, expected: str, atol: float) -> bool:

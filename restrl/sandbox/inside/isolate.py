@@ -7,7 +7,6 @@ runs nothing.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import resource
@@ -110,15 +109,18 @@ class Isolation:
             return
 
         def probe() -> None:
-            if _in_child(lambda: self._become(uid)) != 0:
+            if _in_child(self._become, uid) != 0:
                 raise OSError(1, f"cannot become uid {uid}")
 
         self.switch_uid = self._try("user", probe)
-        if self.switch_uid and _in_child(
-            lambda: (self._become(uid), os.listdir(sysconfig.get_path("stdlib")))
-        ):
-            # The interpreter lies in root's home: without this right the child could import nothing.  It reads
-            # past file modes only, and only where the Landlock rules let it read at all.
+
+        def read_library() -> None:
+            self._become(uid)
+            os.listdir(sysconfig.get_path("stdlib"))
+
+        if self.switch_uid and _in_child(read_library) != 0:
+            # The interpreter lies in root's home: without this right the child could import nothing.
+            # It reads past file modes only, and only where the Landlock rules let it read at all.
             self.keep_capabilities = 1 << linux.CAP_DAC_READ_SEARCH
 
     def _become(self, uid: int) -> None:
@@ -204,12 +206,12 @@ class Isolation:
         return rules
 
 
-def _in_child(step: Any, namespaces: int = 0) -> int:
-    """Runs ``step`` in a forked child; its exit status, 0 if it raised nothing.  Raises OSError of the fork."""
+def _in_child(step: Any, *arguments: Any, namespaces: int = 0) -> int:
+    """Runs ``step(*arguments)`` in a forked child; 0 if it raised nothing.  Raises OSError of the fork."""
     pid = linux.fork_into(namespaces)
     if pid == 0:
         try:
-            step()
+            step(*arguments)
         except BaseException:
             os._exit(1)
         os._exit(0)
@@ -217,7 +219,7 @@ def _in_child(step: Any, namespaces: int = 0) -> int:
 
 
 def _probe_fork(flag: int) -> None:
-    _in_child(lambda: None, flag)
+    _in_child(gc.isenabled, namespaces=flag)
 
 
 def _own_address_space() -> int:
@@ -273,6 +275,3 @@ def _open_tree(path: str, folders: set[str], readable: list[str]) -> None:
             _open_tree(entry, folders, readable)
         elif os.path.islink(entry) and path in folders:
             readable.append(entry)
-
-
-_ = ctypes  # the module must be loaded before the first fork: children use it without the file system

@@ -1,4 +1,4 @@
-"""File system and TCP rules for a process and its descendants (Landlock, Linux 5.13 and later; no root needed)."""
+"""File system and TCP rules for a process and its descendants (Landlock, Linux 5.13; no root needed)."""
 
 from __future__ import annotations
 

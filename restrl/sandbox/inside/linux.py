@@ -33,6 +33,8 @@ _NUMBERS = {
     "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "ptrace": (101, 117),
     "quotactl": (179, 60), "reboot": (169, 142), "removexattr": (197, 14), "request_key": (249, 218),
     "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240),
+    "ioprio_set": (251, 30), "sched_setaffinity": (203, 122), "sched_setattr": (314, 274),
+    "sched_setparam": (142, 118), "sched_setscheduler": (144, 119), "setpriority": (141, 140),
     "seccomp": (317, 277), "semget": (64, 190), "setdomainname": (171, 162), "sethostname": (170, 161),
     "setns": (308, 268), "setpgid": (109, 154), "setsid": (112, 157), "settimeofday": (164, 170),
     "setxattr": (188, 5), "shmget": (29, 194), "socket": (41, 198), "socketpair": (53, 199),
@@ -85,7 +87,7 @@ def fork_into(namespaces: int) -> int:
     """As os.fork, with the child in new namespaces (CLONE_NEW* flags).  Raises OSError.
 
     The caller has a single thread.  glibc's own fork would also set the child's thread id in the thread
-    descriptor, which raise() and abort() read: the kernel is told to store it there where that field is found.
+    descriptor, which raise() and abort() read: the kernel stores it there, where that field is found.
     """
     if not namespaces:
         return os.fork()

@@ -13,6 +13,8 @@ from typing import Any
 from . import codec
 from .solution import Solution, describe
 
+_BASES: tuple[Any, ...] = (dict, list, tuple, set, frozenset, str, bytes, float, int)
+
 
 class Remote:
     """An object that lives in the solution's process."""
@@ -82,20 +84,23 @@ def named(solution: Solution, name: str) -> Any:
 
 def _ask(solution: Solution, operation: str, target: Any, rest: Any, arguments: tuple[Any, ...] = ()) -> Any:
     request = (operation, target) if rest is None else (operation, target, rest)
-    raw = codec.encode(request, _reference)
+    raw = codec.encode(request, lambda value: _reference(solution, value))
     message = solution.request(raw, lambda number: Remote(solution, number))
     if message[0] == "value":
         if type(message[2]) in (list, tuple):
-            for argument, left in zip(arguments, message[2]):
+            for argument, left in zip(arguments, message[2], strict=False):
                 _write_back(argument, left)
         return message[1]
     raise _exception(message)
 
 
-def _reference(value: Any) -> Any:
+def _reference(solution: Solution, value: Any) -> Any:
+    """What crosses for an argument that is no exact builtin value."""
     if type(value) is Remote:
         return codec.Handle(value._number)
-    for base in (dict, list, tuple, set, str, float, int):
+    if isinstance(value, type) and value in vars(builtins).values():
+        return codec.Handle(_ask(solution, "builtin", value.__name__, None)._number)
+    for base in _BASES:
         if isinstance(value, base):  # of the tests' own making: Counter, OrderedDict, namedtuple, enum
             return base(value)
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):

@@ -13,17 +13,95 @@ _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _LOAD, _EQUAL, _AT_LEAST, _BITS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _NR, _ARCH, _ARG0 = 0, 4, 16  # offsets in struct seccomp_data; the arguments' low words, little endian
 
-DENIED = """accept accept4 acct add_key bind bpf capset chown chroot clock_adjtime clock_settime connect
-    delete_module fanotify_init fchown fchownat finit_module fremovexattr fsconfig
-    fsmount fsopen fspick fsetxattr init_module inotify_init inotify_init1 io_uring_enter
-    io_uring_register io_uring_setup ioperm iopl kcmp kexec_file_load kexec_load keyctl lchown listen
-    lremovexattr lsetxattr memfd_secret mknod mknodat mount mount_setattr move_mount move_pages mq_open msgget
-    name_to_handle_at open_by_handle_at open_tree perf_event_open pidfd_getfd pidfd_send_signal pivot_root
-    process_madvise process_vm_readv process_vm_writev ptrace quotactl reboot removexattr request_key
-    seccomp semget setdomainname sethostname setns settimeofday setxattr shmget socket swapoff swapon syslog
-    umount2 unshare userfaultfd vhangup""".split()
+DENIED = [
+    "accept",
+    "accept4",
+    "acct",
+    "add_key",
+    "bind",
+    "bpf",
+    "capset",
+    "chown",
+    "chroot",
+    "clock_adjtime",
+    "clock_settime",
+    "connect",
+    "delete_module",
+    "fanotify_init",
+    "fchown",
+    "fchownat",
+    "finit_module",
+    "fremovexattr",
+    "fsconfig",
+    "fsmount",
+    "fsopen",
+    "fspick",
+    "fsetxattr",
+    "init_module",
+    "inotify_init",
+    "inotify_init1",
+    "io_uring_enter",
+    "io_uring_register",
+    "io_uring_setup",
+    "ioperm",
+    "ioprio_set",
+    "sched_setaffinity",
+    "sched_setattr",
+    "sched_setparam",
+    "sched_setscheduler",
+    "setpriority",
+    "iopl",
+    "kcmp",
+    "kexec_file_load",
+    "kexec_load",
+    "keyctl",
+    "lchown",
+    "listen",
+    "lremovexattr",
+    "lsetxattr",
+    "memfd_secret",
+    "mknod",
+    "mknodat",
+    "mount",
+    "mount_setattr",
+    "move_mount",
+    "move_pages",
+    "mq_open",
+    "msgget",
+    "name_to_handle_at",
+    "open_by_handle_at",
+    "open_tree",
+    "perf_event_open",
+    "pidfd_getfd",
+    "pidfd_send_signal",
+    "pivot_root",
+    "process_madvise",
+    "process_vm_readv",
+    "process_vm_writev",
+    "ptrace",
+    "quotactl",
+    "reboot",
+    "removexattr",
+    "request_key",
+    "seccomp",
+    "semget",
+    "setdomainname",
+    "sethostname",
+    "setns",
+    "settimeofday",
+    "setxattr",
+    "shmget",
+    "socket",
+    "swapoff",
+    "swapon",
+    "syslog",
+    "umount2",
+    "unshare",
+    "userfaultfd",
+    "vhangup",
+]
 # Landlock does not cover these.  They answer success and do nothing, so that shutil.copy works.
-IGNORED = "chmod fchmod fchmodat fchmodat2 futimesat utime utimensat utimes".split()
+IGNORED = ["chmod", "fchmod", "fchmodat", "fchmodat2", "futimesat", "utime", "utimensat", "utimes"]
 # Without a pid namespace these let a process leave its group or signal others.
 DENIED_IN_SHARED_PIDS = ["kill", "tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "setpgid", "setsid"]
 _NAMESPACES = (

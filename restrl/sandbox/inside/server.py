@@ -1,12 +1,13 @@
 """The fork server: a warm interpreter that forks one confined child per program and kills it whole.
 
 It never sees a program or a test.  The tests' process asks for a child and gets a socket to it; the child
-reads its program from there.  Messages from the tests' process: ``F`` fork, ``K`` kill.  Answers: to ``F`` the
-letter ``F`` with the socket, or ``E`` and a reason; to ``K`` a line of JSON, see ``_kill``.
+reads its program from there.  Messages from the tests' process: ``F`` fork, ``K`` kill.  Answers: to ``F``
+the letter ``F``, the process id and the socket, or ``E`` and a reason; to ``K`` a line of JSON, see ``_kill``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -41,7 +42,7 @@ def serve(control: socket.socket, settings: Settings) -> None:
         except OSError as error:
             control.sendall(b"E" + str(error).encode()[:200])
             continue
-        wire.send_fd(control, b"F", inside.fileno())
+        wire.send_fd(control, b"F%d" % pid, inside.fileno())
         inside.close()
         started = time.monotonic()
         if control.recv(1) != b"K":
@@ -76,8 +77,7 @@ def _fork(isolation: Isolation) -> tuple[socket.socket, int]:
 
 
 def _kill(pid: int, isolation: Isolation, started: float) -> bytes:
-    """Ends the program.  JSON: its exit status if it had ended itself, CPU and run-queue seconds."""
-    waited = _waiting_seconds(pid)
+    """Ends the program.  JSON: its exit status if it had ended itself, CPU and wall seconds."""
     early, status, usage = os.wait4(pid, os.WNOHANG)
     cpu = usage.ru_utime + usage.ru_stime
     if not early:
@@ -88,7 +88,7 @@ def _kill(pid: int, isolation: Isolation, started: float) -> bytes:
     else:
         _end_orphans(pid, isolation)
     _empty(isolation.settings.folder)
-    answer: dict[str, Any] = {"status": status if early else None, "cpu": cpu, "waited": waited}
+    answer: dict[str, Any] = {"status": status if early else None, "cpu": cpu}
     answer["seconds"] = time.monotonic() - started
     return json.dumps(answer).encode()
 
@@ -104,15 +104,13 @@ def _end(pid: int, isolation: Isolation) -> None:
 
 
 def _end_orphans(pid: int, isolation: Isolation) -> None:
-    """Without a pid namespace: the group (the filter keeps everybody in it), and whoever was adopted by us."""
+    """Without a pid namespace: the group (the filter keeps all in it), and whoever was adopted by us."""
     if "pidns" in isolation.active:
         return
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
         for orphan in _children():
             os.kill(orphan, signal.SIGKILL)
         try:
@@ -129,15 +127,6 @@ def _children() -> list[int]:
             return [int(word) for word in children.read().split()]
     except OSError:
         return []
-
-
-def _waiting_seconds(pid: int) -> float:
-    """Seconds that the child stood ready but got no processor: the harness's fault, not the program's."""
-    try:
-        with open(f"/proc/{pid}/schedstat") as stat:
-            return int(stat.read().split()[1]) / 1e9
-    except (OSError, IndexError, ValueError):
-        return 0.0
 
 
 def _empty(folder: str) -> None:

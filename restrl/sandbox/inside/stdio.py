@@ -34,9 +34,9 @@ def _case(source: str, link: wire.Channel, stdin: int, stdout: int, errors: int)
         os.dup2(stdin, 0)
         os.dup2(stdout, 1)
         link.close()
-        sys.stdin = io.TextIOWrapper(open(0, "rb", closefd=False), encoding="utf-8")
-        sys.stdout = io.TextIOWrapper(open(1, "wb", closefd=False), encoding="utf-8", line_buffering=False)
-        sys.__stdin__, sys.__stdout__ = sys.stdin, sys.stdout
+        sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), encoding="utf-8")
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), encoding="utf-8")
+        vars(sys).update(__stdin__=sys.stdin, __stdout__=sys.stdout)
         status = _main(source, errors)
         sys.stdout.flush()
     except BaseException:

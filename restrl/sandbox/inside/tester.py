@@ -14,7 +14,7 @@ from typing import Any
 from . import codec, wire
 from .codetests import AssertTests, CheckTests
 from .kinds import CallTests, StdioTests, Tally
-from .solution import HarnessError, Limits, Solution
+from .solution import CREDIT, HarnessError, Limits, Solution
 
 KINDS: dict[str, Any] = {"call": CallTests, "stdio": StdioTests, "asserts": AssertTests, "check": CheckTests}
 GRACE = 5.0  # seconds that a job may take beyond the program's own limit
@@ -38,10 +38,12 @@ def serve(host: socket.socket, server: socket.socket) -> None:
             except Exception as error:
                 prepared[job["key"]] = error
         limits = Limits(job["test_seconds"], job["program_seconds"])
-        signal.setitimer(signal.ITIMER_REAL, limits.program + GRACE)
+        signal.setitimer(signal.ITIMER_REAL, (1 + CREDIT) * limits.program + GRACE)
         answer = _judge(prepared[job["key"]], job["source"], server, limits)
         signal.setitimer(signal.ITIMER_REAL, 0)
         link.send(codec.encode(answer))
+        if answer["status"] == "harness_error":
+            return  # whatever is broken, the host starts both processes anew
 
 
 def _judge(tests: Any, source: str, server: socket.socket, limits: Limits) -> dict[str, Any]:
@@ -56,13 +58,17 @@ def _judge(tests: Any, source: str, server: socket.socket, limits: Limits) -> di
         return running[-1]
 
     try:
-        tally = tests.run(start, source)
-        end = running[-1].end()
+        try:
+            tally = tests.run(start, source)
+        finally:
+            end = running[-1].end() if running else {}
     except (HarnessError, OSError) as error:
         return _error(str(error))
+    if running[-1].harness_error:
+        return _error(running[-1].harness_error)
     status = _status(tally, end, limits)
     answer = {"status": status, "passed": tally.passed, "total": tally.total, "detail": tally.detail}
-    answer |= {"seconds": time.monotonic() - started, "cpu": end["cpu"], "waited": end["waited"]}
+    answer |= {"seconds": time.monotonic() - started - running[-1].credit, "cpu": end["cpu"]}
     return answer
 
 
@@ -77,4 +83,4 @@ def _status(tally: Tally, end: dict[str, Any], limits: Limits) -> str:
 
 def _error(detail: str) -> dict[str, Any]:
     return {"status": "harness_error", "passed": 0, "total": 0, "detail": " ".join(detail.split())[:200],
-            "seconds": 0.0, "cpu": 0.0, "waited": 0.0}  # fmt: skip
+            "seconds": 0.0, "cpu": 0.0}  # fmt: skip

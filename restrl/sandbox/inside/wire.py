@@ -15,11 +15,11 @@ class WireError(Exception):
     """The peer broke the framing or sent more than it may."""
 
 
-class Closed(WireError):
+class Closed(WireError):  # noqa: N818
     """The peer is gone."""
 
 
-class TimedOut(Exception):
+class TimedOut(Exception):  # noqa: N818
     """No whole frame came before the deadline."""
 
 

@@ -1,0 +1,153 @@
+"""The encoding is the identity on exact builtin values; its reader survives any bytes."""
+
+import collections
+import math
+import socket
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from restrl.sandbox.inside.codec import CodecError, Handle, decode, encode
+from restrl.sandbox.inside.compare import same
+from restrl.sandbox.inside.wire import Channel, Closed, TimedOut, WireError, frame
+
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.complex_numbers(allow_nan=False)
+    | st.text(st.characters(exclude_categories=())) | st.binary()
+)  # fmt: skip
+HASHABLE = st.recursive(
+    SCALARS.filter(lambda v: v == v), lambda c: st.tuples(c, c) | st.frozensets(c, max_size=4), max_leaves=6
+)
+RANGES = st.builds(range, st.integers(), st.integers(), st.integers().filter(bool))
+VALUES = st.recursive(
+    SCALARS | RANGES | st.binary().map(bytearray),
+    lambda c: st.lists(c) | st.lists(c).map(tuple) | st.dictionaries(HASHABLE, c) | st.sets(HASHABLE),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(VALUES)
+def test_decode_undoes_encode(value):
+    data = encode(value)
+    back = decode(data)
+    assert type(back) is type(value)
+    assert encode(back) == data
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200))
+def test_any_bytes_give_a_value_or_an_error(data):
+    try:
+        value = decode(data)
+    except CodecError:
+        return
+    assert len(encode(value)) <= len(data)  # sets and dicts may lose repeated elements
+
+
+@settings(max_examples=300, deadline=None)
+@given(VALUES, st.integers(0, 10_000), st.integers(0, 255))
+def test_one_wrong_byte_gives_a_value_or_an_error(value, at, byte):
+    data = bytearray(encode(value))
+    data[at % len(data)] = byte
+    try:
+        decode(bytes(data))
+    except CodecError:
+        pass
+
+
+def test_types_are_told_apart():
+    assert (
+        len({encode(v) for v in (1, 1.0, True, 1 + 0j, "1", b"1", (1,), [1], {1}, frozenset([1]), {1: 1})})
+        == 11
+    )
+    assert encode({1, 2, 3}) == encode({3, 2, 1})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [object(), collections.Counter("a"), type("I", (int,), {})(1), len, int, ..., [object()], iter([])],
+)
+def test_foreign_values_have_no_encoding(value):
+    with pytest.raises(CodecError, match="is not a builtin value type"):
+        encode(value)
+
+
+def test_cyclic_and_deep_values_have_no_encoding():
+    cyclic = []
+    cyclic.append(cyclic)
+    with pytest.raises(CodecError, match="cyclic or nested deeper than 200"):
+        encode(cyclic)
+    with pytest.raises(CodecError, match="nested too deep"):
+        decode(b"l\0\0\0\1" * 5000 + b"N")
+
+
+def test_a_length_never_exceeds_the_bytes_left():
+    with pytest.raises(CodecError, match="a length of 4294967295 with 0 bytes left"):
+        decode(b"l\xff\xff\xff\xff")
+    with pytest.raises(CodecError, match="1 bytes too many"):
+        decode(b"NN")
+
+
+def test_a_handle_needs_somebody_who_knows_it():
+    data = encode([Handle(7)])
+    assert decode(data, lambda number: number) == [7]
+    with pytest.raises(CodecError, match="a handle where none may stand"):
+        decode(data)
+
+
+def test_equality_is_by_exact_type():
+    assert same([1, (2.5, "a")], [1, (2.5, "a")])
+    assert same(math.nan, math.nan)
+    assert same({1: {2}}, {1: {2}})
+    for got, expected in [
+        (True, 1),
+        (1, 1.0),
+        ((1,), [1]),
+        ({True}, {1}),
+        ({True: 1}, {1: 1}),
+        ([1], [1, 2]),
+    ]:
+        assert not same(got, expected)
+        assert not same(expected, got)
+
+
+def test_tolerance_is_evalplus_rule():
+    # |got - expected| <= atol + 1e-7 |expected|
+    assert same(1.0000009, 1.0, atol=1e-6)
+    assert not same(1.0000012, 1.0, atol=1e-6)
+    assert same([1], [1.0], atol=1e-6)
+    assert not same(True, 1.0, atol=1e-6)
+    assert not same([2.0, 1.0], [1.0, 2.0], atol=1e-6)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.binary(max_size=50), max_size=4), st.binary(max_size=60))
+def test_the_reader_survives_broken_frames(payloads, rubbish):
+    """Whole frames come out as sent; rubbish ends in an error, never in a hang or a huge allocation."""
+    near, far = socket.socketpair()
+    with near, far:
+        near.sendall(b"".join(map(frame, payloads)) + rubbish)
+        near.shutdown(socket.SHUT_WR)
+        channel = Channel(far, limit=1000)
+        assert [channel.receive(time.monotonic() + 5) for _ in payloads] == payloads
+        with pytest.raises((WireError, Closed)):
+            for _ in range(20):
+                channel.receive(time.monotonic() + 5)
+
+
+def test_a_frame_over_the_limit_is_refused_before_it_is_read():
+    near, far = socket.socketpair()
+    with near, far:
+        near.sendall(b"\x7f\xff\xff\xff")
+        with pytest.raises(WireError, match="a frame of 2147483647 bytes, 1000 are allowed"):
+            Channel(far, 1000).receive(time.monotonic() + 5)
+
+
+def test_a_silent_peer_is_not_waited_for():
+    near, far = socket.socketpair()
+    with near, far, pytest.raises(TimedOut):
+        near.sendall(b"\0\0")
+        Channel(far, 1000).receive(time.monotonic() + 0.01)
