@@ -64,7 +64,7 @@ class Checkpoints(Callback):
 
     def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
         # in the middle of a step whose first update was made, the last checkpoint is the last whole state
-        if isinstance(exception, KeyboardInterrupt) and pl_module.consistent:
+        if isinstance(exception, (KeyboardInterrupt, SystemExit)) and pl_module.consistent:
             self._save(trainer, pl_module)
 
     def on_save_checkpoint(self, _trainer: Any, _module: Any, checkpoint: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from restrl.config import GrpoConfig, TrainerConfig
 from restrl.engine.base import Engine
@@ -81,7 +82,7 @@ def train_grpo(
         torch.manual_seed(seed)
         device = next(model.parameters()).device
         _fit(_lightning_trainer(trainer, folder, checkpoints, resumed_from), module, schedule[resumed_from:])
-        model.to(device)  # Lightning leaves it on the CPU
+        model.to(device).eval()  # Lightning leaves it on the CPU
     rows = read_metrics(folder)
     return TrainResult(module.steps_done, module.updates, resumed_from, tuple(rows), _cost(rows))
 
@@ -99,6 +100,8 @@ def _fit(trainer: lightning.Trainer, module: GrpoModule, schedule: list[list[int
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning's own
             trainer.fit(module, train_dataloaders=Steps(schedule))
+    except SIGTERMException:  # Lightning's, a SystemExit too; the checkpoint was written by the callback
+        raise
     except SystemExit as error:  # what Lightning turns a KeyboardInterrupt into, with SIGINT ignored
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from error

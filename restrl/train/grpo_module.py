@@ -58,6 +58,7 @@ class GrpoModule(lightning.LightningModule):
     def training_step(self, batch: list[int], batch_index: int) -> None:
         del batch_index  # counts from the resume; steps_done from the start
         start = time.perf_counter()
+        self.model.eval()  # no dropout while sampling
         rollout = self.rollouts.make(batch, self.steps_done)
         torch.clear_autocast_cache()  # weights that were cast without gradient while sampling
         metrics = rollout_metrics(rollout) | self._learn(rollout)
