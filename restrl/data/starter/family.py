@@ -28,11 +28,11 @@ TRIES = 2000  # inputs drawn before a family is called too poor to fill TESTS
 
 # Names that a template may use for its arguments; one of each is drawn per problem.
 ARGUMENTS: Mapping[str, tuple[str, ...]] = {
-    "s": ("s", "text", "string", "line"),
-    "nums": ("nums", "numbers", "values", "items"),
-    "n": ("n", "number", "x", "value"),
-    "d": ("d", "data", "table", "scores"),
-    "rows": ("rows", "grid", "lists", "matrix"),
+    "s": ("s", "text", "string"),
+    "nums": ("nums", "numbers", "lst"),
+    "n": ("n", "num", "number"),
+    "d": ("d", "data", "scores"),
+    "rows": ("rows", "lists", "matrix"),
 }
 
 
@@ -42,7 +42,7 @@ class Family:
 
     name: str
     heldout: bool
-    names: tuple[str, ...]  # names of the function
+    names: tuple[str, ...]  # templates of the function's name
     args: str  # the argument list
     doc: str  # one line
     body: str  # at most six lines, without indentation of the function
@@ -87,14 +87,15 @@ def make_problems(family: Family, count: int, seed: int) -> list[Problem]:
 
 def _make(family: Family, index: int, options: Options, rng: Random) -> Problem:
     fields = {key: rng.choice(pool) for key, pool in ARGUMENTS.items()} | dict(options)
-    head = f'def {fields["fn"]}({_fill(family.args, fields)}):\n    """{_fill(family.doc, fields)}"""'
+    fn_name = _fill(options["fn"], fields)
+    head = f'def {fn_name}({_fill(family.args, fields)}):\n    """{_fill(family.doc, fields)}"""'
     body = "\n".join("    " + line for line in _fill(family.body, fields).splitlines())
     reference = f"{head}\n{body}\n"
     return Problem(
         task_id=f"starter/{family.name}/{index}",
         prompt=f"Complete this Python function.\n\n```python\n{head}\n```",
         code=head,
-        tests=draw_tests(family, options, reference, fields["fn"], rng),
+        tests=draw_tests(family, options, reference, fn_name, rng),
         reference=reference,
         dataset="starter",
         family=family.name,

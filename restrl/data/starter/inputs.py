@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from random import Random
 
-WORDS = tuple(
-    ["apple", "banana", "cat", "dog", "elephant", "fig", "grape", "house", "ice", "jam", "kite", "lemon", "moon", "nest", "orange", "pear", "queen", "river", "sun", "tree", "umbrella", "van", "water", "box", "yard", "zebra", "level", "radar", "go", "up", "we", "tea", "book", "letter", "balloon", "pepper", "coffee", "a", "is", "Anna", "Bob", "Rome", "Paris", "noon", "Data", "Big", "red", "Blue", "deed", "stats"]
+VOCABULARY = (
+    "apple banana cat dog elephant fig grape house ice jam kite lemon moon nest orange pear queen river "
+    "sun tree umbrella van water box yard zebra level radar go up we tea book letter balloon pepper "
+    "coffee a is Anna Bob Rome Paris noon Data Big red Blue deed stats"
 )
+WORDS = tuple(VOCABULARY.split())
 NAMES = ("ann", "bob", "cat", "dan", "eve", "fay", "gus", "hal", "ida", "joe")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
