@@ -5,13 +5,14 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-from restrl.cli import guarded, register_schema
+from restrl.cli import guarded, job, register_schema
 from restrl.config import check
 
 register_schema()
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="decode")
+@job
 def main(composed: DictConfig) -> float | None:
     config = check(composed)
     from restrl.stages import run_decode  # torch loads only for a configuration that is right

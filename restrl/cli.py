@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from restrl.config import Config, explain
@@ -23,6 +27,21 @@ def register_schema() -> None:
     ConfigStore.instance().store(name="schema", node=Config)
 
 
+def job(run: Callable[[DictConfig], float | None]) -> Callable[[DictConfig], float | None]:
+    """What ``hydra.main`` wraps: bad input ends a single run at once, and in a multirun only its own job."""
+
+    @functools.wraps(run)
+    def wrapped(composed: DictConfig) -> float | None:
+        try:
+            return run(composed)
+        except UserError as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise
+            _end(error)
+
+    return wrapped
+
+
 def guarded(main: Callable[[], Any]) -> None:
     """Runs a ``hydra.main`` function and exits: 0 done, 2 bad input (one line), 130 interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with 1
@@ -30,11 +49,15 @@ def guarded(main: Callable[[], Any]) -> None:
     try:
         main()
     except (UserError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {_line(error)}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
+        _end(error)
     except KeyboardInterrupt:
         print("interrupted: the same command goes on where this one stopped", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
+
+
+def _end(error: BaseException) -> NoReturn:
+    print(f"error: {_line(error)}", file=sys.stderr)
+    sys.exit(EXIT_USER_ERROR)
 
 
 def _line(error: BaseException) -> str:

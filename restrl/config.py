@@ -214,7 +214,8 @@ def check(composed: DictConfig) -> Config:
     Raises UserError that names the key, its value and what it may be.
     """
     try:
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), composed))
+        values = OmegaConf.to_container(composed, resolve=True)  # plain, so that +key=... is found out too
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
     except OmegaConfBaseException as error:
         raise UserError(explain(error)) from error
     assert isinstance(config, Config)
