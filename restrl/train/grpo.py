@@ -94,11 +94,11 @@ def remove_checkpoints(folder: Path) -> None:
 
 def _fit(trainer: lightning.Trainer, module: GrpoModule, schedule: list[list[int]]) -> None:
     """Runs the schedule; Ctrl-C comes out as KeyboardInterrupt after the state is safe."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips and device lists
     handler = signal.getsignal(signal.SIGINT)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning's own
+            warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")  # while it samples
             trainer.fit(module, train_dataloaders=Steps(schedule))
     except SIGTERMException:  # Lightning's, a SystemExit too; the checkpoint was written by the callback
         raise
@@ -110,6 +110,7 @@ def _fit(trainer: lightning.Trainer, module: GrpoModule, schedule: list[list[int
 def _lightning_trainer(
     config: TrainerConfig, folder: Path, checkpoints: Callback, resumed_from: int
 ) -> lightning.Trainer:
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips and device lists
     logger = TensorBoardLogger(folder, name="", version="tensorboard", purge_step=resumed_from + 1)
     try:
         return lightning.Trainer(

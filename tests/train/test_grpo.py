@@ -115,6 +115,21 @@ def test_a_keyboard_interrupt_saves_the_last_whole_step_and_goes_on(tmp_path: Pa
     assert_same(weights(again), weights(whole))
 
 
+def test_sigterm_saves_the_step_that_was_running(tmp_path: Path) -> None:
+    class Terminating(ToyJudge):
+        def judge(self, items: Any) -> Any:
+            if self.calls == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().judge(items)
+
+    whole, _ = run(tmp_path / "whole")
+    with pytest.raises(SystemExit):
+        run(tmp_path / "cut", judge=Terminating(), checkpoint_every=100)
+    again, result = run(tmp_path / "cut")
+    assert result.resumed_from == 3
+    assert_same(weights(again), weights(whole))
+
+
 SCRIPT = """
 import sys, time, pathlib
 from tests.train.toy import run, ToyJudge
