@@ -1,4 +1,40 @@
-"""Judges programs that nobody trusts."""
+"""Judges programs that nobody trusts: reinforcement learning finds whatever a grader pays for.
+
+    with Sandbox(SandboxConfig()) as sandbox:
+        verdicts = sandbox.judge([(source of a whole program, tests), ...])
+
+**Two processes.**  The solution runs in a child that is forked from a warm server and knows its inputs,
+nothing else.  Tests, expected values and every comparison live in a second process, where the solution's
+functions are proxies; values cross as a canonical encoding of exact builtin types, never as pickle.  So there
+is no frame to climb, no ``__eq__`` that lies and no result to forge.  Between the two stand Landlock, a system
+call filter, namespaces, rlimits and a user without rights, as far as the machine has them: ``python -m
+restrl.sandbox doctor`` says what it has, ``sandbox.require`` makes a lack an error.
+
+**Tests** are a mapping with ``kind``; where a field is marked optional it may be left out.
+
+=========  =========================================================================================
+call       ``fn_name``, ``inputs`` (a list of argument lists), ``outputs``.  A function of that name or
+           a method of a class ``Solution``.  Equal values of exactly equal types.  Optional: ``atol``
+           (numbers within atol + 1e-7 |expected|, EvalPlus' rule), ``tuples_as_lists`` (JSON has no
+           tuples: then a tuple equals the list of its elements)
+stdio      ``inputs``, ``outputs``: texts (or lists of lines).  Equal words in equal order.  Optional:
+           ``atol`` for words that are decimal numbers
+asserts    ``asserts``: lines of Python.  Optional: ``setup``, code that runs in the tests' process after
+           the solution is loaded, and ``names``, builtin names that the solution may redefine
+check      ``test``: source that defines check(candidate), or that tests the entry point at its top
+           level; ``entry_point``.  Optional: ``setup``
+=========  =========================================================================================
+
+**Partial credit**: each call, each case, each assert line, and each statement of check that asserts or calls
+the candidate is a test.  The first test that runs out of time, and a program that ends, fail all later ones.
+
+**Verdicts**: ``passed`` needs every test's positive evidence.  ``harness_error`` (reward None) means that the
+sandbox failed twice, the second time alone; it says nothing about the program.
+
+**Not covered**: a program can fill the disk with files of ``file_mb`` each and memory with ``processes`` of
+``memory_mb`` each until its time is up; side channels between programs that run at the same time; a kernel
+bug.  Tests of kinds whose code needs the solution's own objects in its process are not taken.
+"""
 
 from restrl.sandbox.pool import Sandbox
 

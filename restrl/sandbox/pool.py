@@ -19,6 +19,7 @@ from typing import Any
 from restrl.config import SandboxConfig
 from restrl.errors import UserError
 from restrl.records import Verdict
+from restrl.sandbox.flags import FLAGS, flags_of
 from restrl.sandbox.inside.codec import CodecError, encode
 from restrl.sandbox.inside.isolate import PROTECTIONS, Settings
 from restrl.sandbox.tests import check_tests
@@ -73,6 +74,9 @@ class Sandbox:
         return dict(self.workers[0].report["missing"])
 
     def _require(self, names: Sequence[str]) -> None:
+        for flag in self.config.veto:
+            if flag not in FLAGS:
+                raise UserError(f"sandbox.veto: {flag!r} is not one of {', '.join(FLAGS)}")
         for name in names:
             if name not in PROTECTIONS:
                 raise UserError(f"sandbox.require: {name!r} is not one of {', '.join(PROTECTIONS)}")
@@ -187,12 +191,16 @@ class Sandbox:
                 return
             job.verdict = Verdict("harness_error", 0, 0, None, answer["seconds"], answer["detail"])
         else:
-            total = max(1, answer["total"])
-            reward = answer["passed"] / total
-            job.verdict = Verdict(
-                answer["status"], answer["passed"], total, reward, answer["seconds"], answer["detail"]
-            )
+            job.verdict = self._verdict(answer, flags_of(job.source))
         note(index)
+
+    def _verdict(self, answer: dict[str, Any], flags: tuple[str, ...]) -> Verdict:
+        status, passed, total = answer["status"], answer["passed"], max(1, answer["total"])
+        detail = answer["detail"]
+        vetoed = [flag for flag in flags if flag in self.config.veto]
+        if vetoed and passed:
+            status, passed, detail = "failed", 0, f"vetoed: {', '.join(vetoed)}"
+        return Verdict(status, passed, total, passed / total, answer["seconds"], detail, flags)
 
     def _final(self, job: _Job) -> Verdict:
         if job.verdict is None:

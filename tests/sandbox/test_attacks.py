@@ -19,7 +19,8 @@ TIERS = {
     "check": {
         "kind": "check",
         "entry_point": "f",
-        "test": "def check(candidate):\n    assert candidate(2) == 11\n    assert abs(candidate(3) - 16) < 1e-6\n"
+        "test": "def check(candidate):\n    assert candidate(2) == 11\n"
+        "    assert abs(candidate(3) - 16) < 1e-6\n"
         "    for x, y in [(4, 23)]:\n        assert candidate(x) == y, 'message'\n",
     },
     "stdio": {"kind": "stdio", "inputs": ["2\n", "3\n", "4\n"], "outputs": ["11\n", "16\n", "23\n"]},

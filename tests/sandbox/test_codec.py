@@ -1,6 +1,7 @@
 """The encoding is the identity on exact builtin values; its reader survives any bytes."""
 
 import collections
+import contextlib
 import math
 import socket
 import time
@@ -52,10 +53,8 @@ def test_any_bytes_give_a_value_or_an_error(data):
 def test_one_wrong_byte_gives_a_value_or_an_error(value, at, byte):
     data = bytearray(encode(value))
     data[at % len(data)] = byte
-    try:
+    with contextlib.suppress(CodecError):
         decode(bytes(data))
-    except CodecError:
-        pass
 
 
 def test_types_are_told_apart():
@@ -134,8 +133,7 @@ def test_the_reader_survives_broken_frames(payloads, rubbish):
         channel = Channel(far, limit=1000)
         assert [channel.receive(time.monotonic() + 5) for _ in payloads] == payloads
         with pytest.raises((WireError, Closed)):
-            for _ in range(20):
-                channel.receive(time.monotonic() + 5)
+            collections.deque(iter(lambda: channel.receive(time.monotonic() + 5), None), maxlen=0)
 
 
 def test_a_frame_over_the_limit_is_refused_before_it_is_read():
@@ -148,6 +146,6 @@ def test_a_frame_over_the_limit_is_refused_before_it_is_read():
 
 def test_a_silent_peer_is_not_waited_for():
     near, far = socket.socketpair()
+    near.sendall(b"\0\0")
     with near, far, pytest.raises(TimedOut):
-        near.sendall(b"\0\0")
         Channel(far, 1000).receive(time.monotonic() + 0.01)

@@ -1,7 +1,9 @@
 """Starts a server or a tests' process: ``python -s boot.py server|tester {json}``.  Run as a script."""
 
+import contextlib
 import json
 import os
+import shutil
 import socket
 import sys
 
@@ -14,7 +16,13 @@ def main() -> None:
 
         del sys.path[0]
         sys.argv = [""]
-        server.serve(socket.socket(fileno=options["control"]), isolate.Settings(**options["settings"]))
+        settings = isolate.Settings(**options["settings"])
+        try:
+            server.serve(socket.socket(fileno=options["control"]), settings)
+        finally:  # the host removes it, unless it was killed
+            shutil.rmtree(settings.folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(settings.folder))
     else:
         from inside import tester
 

@@ -139,6 +139,8 @@ def decode(data: bytes, handle: Callable[[int], Any] | None = None) -> Any:
         value = reader.read(0)
     except (struct.error, IndexError, UnicodeDecodeError, TypeError, ValueError) as error:
         raise CodecError(f"broken encoding at byte {reader.at}: {error}") from None
+    except RecursionError:
+        raise CodecError("nested too deep") from None
     if reader.at != len(data):
         raise CodecError(f"{len(data) - reader.at} bytes too many after the value")
     return value
@@ -172,7 +174,7 @@ class _Reader:
         return [self.read(depth + 1) for _ in range(self.size())]
 
     def read(self, depth: int) -> Any:
-        if depth > 2 * MAX_DEPTH:
+        if depth > MAX_DEPTH + 1:
             raise CodecError("nested too deep")
         tag = self.data[self.at]
         self.at += 1

@@ -38,9 +38,9 @@ class Limits:
 
 
 class Solution:
-    """A child with the program.  Used once, then ended by ``end``."""
+    """A child with the program; used once, then ended by ``end``.  ``host``: the lifeline's descriptor."""
 
-    def __init__(self, server: socket.socket, limits: Limits, job: dict[str, Any]) -> None:
+    def __init__(self, server: socket.socket, limits: Limits, job: dict[str, Any], host: int) -> None:
         self.server = server
         self.limits = limits
         self.stop: Stop | None = None
@@ -52,7 +52,7 @@ class Solution:
         self.tasks = 2 if job["mode"] == "stdio" else 1  # of a program that starts none itself
         self.harness_error = ""
         self.credit = 0.0  # seconds that this program was kept from the processor and got back
-        self.channel = wire.Channel(socket.socket(fileno=fd), FRAME_LIMIT)
+        self.channel = wire.Channel(socket.socket(fileno=fd), FRAME_LIMIT, lifeline=host)
         self.end_of_program = time.monotonic() + limits.program
         self.begin_test()
         self.guarded(lambda: self.channel.send(codec.encode(job), self.deadline))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 import time
 from typing import Any
 
@@ -22,6 +23,7 @@ GRACE = 5.0  # seconds that a job may take beyond the program's own limit
 
 def serve(host: socket.socket, server: socket.socket) -> None:
     """Answers jobs until the host closes its end."""
+    sys.setrecursionlimit(5000)
     link = wire.Channel(host, 1 << 31)
     prepared: dict[bytes, Any] = {}
     while True:
@@ -39,14 +41,14 @@ def serve(host: socket.socket, server: socket.socket) -> None:
                 prepared[job["key"]] = error
         limits = Limits(job["test_seconds"], job["program_seconds"])
         signal.setitimer(signal.ITIMER_REAL, (1 + CREDIT) * limits.program + GRACE)
-        answer = _judge(prepared[job["key"]], job["source"], server, limits)
+        answer = _judge(prepared[job["key"]], job["source"], server, limits, host.fileno())
         signal.setitimer(signal.ITIMER_REAL, 0)
         link.send(codec.encode(answer))
         if answer["status"] == "harness_error":
             return  # whatever is broken, the host starts both processes anew
 
 
-def _judge(tests: Any, source: str, server: socket.socket, limits: Limits) -> dict[str, Any]:
+def _judge(tests: Any, source: str, server: socket.socket, limits: Limits, host: int) -> dict[str, Any]:
     """The verdict as plain data; status "harness_error" if it says nothing about the program."""
     if isinstance(tests, Exception):
         return _error(f"the tests cannot be used: {type(tests).__name__}: {tests}")
@@ -54,7 +56,7 @@ def _judge(tests: Any, source: str, server: socket.socket, limits: Limits) -> di
     running: list[Solution] = []
 
     def start(job: dict[str, Any]) -> Solution:
-        running.append(Solution(server, limits, job))
+        running.append(Solution(server, limits, job, host))
         return running[-1]
 
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import os
 import select
 import socket
 import struct
@@ -28,13 +29,19 @@ def frame(payload: bytes) -> bytes:
 
 
 class Channel:
-    """One end of a connection.  ``limit`` is the largest payload in bytes that it accepts."""
+    """One end of a connection.  ``limit`` is the largest payload in bytes that it accepts.
 
-    def __init__(self, sock: socket.socket, limit: int) -> None:
+    ``lifeline``: a descriptor whose hanging up, while this end waits, ends the process.
+    """
+
+    def __init__(self, sock: socket.socket, limit: int, lifeline: int | None = None) -> None:
         self.sock = sock
         self.limit = limit
         self.buffer = bytearray()
+        self.lifeline = lifeline
         self.poller = select.poll()
+        if lifeline is not None:
+            self.poller.register(lifeline, 0)  # reports a hang-up only
 
     def send(self, payload: bytes, deadline: float | None = None) -> None:
         """Writes a frame.  Raises Closed, or TimedOut at ``deadline`` (of time.monotonic)."""
@@ -67,7 +74,10 @@ class Channel:
     def _wait(self, event: int, deadline: float | None) -> None:
         self.poller.register(self.sock.fileno(), event)
         left = None if deadline is None else (deadline - time.monotonic()) * 1000
-        if (left is not None and left <= 0) or not self.poller.poll(left):
+        events = self.poller.poll(left) if left is None or left > 0 else []
+        if any(fd == self.lifeline for fd, _event in events):
+            os._exit(0)
+        if not events:
             raise TimedOut
 
     def _take(self) -> bytes | None:

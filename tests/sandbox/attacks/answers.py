@@ -1,4 +1,5 @@
 """The expected values are looked for where the program runs."""
+# ruff: noqa: E501  (programs in strings)
 
 _FIND = "\ndef f(x):\n    for v in found:\n        if v == x * x + 7: return v\n    return 0\n"
 

@@ -1,4 +1,5 @@
 """A forged result is written where the harness reads."""
+# ruff: noqa: E501  (programs in strings)
 
 _ZERO = "\ndef f(x):\n    return 0\n"
 _ALL = "for fd in range(0, 64):\n    try: os.write(fd, {data})\n    except OSError: pass"

@@ -1,4 +1,5 @@
 """Values that lie when they are compared."""
+# ruff: noqa: E501  (programs in strings)
 
 _YES = "    def __eq__(self, other): return True\n    def __ne__(self, other): return False\n"
 _MORE = "    def __hash__(self): return 18\n    __lt__ = __le__ = __gt__ = __ge__ = __eq__\n"

@@ -1,4 +1,5 @@
 """The run ends before a test can fail."""
+# ruff: noqa: E501  (programs in strings)
 
 ATTACKS = {
     "sys.exit(0)": "import sys\nsys.exit(0)\n",

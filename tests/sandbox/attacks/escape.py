@@ -1,4 +1,5 @@
 """Ways out.  ``attempt`` returns normally only if it got out, and then ``f`` gives the right answer."""
+# ruff: noqa: E501  (programs in strings)
 
 
 def _try(attempt: str, imports: str = "import os") -> str:
