@@ -35,7 +35,7 @@ def packed_logprobs(
     logits are not hidden states times the output matrix.
     """
     decoder, head = decoder_and_head(model)
-    with _implementation(decoder):
+    with packed_mode(model):
         hidden = decoder(
             input_ids=batch.ids.unsqueeze(0),
             position_ids=batch.positions.unsqueeze(0),
@@ -67,14 +67,19 @@ def decoder_and_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
 
 
 @contextlib.contextmanager
-def _implementation(decoder: Any) -> Iterator[None]:
-    """Packed attention for the duration of a forward pass: the engine samples with the same module."""
-    before = decoder.config._attn_implementation
-    decoder.config._attn_implementation = IMPLEMENTATION
+def packed_mode(model: nn.Module) -> Iterator[None]:
+    """Packed attention within this block: the engine samples with the same module outside of it.
+
+    ``packed_logprobs`` enters it by itself; with gradient checkpointing, which runs layers again in the
+    backward pass, the backward pass has to lie within it too.
+    """
+    config: Any = decoder_and_head(model)[0].config
+    before = config._attn_implementation
+    config._attn_implementation = IMPLEMENTATION
     try:
         yield
     finally:
-        decoder.config._attn_implementation = before
+        config._attn_implementation = before
 
 
 def packed_attention(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from restrl.config import GrpoConfig
-from restrl.objective.packed_attention import packed_logprobs
+from restrl.objective.packed_attention import packed_logprobs, packed_mode
 from restrl.objective.packing import Piece, TokenGroup, micro_batches, pack
 from restrl.objective.policy_loss import LossInputs, LossSums, loss_normalizer, policy_loss
 from restrl.train.reference import Reference
@@ -99,8 +99,11 @@ def gradient_passes(
     frozen: list[Frozen | None] = [None] * len(batch.micro_batches)
     for _ in range(grpo.updates_per_step):
         sums = PassSums()
-        for index, pieces in enumerate(batch.micro_batches):
-            frozen[index] = _accumulate(model, batch, pieces, grpo, reference, frozen[index], sums, backward)
+        with packed_mode(model):
+            for index, pieces in enumerate(batch.micro_batches):
+                frozen[index] = _accumulate(
+                    model, batch, pieces, grpo, reference, frozen[index], sums, backward
+                )
         yield sums
 
 

@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from restrl.errors import UserError
-from restrl.objective.packed_attention import packed_logprobs
+from restrl.objective.packed_attention import packed_logprobs, packed_mode
 from restrl.objective.packing import GroupLayout, Piece, TokenGroup, micro_batches, pack
 
 GROUPS = (
@@ -111,6 +111,19 @@ def test_no_padding_is_computed() -> None:
     budget = 20
     packed = [pack(GROUPS, pieces) for pieces in micro_batches(GROUPS, budget)]
     assert all(len(p.ids) == sum(layout.tokens for layout in p.layout) <= budget for p in packed)
+
+
+def test_gradient_checkpointing_gives_the_same_gradient() -> None:
+    pieces = [Piece(0, (0, 1, 2)), Piece(1, (0, 1))]
+    model = build("qwen2").train()
+    packed_logprobs(model, pack(GROUPS, pieces)).logprobs.sum().backward()
+    expected = gradients(model)
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    with packed_mode(model):
+        packed_logprobs(model, pack(GROUPS, pieces)).logprobs.sum().backward()
+    found = gradients(model)
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-6)
 
 
 def test_attention_of_the_model_is_as_before() -> None:
