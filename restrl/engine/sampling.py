@@ -21,7 +21,8 @@ def uniforms(seed: int, sample: int, count: int) -> NDArray[np.float64]:
 def choose(logits: Tensor, temperature: Tensor, top_p: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     """Tokens [B] and their log-probabilities [B] at temperature 1 without top_p.
 
-    logits: [B, V] float32; temperature: [B], 0 = greedy; top_p: [B] in (0, 1]; uniform: [B] float64 in [0, 1).
+    logits: [B, V] float32; temperature: [B], 0 = greedy; top_p: [B] in (0, 1]; uniform: [B] float64 in
+    [0, 1).
     A token is where ``uniform`` falls in the cumulative distribution (inverse transform sampling).
     """
     greedy = temperature == 0

@@ -27,9 +27,12 @@ class Vocabulary:
 
 
 def cut_at_stop(text: str, stops: Sequence[str]) -> tuple[str, int]:
-    """The text before the stop string that ends first, and the number of characters after that string."""
-    ends = [(text.index(stop) + len(stop), len(stop)) for stop in stops if stop in text]
+    """The text before the stop string that ends first, and the number of characters after that string.
+
+    Of two that end together the longer one counts.
+    """
+    ends = [(text.index(stop) + len(stop), -len(stop)) for stop in stops if stop in text]
     if not ends:  # spelled by tokens that decode to something else together: keep all of it
         return text, 0
-    end, length = min(ends)
-    return text[: end - length], len(text) - end
+    end, minus_length = min(ends)
+    return text[: end + minus_length], len(text) - end

