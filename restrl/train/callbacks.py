@@ -22,7 +22,7 @@ from restrl.train.grpo_module import GrpoModule
 
 
 class Checkpoints(Callback):
-    """Saves every ``every`` steps, at the end and on an interrupt; loads the newest whole checkpoint.
+    """Saves every ``every`` steps, and on SIGINT or SIGTERM; loads the newest whole checkpoint.
 
     ``signature`` names everything that decides the numbers of a run.
     """
@@ -59,7 +59,7 @@ class Checkpoints(Callback):
             pl_module.restore_random_states()
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
-        if pl_module.steps_done % self.every == 0 or pl_module.steps_done == pl_module.total_steps:
+        if pl_module.steps_done % self.every == 0:
             self._save(trainer, pl_module)
 
     def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
