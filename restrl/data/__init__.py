@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from restrl.config import DatasetConfig
-from restrl.data import humaneval, jsonl, starter
+from restrl.data import apps, bigcodebench, ds1000, humaneval, jsonl, mbpp, mixtures, starter
 from restrl.data.schema import check_tests, check_unique
-from restrl.data.splits import Split, limit
+from restrl.data.splits import Split, limit, without_blocked
 from restrl.errors import UserError
 from restrl.records import Problem
 
@@ -16,6 +16,14 @@ Loader = Callable[[DatasetConfig, Split], list[Problem]]
 LOADERS: Mapping[str, Loader] = {
     "starter": starter.load,
     "humaneval": humaneval.load,
+    "humaneval_plus": humaneval.load_plus,
+    "mbpp": mbpp.load,
+    "mbpp_sanitized": mbpp.load_sanitized,
+    "mbpp_plus": mbpp.load_plus,
+    "apps": apps.load,
+    "bigcodebench": bigcodebench.load,
+    "ds1000": ds1000.load,
+    "paper_mix": mixtures.load_paper_mix,
     "jsonl": jsonl.load,
 }
 
@@ -32,5 +40,7 @@ def load_problems(config: DatasetConfig, split: Split) -> list[Problem]:
     check_unique(problems, f"dataset={config.name}")
     for problem in problems:
         check_tests(problem.tests, f"dataset={config.name}: {problem.task_id}")
+    if split == "train" and config.block_list is not None:
+        problems = without_blocked(problems, config.block_list)
     count = config.train_limit if split == "train" else config.heldout_limit
     return limit(problems, count, config.seed, split)

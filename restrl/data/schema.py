@@ -5,7 +5,8 @@
 - ``{"kind": "call", "fn_name", "inputs": [[arg, ...], ...], "outputs": [value, ...]}``
 - ``{"kind": "stdio", "inputs": [text, ...], "outputs": [text, ...]}``
 - ``{"kind": "asserts", "asserts": [line, ...], "setup" (optional)}``
-- ``{"kind": "check", "test": source that defines check(candidate), "entry_point"}``
+- ``{"kind": "check", "test": source that defines check(candidate), "entry_point"}``, or source
+  that calls the entry point at its top level
 - ``{"kind": "unittest", "test": source that defines TestCases}``
 - ``{"kind": "ds1000", "code_context"}``
 """
@@ -68,7 +69,6 @@ COUNTED = {
     "stdio": "inputs",
     "asserts": "asserts",
 }  # the field whose length counts the tests
-DEFINES = {"check": "def check(", "unittest": "class TestCases"}  # what the test source must contain
 
 
 def check_tests(tests: Any, where: str) -> None:
@@ -103,8 +103,10 @@ def _check_content(kind: str, tests: Value, where: str) -> None:
     if "outputs" in tests and len(tests["inputs"]) != len(tests["outputs"]):
         n, m = len(tests["inputs"]), len(tests["outputs"])
         raise UserError(f"{where}: tests.outputs: {m} outputs for {n} inputs; one each is needed")
-    if kind in DEFINES and DEFINES[kind] not in tests["test"]:
-        raise UserError(f"{where}: tests.test: must define {DEFINES[kind].rstrip('(').split()[-1]}")
+    if kind == "check" and "def check(" not in tests["test"] and tests["entry_point"] not in tests["test"]:
+        raise UserError(f"{where}: tests.test: must define check(candidate) or call {tests['entry_point']}")
+    if kind == "unittest" and "class TestCases" not in tests["test"]:
+        raise UserError(f"{where}: tests.test: must define the class TestCases")
 
 
 def _kinds() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 from typing import Literal
 
@@ -54,3 +55,38 @@ def limit(problems: list[Problem], count: int | None, seed: int, name: str) -> l
     order = list(range(len(problems)))
     Random(derive_seed(seed, "limit", name)).shuffle(order)
     return [problems[i] for i in sorted(order[:count])]
+
+
+def heldout_only(name: str, split: Split) -> None:
+    """Raises UserError for the train split of a benchmark that has none."""
+    if split == "train":
+        raise UserError(
+            f"dataset={name} is held out: it is a benchmark without a train split; "
+            "train on another data set and decode with this one"
+        )
+
+
+def variant(config: DatasetConfig, known: tuple[str, ...]) -> str:
+    """``config.variant``, by default the first of ``known``.  Raises UserError if it is none of them."""
+    chosen = known[0] if config.variant is None else config.variant
+    if chosen not in known:
+        raise UserError(
+            f"dataset.variant: {chosen!r} is not one of {', '.join(known)} (dataset={config.name})"
+        )
+    return chosen
+
+
+def without_blocked(problems: list[Problem], path: str) -> list[Problem]:
+    """The problems whose task_id is not a line of the file ``path``; lines that start with # are comments."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise UserError(
+            f"{path}: cannot be read ({reason}); dataset.block_list names a list of task ids"
+        ) from None
+    blocked = {line.strip() for line in lines if line.strip() and not line.startswith("#")}
+    kept = [problem for problem in problems if problem.task_id not in blocked]
+    if not kept:
+        raise UserError(f"{path}: blocks all {len(problems)} problems; dataset.block_list must leave some")
+    return kept

@@ -146,10 +146,10 @@ def without(data: dict[str, Any], field: str) -> dict[str, Any]:
             "tests.setup: must be a string",
         ),
         (
-            line(tests={"kind": "check", "test": "assert 1", "entry_point": "f"}),
-            "tests.test: must define check",
+            line(tests={"kind": "check", "test": "assert 1", "entry_point": "g"}),
+            "tests.test: must define check(candidate) or call g",
         ),
-        (line(tests={"kind": "unittest", "test": "pass"}), "tests.test: must define TestCases"),
+        (line(tests={"kind": "unittest", "test": "pass"}), "tests.test: must define the class TestCases"),
         (line(tests={"kind": "ds1000"}), "tests.code_context: missing"),
         (line(), "task_id: 'a' is already in line 1"),
     ],
@@ -226,6 +226,6 @@ def test_problem_on_both_sides(tmp_path: Path) -> None:
 
 def test_unknown_dataset() -> None:
     with pytest.raises(
-        UserError, match=r"dataset.name: 'human_eval' is not one of starter, humaneval, jsonl"
+        UserError, match=r"dataset.name: 'human_eval' is not one of starter, humaneval, humaneval_plus"
     ):
         load_problems(DatasetConfig(name="human_eval"), "train")

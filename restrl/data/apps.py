@@ -1,0 +1,101 @@
+"""APPS (arXiv 2105.09938, MIT): contest problems with stdin or call tests."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from restrl.config import DatasetConfig
+from restrl.data.fields import Row
+from restrl.data.source import Source, read_rows
+from restrl.data.splits import Split, split_by_family
+from restrl.errors import UserError
+from restrl.records import Problem
+from restrl.seeds import derive_seed
+
+REPO, REVISION = "codeparrot/apps", "21e74ddf8de1a21436da12e3e653065c5213e9d1"
+SOURCES = {
+    "train": Source("apps", REPO, REVISION, "train", file="train.jsonl"),
+    "heldout": Source("apps", REPO, REVISION, "test", file="test.jsonl"),
+}
+HELDOUT = 500  # problems of the test split that the paper evaluates on
+
+
+def load(config: DatasetConfig, split: Split) -> list[Problem]:
+    """From the hub: 5000 training problems, and 500 of the 5000 test problems, drawn by ``config.seed`` with
+    the test split's own mix of difficulties.  From ``config.path``: as dataset=jsonl splits its file.
+
+    Problems without tests or with tests that cannot be judged (see ``_tests``) are left out.
+    """
+    if config.path is None:
+        problems = read(None, split)
+        return problems if split == "train" else _same_mix(problems, HELDOUT, config.seed)
+    if config.heldout_path is None:
+        return split_by_family(read(config.path, split), config, split)
+    return read(config.heldout_path if split == "heldout" else config.path, split)
+
+
+def read(path: str | None, split: Split = "train") -> list[Problem]:
+    """All problems of ``path``, or of the hub's split, that can be judged."""
+    found = (_problem(row) for row in read_rows(path, SOURCES[split]))
+    return [problem for problem in found if problem is not None]
+
+
+def _same_mix(problems: list[Problem], count: int, seed: int) -> list[Problem]:
+    """A seeded choice in which each difficulty has its share of ``problems``, in their order."""
+    kept: set[str] = set()
+    for difficulty in sorted({_difficulty(p) for p in problems}):
+        ids = sorted(p.task_id for p in problems if _difficulty(p) == difficulty)
+        share = round(count * len(ids) / len(problems))
+        kept.update(Random(derive_seed(seed, "apps", difficulty)).sample(ids, min(share, len(ids))))
+    return [problem for problem in problems if problem.task_id in kept]
+
+
+def _difficulty(problem: Problem) -> str:
+    return problem.task_id.split("/")[1]
+
+
+def _problem(row: Row) -> Problem | None:
+    tests = _tests(row)
+    if tests is None:
+        return None
+    number = row.integer("problem_id" if "problem_id" in row.data else "id")  # the hub's file says id
+    starter = row.text("starter_code").strip()
+    how = (
+        "Use the starter code."
+        if tests["kind"] == "call"
+        else "Read from standard input and print the answer."
+    )
+    solutions = row.parsed("solutions") or [None]
+    return Problem(
+        task_id=f"apps/{row.text('difficulty')}/{number}",
+        prompt=f"{row.text('question').strip()}\n\n{how}",
+        tests=tests,
+        code=starter if tests["kind"] == "call" else "",
+        reference=solutions[0],
+        dataset="apps",
+    )
+
+
+def _tests(row: Row) -> dict[str, Any] | None:
+    """None where there are no tests, or as many inputs as outputs cannot be told."""
+    data = row.parsed("input_output")
+    if not data or not data.get("inputs") or len(data["inputs"]) != len(data.get("outputs", ())):
+        return None
+    inputs, outputs = data["inputs"], data["outputs"]
+    if "fn_name" in data:
+        if not all(isinstance(args, list) for args in inputs):
+            return None
+        # Nearly all files wrap each expected value into a list of one.
+        wrapped = all(isinstance(value, list) and len(value) == 1 for value in outputs)
+        values = [value[0] for value in outputs] if wrapped else outputs
+        return {"kind": "call", "fn_name": data["fn_name"], "inputs": inputs, "outputs": values}
+    return {"kind": "stdio", "inputs": _texts(row, inputs), "outputs": _texts(row, outputs)}
+
+
+def _texts(row: Row, values: list[Any]) -> list[str]:
+    """Texts; some problems hold lists of lines."""
+    texts = ["\n".join(map(str, value)) if isinstance(value, list) else value for value in values]
+    if not all(isinstance(text, str) for text in texts):
+        raise UserError(f"{row.where}: input_output: inputs and outputs must be texts or lists of lines")
+    return texts
