@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from hydra.core.config_store import ConfigStore
@@ -27,37 +28,73 @@ def register_schema() -> None:
     ConfigStore.instance().store(name="schema", node=Config)
 
 
+@dataclass
+class _Process:
+    """What this process did so far, for ``guarded``."""
+
+    entered: bool = False  # a job of ours began: what happened before was Hydra's doing
+    failed: int = 0  # jobs of a multirun that bad input ended
+
+
+_process: _Process | None = None  # None in a process that a launcher started
+
+
 def job(run: Callable[[DictConfig], float | None]) -> Callable[[DictConfig], float | None]:
     """What ``hydra.main`` wraps: bad input ends a single run at once, and in a multirun only its own job."""
 
     @functools.wraps(run)
     def wrapped(composed: DictConfig) -> float | None:
-        try:
-            return run(composed)
-        except UserError as error:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise
-            _end(error)
+        return _run_job(run, composed)  # a function of this module, which a launcher finds by its name
 
     return wrapped
 
 
+def _run_job(run: Callable[[DictConfig], float | None], composed: DictConfig) -> float | None:
+    if _process is not None:
+        _process.entered = True
+    try:
+        return run(composed)
+    except UserError as error:
+        hydra = HydraConfig.get()
+        if hydra.mode != RunMode.MULTIRUN:
+            _end(error)
+        if _process is None:
+            raise  # the launcher carries it to the process that waits
+        _process.failed += 1
+        _say(f"job {hydra.job.num} ({', '.join(hydra.overrides.task)}): {_line(error)}")
+        return None
+
+
 def guarded(main: Callable[[], Any]) -> None:
     """Runs a ``hydra.main`` function and exits: 0 done, 2 bad input (one line), 130 interrupted."""
+    global _process
+    process = _process = _Process()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with 1
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         main()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         _end(error)
+    except OSError as error:
+        if process.entered:
+            raise
+        _end(
+            UserError(f"cannot write {error.filename}: {error.strerror}; set paths.outputs to another folder")
+        )
     except KeyboardInterrupt:
         print("interrupted: the same command goes on where this one stopped", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
+    if process.failed:
+        sys.exit(EXIT_USER_ERROR)
 
 
 def _end(error: BaseException) -> NoReturn:
-    print(f"error: {_line(error)}", file=sys.stderr)
+    _say(_line(error))
     sys.exit(EXIT_USER_ERROR)
+
+
+def _say(line: str) -> None:
+    print(f"error: {line}", file=sys.stderr)
 
 
 def _line(error: BaseException) -> str:

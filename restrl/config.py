@@ -222,7 +222,26 @@ def check(composed: DictConfig) -> Config:
         raise UserError(explain(error)) from error
     assert isinstance(config, Config)
     _check_ranges(config, "")
+    _check_together(config)
     return config
+
+
+def _check_together(config: Config) -> None:
+    """What would otherwise be found out after hours: values that do not go together."""
+    rollout, decoder, devices = config.grpo.rollout, config.decoder, config.trainer.devices
+    if rollout.n < 2:
+        raise UserError(f"grpo.rollout.n={rollout.n}: must be >= 2, for a group's completions are compared")
+    if rollout.temperature <= 0:
+        raise UserError("grpo.rollout.temperature=0: must be > 0, for greedy completions are all alike")
+    if devices != 1:
+        raise UserError(f"trainer.devices={devices}: must be 1, for the hf engine samples in one process")
+    if bad := [k for k in decoder.k if k < 1]:
+        raise UserError(f"decoder.k={decoder.k}: {bad[0]} is no number of samples; each k must be >= 1")
+    if decoder.name == "sample" and max(decoder.k, default=1) > decoder.sampling.n:
+        raise UserError(
+            f"decoder.k={decoder.k}: pass@{max(decoder.k)} needs as many samples, and decoder.sampling.n is "
+            f"{decoder.sampling.n}; raise it, or leave larger values out of decoder.k"
+        )
 
 
 def _check_ranges(node: Any, prefix: str) -> None:

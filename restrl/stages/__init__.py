@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from restrl.config import Config
+from restrl.errors import UserError
 from restrl.evaluate.outputs import write_outputs
 from restrl.evaluate.results import evaluate
 from restrl.evaluate.table import results_table
@@ -17,6 +19,9 @@ from restrl.stages.console import Console
 from restrl.stages.rest_grpo import compare_policies, rest_grpo
 from restrl.stages.runtime import Runtime
 from restrl.stages.steps import evaluate_step
+
+# what a user can mend, and no bug of ours
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 Stage = Callable[[Runtime, Path], float | None]  # returns pass@1 in [0, 1], what a sweep may optimize
 
@@ -35,8 +40,16 @@ def _run(config: Config, stage: Stage, title: str) -> float | None:
     console = Console()
     console.tree(dataclasses.asdict(config), title)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    with Runtime(config, console) as run:
-        return stage(run, folder)
+    try:
+        with Runtime(config, console) as run:
+            return stage(run, folder)
+    except OSError as error:  # writes of other libraries: event files, temporary folders
+        if error.errno not in DISK:
+            raise
+        place = error.filename or config.paths.outputs
+        raise UserError(
+            f"cannot write {place}: {error.strerror}; make room there or set paths.outputs to another folder"
+        ) from error
 
 
 def _rest_grpo(run: Runtime, folder: Path) -> float | None:

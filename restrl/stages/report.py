@@ -71,9 +71,8 @@ def _step(name: str, artifact: Artifact) -> str:
         lines += [f"- {key}: {_plain(value)}" for key, value in artifact.summary.items()]
     cost = artifact.cost
     if cost.completions:
-        lines.append(
-            f"- cost: {cost.completions} completions, {cost.model_tokens} tokens, {cost.seconds:.0f} s"
-        )
+        seconds = f", {cost.seconds:.0f} s" if cost.seconds else ""
+        lines.append(f"- cost: {cost.completions} completions, {cost.model_tokens} tokens{seconds}")
     return "\n".join(lines)
 
 

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from transformers.utils.logging import disable_progress_bar
 
 from restrl.artifacts import RecordLog, Store
-from restrl.config import Config, ModelConfig
+from restrl.config import Config, ModelConfig, TrainerConfig
 from restrl.data import load_problems
 from restrl.data.splits import Split
 from restrl.engine.hf import HfEngine
@@ -65,12 +66,15 @@ class Runtime:
     """Opens what a run needs, once.  Use it with ``with``: leaving ends the sandbox's processes."""
 
     def __init__(self, config: Config, console: Console) -> None:
+        """Raises UserError where the configured device is not there."""
+        disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers' own, of loading and saving; the console shows the steps'
         self.config = config
         self.console = console
         self.store = Store(Path(config.paths.outputs), say=console.say)
         self._problems: dict[Split, ProblemSet] = {}
         self._policy: LoadedPolicy | None = None
         self._exit = contextlib.ExitStack()
+        self.device = _device(config.trainer)
 
     def __enter__(self) -> Runtime:
         return self
@@ -78,14 +82,13 @@ class Runtime:
     def __exit__(self, *error: object) -> None:
         self._exit.close()
 
-    @property
-    def device(self) -> torch.device:
-        wanted = self.config.trainer.accelerator != "cpu" and torch.cuda.is_available()
-        return torch.device("cuda" if wanted else "cpu")
-
     @cached_property
     def sandbox(self) -> Sandbox:
-        return self._exit.enter_context(Sandbox(self.config.sandbox))
+        sandbox = self._exit.enter_context(Sandbox(self.config.sandbox))
+        if sandbox.missing:
+            gaps = ", ".join(f"{name} ({why})" for name, why in sandbox.missing.items())
+            self.console.say(f"sandbox: this machine does not enforce {gaps}")
+        return sandbox
 
     def problems(self, split: Split) -> ProblemSet:
         """Raises UserError where the split has no problem."""
@@ -107,11 +110,18 @@ class Runtime:
         """The policy in memory, ready to sample.  The one before it is let go."""
         if self._policy is None or self._policy.ref != ref:
             self.release()
+            _ = self.sandbox  # what is sampled gets judged: a sandbox that cannot start says so before
             model = load_model(ref.model, self.config.paths, self.device)
             tokenizer = load_tokenizer(ref.model, self.config.paths)
             engine = HfEngine(model, tokenizer, self.config.engine)
             self._policy = LoadedPolicy(ref, model, tokenizer, engine, Prompter(tokenizer, ref.model))
         return self._policy
+
+    def tokenizer(self, ref: PolicyRef) -> Any:
+        """The policy's tokenizer, without its weights."""
+        if self._policy is not None and self._policy.ref == ref:
+            return self._policy.tokenizer
+        return load_tokenizer(ref.model, self.config.paths)
 
     def release(self) -> None:
         """Lets go of the policy in memory, such as one whose weights a training step changed."""
@@ -122,13 +132,27 @@ class Runtime:
     @property
     def sampling_context(self) -> dict[str, Any]:
         """What decides samples and verdicts beside the policy, the problems and the sampling settings."""
-        model, sandbox = self.config.model, dataclasses.asdict(self.config.sandbox)
+        model = self.config.model
         return {
             "engine": dataclasses.asdict(self.config.engine),
             "prompt": [model.prompt, model.system],
             "dtype": model.dtype,
-            "sandbox": {key: value for key, value in sandbox.items() if key not in ("workers", "require")},
+            **self.judging_context,
         }
+
+    @property
+    def judging_context(self) -> dict[str, Any]:
+        """What decides verdicts beside the programs and their tests."""
+        sandbox = dataclasses.asdict(self.config.sandbox)
+        return {
+            "sandbox": {key: value for key, value in sandbox.items() if key not in ("workers", "require")}
+        }
+
+
+def _device(trainer: TrainerConfig) -> torch.device:
+    if trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        raise UserError("trainer.accelerator=gpu: no GPU is visible here; use trainer=auto or trainer=cpu")
+    return torch.device("cuda" if trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def in_chunks(

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -98,7 +98,7 @@ def assemble_step(run: Runtime, policy: PolicyRef, samples: Artifact, iteration:
         if work.done:
             artifact = _found(run, work.artifact)
         else:
-            tokenizer = run.load(policy).tokenizer
+            tokenizer = run.tokenizer(policy)
             assembly = assemble(
                 samples.read(Group),
                 lambda ids: cut_positions(ids, tokenizer),
@@ -150,7 +150,7 @@ def grpo_step(
             save_model(loaded.model, loaded.tokenizer, work.folder / POLICY)
             run.release()  # in memory it may have more digits than what was saved
             artifact = work.finish(result.cost, _training_summary(result.metrics))
-            remove_checkpoints(work.folder)
+        remove_checkpoints(work.folder)  # also those that a kill just before this line left
         model = dataclasses.replace(
             policy.model, source="hub", path=str(artifact.folder / POLICY), revision=None, lora=None
         )
@@ -161,22 +161,20 @@ def evaluate_step(
     run: Runtime, policy: PolicyRef, problems: ProblemSet, title: str
 ) -> tuple[Artifact, list[Outcome]]:
     """The decoder's answers to ``problems``, judged (a Judged per problem)."""
-    decoder = run.config.decoder
-    answer, source = _answers(run, policy, problems)
-    config = {"decoder": decoder.name, "sampling": decoder.sampling, **run.sampling_context}
-    inputs = {"problems": problems.fingerprint, **source}
-    with run.store.open("evaluate", config, inputs, run.config.seed) as work:
+    source = _answers(run, policy, problems)
+    inputs = {"problems": problems.fingerprint, **source.inputs}
+    with run.store.open("evaluate", source.config, inputs, run.config.seed) as work:
         if work.done:
             artifact = _found(run, work.artifact)
         else:
-            log, total = work.records(Judged), len(problems.problems) * decoder.sampling.n
+            log, total = work.records(Judged), source.count(problems.problems)
             with run.console.progress(title, total) as advance:
                 in_chunks(
                     log,
                     problems.problems,
                     run.config.engine.chunk_problems,
-                    lambda chunk: _judge(run, chunk, answer(chunk, advance)),
-                    resumed=lambda done: advance(done * decoder.sampling.n),
+                    lambda chunk: _judge(run, chunk, source.answer(chunk, advance)),
+                    resumed=lambda done: advance(source.count(problems.problems[:done])),
                 )
             outcomes = [outcome for judged in log.read() for outcome in judged.outcomes]
             cost = sum((o.answer.cost for o in outcomes), Cost(verifier_calls=len(outcomes)))
@@ -184,34 +182,61 @@ def evaluate_step(
         return artifact, [outcome for judged in artifact.read(Judged) for outcome in judged.outcomes]
 
 
-AnswerChunk = Callable[[Sequence[Problem], Progress], list[Answer]]
+@dataclass(frozen=True)
+class _Source:
+    """Where the answers of an evaluation come from."""
+
+    answer: Callable[[Sequence[Problem], Progress], list[Answer]]  # those of a chunk of the problems
+    count: Callable[[Sequence[Problem]], int]  # how many answers some problems have
+    inputs: dict[str, str]  # fingerprints of what it reads
+    config: dict[str, Any]  # settings that decide answers and verdicts
 
 
-def _answers(run: Runtime, ref: PolicyRef, problems: ProblemSet) -> tuple[AnswerChunk, dict[str, str]]:
-    """What answers a chunk of the problems, and the fingerprints of what it reads."""
+def _answers(run: Runtime, ref: PolicyRef, problems: ProblemSet) -> _Source:
+    """Raises UserError where a file of answers does not fit the problems."""
     decoder, seed = run.config.decoder, run.config.seed
+    if decoder.name == "replay":
+        return _recorded(run, problems)
 
     def policy() -> Policy:
         loaded = run.load(ref)
         return Policy(loaded.engine, loaded.prompter)
 
-    if decoder.name == "replay":  # a file is read and checked whole, against all problems
-        by_task: dict[str, list[Answer]] = {}
-        for answer in decode(Job(problems.problems, decoder, seed, policy)):
-            by_task.setdefault(answer.task_id, []).append(answer)
-        digest = hashlib.sha256(Path(str(decoder.path)).read_bytes()).hexdigest()[:16]
+    return _Source(
+        answer=lambda chunk, advance: decode(Job(chunk, decoder, seed, policy, advance)),
+        count=lambda some: len(some) * (1 if decoder.name == "greedy" else decoder.sampling.n),
+        inputs={"policy": ref.fingerprint},
+        config={"decoder": decoder.name, "sampling": decoder.sampling, **run.sampling_context},
+    )
 
-        def recorded(chunk: Sequence[Problem], advance: Progress) -> list[Answer]:
-            answers = [answer for problem in chunk for answer in by_task.get(problem.task_id, ())]
-            advance(len(answers))
-            return answers
 
-        return recorded, {"samples": digest}
+def _recorded(run: Runtime, problems: ProblemSet) -> _Source:
+    """The answers of a file, which is read and checked whole, against all problems.  No model is needed."""
+    decoder = run.config.decoder
 
-    def sampled(chunk: Sequence[Problem], advance: Progress) -> list[Answer]:
-        return decode(Job(chunk, decoder, seed, policy, advance))
+    def no_policy() -> Policy:
+        raise RuntimeError("replay samples nothing")
 
-    return sampled, {"policy": ref.fingerprint}
+    by_task: dict[str, list[Answer]] = {problem.task_id: [] for problem in problems.problems}
+    for answer in decode(Job(problems.problems, decoder, run.config.seed, no_policy)):
+        by_task[answer.task_id].append(answer)
+
+    def answers(chunk: Sequence[Problem], advance: Progress) -> list[Answer]:
+        chosen = [answer for problem in chunk for answer in by_task[problem.task_id]]
+        advance(len(chosen))
+        return chosen
+
+    texts = json.dumps([[answer.task_id, answer.text] for some in by_task.values() for answer in some])
+    return _Source(
+        answer=answers,
+        count=lambda some: sum(len(by_task[problem.task_id]) for problem in some),
+        inputs={"samples": hashlib.sha256(texts.encode()).hexdigest()[:16]},
+        config={
+            "decoder": decoder.name,
+            "chunk_problems": run.config.engine.chunk_problems,
+            **run.judging_context,
+        },
+    )
 
 
 def _judge(run: Runtime, problems: Sequence[Problem], answers: Sequence[Answer]) -> list[Judged]:
