@@ -5,10 +5,10 @@
 
 **Two processes.**  The solution runs in a child that is forked from a warm server and knows its inputs,
 nothing else.  Tests, expected values and every comparison live in a second process, where the solution's
-functions are proxies; values cross as a canonical encoding of exact builtin types, never as pickle.  So there
-is no frame to climb, no ``__eq__`` that lies and no result to forge.  Between the two stand Landlock, a system
-call filter, namespaces, rlimits and a user without rights, as far as the machine has them: ``python -m
-restrl.sandbox doctor`` says what it has, ``sandbox.require`` makes a lack an error.
+functions are proxies; values cross as a canonical encoding of exact builtin types, never as pickle.  So
+there is no frame to climb, no ``__eq__`` that lies and no result to forge.  Between the two stand Landlock, a
+system call filter, namespaces, rlimits and a user without rights, as far as the machine has them:
+``python -m restrl.sandbox doctor`` says what it has, ``sandbox.require`` makes a lack an error.
 
 **Tests** are a mapping with ``kind``; where a field is marked optional it may be left out.
 

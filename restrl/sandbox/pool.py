@@ -8,6 +8,7 @@ import math
 import os
 import selectors
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -40,6 +41,8 @@ class _Job:
 
 class Sandbox:
     """Judges programs that nobody trusts.  A context manager; see the package's docstring."""
+
+    disable: tuple[str, ...] = ()  # protections to leave out, for tests and benchmarks
 
     def __init__(self, config: SandboxConfig) -> None:
         """Starts the workers.  Raises UserError off Linux, or if ``config.require`` cannot be had."""
@@ -95,6 +98,7 @@ class Sandbox:
             cpu_seconds=math.ceil(c.program_seconds) + 1,
             uid=_unprivileged_uid(slot),
             preload=list(c.preload),
+            disable=list(self.disable),
         )
         return Worker(default_python(c.python), settings)
 
@@ -137,11 +141,12 @@ class Sandbox:
                     worker.flush()
                     answers = worker.answers()
                     lost = answers is None
+                    broken = any(answer["status"] == "harness_error" for _index, answer in answers or [])
                     for index, answer in answers or []:
                         self._settle(jobs, index, answer, again, note)
-                    if lost or (worker.judged >= RECYCLE and not worker.jobs):
+                    if lost or broken or (worker.judged >= RECYCLE and not worker.jobs):
                         selector.unregister(worker.socket)
-                        self._replace(worker, jobs, queue, again, note)
+                        self._replace(worker, jobs, queue, again, note, blame=lost)
                         selector.register(worker.socket, selectors.EVENT_READ, worker)
         return again
 
@@ -159,15 +164,21 @@ class Sandbox:
         queue: deque[int],
         again: list[int],
         note: Callable[[int], None],
+        blame: bool,
     ) -> None:
-        """A new pair of processes in the place of a dead or old one; what it held is given out again."""
+        """A new pair of processes in the place of a dead or old one; what it held is given out again.
+
+        ``blame``: the pair died on the first program that it held; the others were never begun.
+        """
         held = list(worker.jobs)
         ended = worker.stop()
-        if held and ended == -14:  # SIGALRM: the tests did not end with what this program returned
+        if (
+            blame and held and ended == -signal.SIGALRM
+        ):  # the tests did not end with what this program returned
             answer = {"status": "timeout", "passed": 0, "total": 1, "detail": "the tests did not end",
                       "seconds": self.config.program_seconds, "cpu": math.inf}  # fmt: skip
             self._settle(jobs, held.pop(0), answer, again, note)
-        elif held:
+        elif blame and held:
             self._settle(jobs, held.pop(0), _lost("a sandbox process died"), again, note)
         queue.extendleft(reversed(held))
         fresh = self._start()

@@ -140,7 +140,7 @@ class Worker:
         """Kills both processes and whatever runs below them; how the tests' process had ended."""
         self.socket.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.tester.wait(0 if self.tester.poll() is not None else 0.05)
+            self.tester.wait(1.0)  # its lifeline is cut, or it is ending already
         ended: int | None = self.tester.poll()
         for process in (self.tester, self.server):
             process.send_signal(signal.SIGKILL)  # the running child dies with the server

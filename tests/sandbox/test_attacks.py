@@ -6,7 +6,7 @@ import pytest
 
 from restrl.config import SandboxConfig
 from restrl.sandbox import Sandbox
-from tests.sandbox.attacks import ATTACKS, FAMILIES, STDIO_TAIL
+from tests.sandbox.attacks import ATTACKS, FAMILIES, STDIO_TAIL, escape, limits
 
 X = [2, 3, 4]  # f(x) = x * x + 7: 11, 16, 23
 CALL = {"kind": "call", "fn_name": "f", "inputs": [[x] for x in X], "outputs": [11, 16, 23]}
@@ -26,7 +26,7 @@ TIERS = {
     "stdio": {"kind": "stdio", "inputs": ["2\n", "3\n", "4\n"], "outputs": ["11\n", "16\n", "23\n"]},
 }
 CONFIG = SandboxConfig(
-    test_seconds=0.4, program_seconds=1.5, memory_mb=256, file_mb=4, output_kb=64, workers=2
+    test_seconds=0.4, program_seconds=1.5, memory_mb=128, processes=12, file_mb=4, output_kb=64, workers=2
 )
 
 
@@ -53,9 +53,13 @@ def test_there_are_enough_attacks():
 @pytest.mark.parametrize("tier", TIERS)
 def test_no_attack_is_paid(sandbox, tier):
     verdicts = judge_all(sandbox, tier)
-    paid = {name: v for name, v in verdicts.items() if v.reward != 0}
+    busy = {name for name, v in verdicts.items() if "too busy" in v.detail}  # reward None: not paid either
+    paid = {name: v for name, v in verdicts.items() if v.reward != 0 and name not in busy}
     assert paid == {}
-    slow = {name: v.seconds for name, v in verdicts.items() if v.seconds > CONFIG.program_seconds + 1}
+    assert all(verdicts[name].reward is None for name in busy)
+    crowd = max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))  # programs that share a processor
+    allowed = (CONFIG.program_seconds + 1) * crowd
+    slow = {name: v.seconds for name, v in verdicts.items() if v.seconds > allowed}
     assert slow == {}
 
 
@@ -100,3 +104,36 @@ def descendants(roots):
         new = {pid for pid, parent in parents.items() if parent in new} - found
         found |= new
     return found
+
+
+class Unprotected(Sandbox):
+    """Limits and another user, nothing else."""
+
+    disable = ("landlock", "seccomp", "netns", "pidns", "ipcns")
+
+
+class SharedProcesses(Sandbox):
+    """As on a machine without process namespaces."""
+
+    disable = ("pidns", "ipcns")
+
+
+def test_the_escapes_are_real_ones():
+    """Without the protections the same attacks do get out: their failure above means something."""
+    names = """tcp socket; netlink socket; write to /tmp; read /proc; list the temporary files; rename outwards;
+        symbolic link outwards; chmod; utime; shared memory segment""".replace("\n       ", "").split("; ")
+    with Unprotected(CONFIG) as sandbox:
+        assert set(Unprotected.disable) <= set(sandbox.missing)
+        verdicts = sandbox.judge([(escape.ATTACKS[name], CALL) for name in names])
+    for path in ("/tmp/restrl-escaped", "/tmp/restrl-renamed"):
+        if os.path.exists(path):
+            os.remove(path)
+    assert {n: v.status for n, v in zip(names, verdicts, strict=True)} == dict.fromkeys(names, "passed")
+
+
+def test_without_process_namespaces_every_process_is_still_found():
+    names = ["daemon", "fork bomb", "fork bomb in sessions", "subprocess that stays", "all signals ignored"]
+    with SharedProcesses(CONFIG) as sandbox:
+        verdicts = sandbox.judge([(limits.ATTACKS[name], CALL) for name in names] * 2)
+        assert [v.reward for v in verdicts] == [0] * 10
+        assert left_over(sandbox)["processes"] == 0

@@ -36,7 +36,7 @@ ATTACKS = {
     "read /proc": _try("os.listdir('/proc')"),
     "read other processes' environment": _try("open('/proc/1/environ').read()"),
     "list the temporary files": _try("os.listdir('/tmp')"),
-    "rename outwards": _try("open('a', 'w').close()\nos.rename('a', '/tmp/restrl-escaped')"),
+    "rename outwards": _try("open('a', 'w').close()\nos.rename('a', '/tmp/restrl-renamed')"),
     "link outwards": _try("os.link('/etc/passwd', 'p')\nopen('p').read()"),
     "symbolic link outwards": _try("os.symlink('/etc/passwd', 'p')\nopen('p').read()"),
     "chmod": _try("open('a', 'w').close()\nos.chmod('a', 0o777)\nassert os.stat('a').st_mode & 0o777 == 0o777"),
