@@ -48,7 +48,7 @@ FAMILIES = (
     ),
     Family(
         "value_summary",
-        False,
+        True,
         ("$slug", "get_$slug"),
         "$d",
         "Return the $what of the dictionary $d.",
@@ -81,7 +81,7 @@ FAMILIES = (
     ),
     Family(
         "get_or_default",
-        False,
+        True,
         ("get_value", "get_or_default", "lookup"),
         "$d, key",
         "Return the value of key in the dictionary $d$plus, or $k if key is not in it.",
@@ -134,7 +134,7 @@ FAMILIES = (
     ),
     Family(
         "from_lists",
-        True,
+        False,
         ("make_dict", "lists_to_dict", "zip_lists"),
         "keys, values",
         "Return a dictionary that maps each element of keys to the element of values at the same index$what.",
@@ -144,7 +144,7 @@ FAMILIES = (
     ),
     Family(
         "map_words",
-        False,
+        True,
         ("${slug}_dict", "map_$slug", "word_$slug"),
         "words",
         "Return a dictionary that maps each word in the list words to its $what.",
@@ -160,7 +160,7 @@ FAMILIES = (
     ),
     Family(
         "group_words",
-        True,
+        False,
         ("group_words", "group_by_$slug", "words_by_$slug"),
         "words",
         "Return a dictionary that maps each $what to the list of words that $verb with it.",

@@ -144,7 +144,7 @@ FAMILIES = (
     ),
     Family(
         "kth_distinct",
-        True,
+        False,
         ("${rank}_$which", "find_${rank}_$which"),
         "$nums",
         "Return the $rank $which number in the list $nums.",
@@ -205,7 +205,7 @@ FAMILIES = (
     ),
     Family(
         "neighbours",
-        True,
+        False,
         ("neighbor_$slug", "adjacent_$slug", "pairwise_$slug"),
         "$nums",
         "Return a list with the $what each two neighbouring numbers in the list $nums.",
@@ -227,16 +227,6 @@ FAMILIES = (
         "return [$f($nums[:i + 1]) for i in range(len($nums))]",
         _filled_list,
         cases("what f", ("sum", "sum"), ("maximum", "max"), ("minimum", "min")),
-    ),
-    Family(
-        "chunks",
-        False,
-        ("chunks", "split_list", "make_groups"),
-        "$nums",
-        "Split the list $nums into lists of $k elements; the last one may be shorter.",
-        "return [$nums[i:i + $k] for i in range(0, len($nums), $k)]",
-        lambda rng, _: [numbers(rng, 0, 9, 2, 9)],
-        axes(k=(2, 3, 4)),
     ),
     Family(
         "put_around",
@@ -264,7 +254,7 @@ FAMILIES = (
     ),
     Family(
         "sort_list",
-        False,
+        True,
         ("sort_$slug", "${slug}_order", "${slug}_list"),
         "$nums",
         "Return the list $nums $how.",

@@ -83,7 +83,7 @@ FAMILIES = (
     ),
     Family(
         "fizz",
-        True,
+        False,
         ("fizz_buzz", "divisor_label", "label"),
         "$n",
         "Return '$x' if $n is divisible by $a, '$y' if it is divisible by $b but not by $a, otherwise '$z'.",
@@ -114,7 +114,7 @@ FAMILIES = (
     ),
     Family(
         "divisors",
-        True,
+        False,
         ("divisors", "get_divisors", "find_divisors"),
         "$n",
         "Return a list of the divisors of $n $what, in ascending order.",
@@ -168,28 +168,13 @@ FAMILIES = (
     ),
     Family(
         "count_down",
-        True,
+        False,
         ("countdown", "count_down"),
         "$n",
         "Return a list of the integers from $n down to $k.",
         "return list(range($n, $k - 1, -1))",
         lambda rng, _: [rng.randint(5, 25)],
         axes(k=(0, 1, 2, 3)),
-    ),
-    Family(
-        "clock",
-        False,
-        ("format_$slug", "${slug}_text", "show_$slug"),
-        "$n",
-        "Return a string of the whole $big and the remaining $small in $n $small, such as '$example'.",
-        "return f'{$n // $k}$sep{$n % $k}'",
-        _large,
-        cases(
-            "slug small big k sep example",
-            ("minutes", "minutes", "hours", 60, ":", "2:5"),
-            ("days", "days", "weeks", 7, " + ", "1 + 4"),
-            ("months", "months", "years", 12, "-", "4-11"),
-        ),
     ),
     Family(
         "in_range",
@@ -209,17 +194,6 @@ FAMILIES = (
         ),
     ),
     Family(
-        "recurrence",
-        False,
-        ("sequence", "nth_term", "fib"),
-        "$n",
-        "A sequence starts with $a, $b and each next term is the sum of the two before it. Return term $n, "
-        "where term 0 is $a.",
-        "a, b = $a, $b\nfor _ in range($n):\n    a, b = b, a + b\nreturn a",
-        lambda rng, _: [rng.randint(0, 15)],
-        axes(a=(0, 1, 2), b=(1, 3)),
-    ),
-    Family(
         "round_down",
         False,
         ("round_down", "floor_to_$k", "round_to_multiple"),
@@ -231,7 +205,7 @@ FAMILIES = (
     ),
     Family(
         "if_even",
-        False,
+        True,
         ("next_number", "step", "change_number"),
         "$n",
         "Return $x if $n is $parity, otherwise $y.",

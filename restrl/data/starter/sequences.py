@@ -21,7 +21,7 @@ def _overlapping(rng: Random, _: Options) -> list[Any]:
 FAMILIES = (
     Family(
         "elementwise",
-        False,
+        True,
         ("${slug}_lists", "elementwise_$slug", "list_$slug"),
         "a, b",
         "Return a list with the $what of the elements of the lists a and b at each index.",
@@ -52,7 +52,7 @@ FAMILIES = (
     ),
     Family(
         "dot_product",
-        True,
+        False,
         ("$slug", "compute_$slug", "list_$slug"),
         "a, b",
         "Return the $what of the lists a and b.",
@@ -129,7 +129,7 @@ FAMILIES = (
     ),
     Family(
         "select_words",
-        False,
+        True,
         ("${slug}_words", "get_${slug}_words", "find_$slug"),
         "words",
         "Return a list of the words in the list words that $what.",

@@ -63,7 +63,7 @@ FAMILIES = (
     ),
     Family(
         "count_long_words",
-        True,
+        False,
         ("count_${how}_words", "count_words"),
         "$s",
         "Return the number of words in the string $s that have $more than $k characters.",
@@ -126,7 +126,7 @@ FAMILIES = (
     ),
     Family(
         "each_word",
-        True,
+        False,
         ("${slug}_words", "${slug}_each_word"),
         "$s",
         "Return the string $s with $what.",
@@ -175,7 +175,7 @@ FAMILIES = (
     ),
     Family(
         "starts_and_ends",
-        False,
+        True,
         ("starts_and_ends", "check_ends"),
         "$s",
         "Return True if the string $s starts with '$first' and ends with '$last'.",
@@ -225,26 +225,6 @@ FAMILIES = (
         cases("rank k", ("second", 2), ("third", 3), ("fourth", 4), ("fifth", 5)),
     ),
     Family(
-        "alternate_case",
-        True,
-        ("alternate_case", "alternating_caps", "zigzag_case", "mixed_case"),
-        "$s",
-        "Return the string $s with the characters at $which indices in uppercase, the others in lowercase.",
-        "return ''.join(c.upper() if i % 2 == $r else c.lower() for i, c in enumerate($s))",
-        lambda rng, _: [sentence(rng, 1, 2)],
-        cases("which r", ("even", 0), ("odd", 1)),
-    ),
-    Family(
-        "mask",
-        False,
-        ("mask", "mask_text", "hide_text"),
-        "$s",
-        "Return the string $s with all but the last $k characters replaced by '$mark'.",
-        "return '$mark' * (len($s) - $k) + $s[-$k:]",
-        lambda rng, p: [letters(rng, p["k"] + 1, 10)],
-        axes(k=(2, 3, 4), mark=("*", "#")),
-    ),
-    Family(
         "extreme_word",
         False,
         ("${which}_word", "find_${which}_word", "get_$which"),
@@ -259,7 +239,7 @@ FAMILIES = (
     ),
     Family(
         "initials",
-        True,
+        False,
         ("initials", "get_initials", "first_letters"),
         "$s",
         "Return the first letters of the words in the string $s in $case, joined by '$sep'.",
@@ -305,7 +285,7 @@ FAMILIES = (
     ),
     Family(
         "text_before",
-        True,
+        False,
         ("text_$which", "get_text_$which", "split_$which"),
         "$s",
         "Return the part of the string $s $which the first '$sep'.",
