@@ -37,6 +37,8 @@ def load_problems(config: DatasetConfig, split: Split) -> list[Problem]:
     if config.name not in LOADERS:
         raise UserError(f"dataset.name: {config.name!r} is not one of {', '.join(LOADERS)}")
     problems = LOADERS[config.name](config, split)
+    if not problems:
+        raise UserError(f"{config.path or f'dataset={config.name}'}: no problems for {split} in it")
     check_unique(problems, f"dataset={config.name}")
     for problem in problems:
         check_tests(problem.tests, f"dataset={config.name}: {problem.task_id}")

@@ -46,13 +46,13 @@ def _asserts(
 def _problem(row: Row, dataset: str, question: str) -> Problem:
     # The set-up uses names that the solution defines (367 and 927), so it runs after it.
     setup = row.text("test_setup_code") if dataset == "mbpp" else "\n".join(row.texts("test_imports"))
-    asserts = [line.replace("\r\n", "\n") for line in row.texts("test_list")]
-    tests = {"kind": "asserts", "asserts": asserts, "setup": setup.replace("\r\n", "\n")}
+    asserts = [_lines(line) for line in row.texts("test_list")]
+    tests = {"kind": "asserts", "asserts": asserts, "setup": _lines(setup)}
     return Problem(
         task_id=f"{dataset}/{row.integer('task_id')}",
         prompt=_prompt(question, asserts),
         tests=tests,
-        reference=row.text("code").replace("\r\n", "\n"),
+        reference=_lines(row.text("code")),
         dataset=dataset,
     )
 
@@ -75,6 +75,11 @@ def _plus_problem(row: Row) -> Problem:
         reference=row.text("code"),
         dataset="mbpp_plus",
     )
+
+
+def _lines(source: str) -> str:
+    """With \\n alone at line ends, as Python itself reads it."""
+    return source.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _prompt(question: str, asserts: list[str]) -> str:

@@ -6,9 +6,10 @@ nothing.  The block list that is written here is what ``dataset.block_list`` nam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from restrl.config import Config
 from restrl.data import load_problems
@@ -18,7 +19,7 @@ from restrl.files import write_text_atomic
 from restrl.records import Problem, Verdict
 from restrl.sandbox import Sandbox
 
-Judge = Callable[[Sequence[tuple[str, object]]], Sequence[Verdict]]
+Judge = Callable[[Sequence[tuple[str, Mapping[str, Any]]]], Sequence[Verdict]]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,220 @@
+"""The published benchmarks: their real files where they are at hand, their schemas and errors everywhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from restrl.config import DatasetConfig
+from restrl.data import LOADERS, load_problems
+from restrl.data.schema import check_tests
+from restrl.errors import UserError
+
+REAL = Path(__file__).parents[3] / "shared" / "data"
+
+
+def real(name: str) -> str:
+    path = REAL / f"{name}.jsonl.gz"
+    if not path.is_file():
+        pytest.skip(f"{path} is not on this machine")
+    return str(path)
+
+
+def write(path: Path, *rows: dict[str, Any]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "file", "variant", "kinds", "count"),
+    [
+        ("humaneval", "humaneval", None, {"check"}, 164),
+        ("humaneval_plus", "humanevalplus_originfmt", None, {"check"}, 164),
+        ("mbpp", "mbpp", "splits", {"asserts"}, 500),
+        ("mbpp", "mbpp", "all", {"asserts"}, 974),
+        ("mbpp_sanitized", "mbpp_sanitized", None, {"asserts"}, 427),
+        ("mbpp_sanitized", "mbpp_sanitized", "splits", {"asserts"}, 257),
+        ("mbpp_plus", "mbppplus_originfmt", None, {"check"}, 378),
+        ("bigcodebench", "bigcodebench_hf", None, {"unittest"}, 228),  # a fifth of 1140
+        ("bigcodebench", "bigcodebench_hard", "instruct_hard", {"unittest"}, 148),
+        ("ds1000", "ds1000", None, {"ds1000"}, 1000),
+        ("apps", "apps", None, {"call", "stdio"}, 31),  # a fifth of 153, rounded up
+    ],
+)
+def test_real_files(dataset: str, file: str, variant: str | None, kinds: set[str], count: int) -> None:
+    config = DatasetConfig(name=dataset, path=real(file), variant=variant)
+    problems = load_problems(config, "heldout")
+    assert len(problems) == count
+    assert {p.tests["kind"] for p in problems} <= kinds
+    assert all(p.prompt and p.reference and "\r" not in p.reference for p in problems)
+    assert not any(p.code and p.code[-1].isspace() for p in problems)
+    for problem in problems:
+        check_tests(problem.tests, problem.task_id)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "variant"),
+    [
+        ("humaneval_plus", None),
+        ("mbpp", "all"),
+        ("mbpp_sanitized", None),
+        ("mbpp_plus", None),
+        ("bigcodebench", "complete_hard"),
+        ("ds1000", None),
+    ],
+)
+def test_benchmarks_without_train_split(dataset: str, variant: str | None) -> None:
+    with pytest.raises(
+        UserError, match=f"dataset={dataset}.* is held out: it is a benchmark without a train"
+    ):
+        load_problems(DatasetConfig(name=dataset, variant=variant), "train")
+
+
+@pytest.mark.parametrize("dataset", ["mbpp", "mbpp_sanitized", "bigcodebench"])
+def test_unknown_variant(dataset: str) -> None:
+    with pytest.raises(UserError, match=rf"dataset.variant: 'hard' is not one of .* \(dataset={dataset}\)"):
+        load_problems(DatasetConfig(name=dataset, variant="hard"), "heldout")
+
+
+def test_offline_says_what_to_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ConnectionError("Couldn't reach\nthe hub")
+
+    monkeypatch.setattr("datasets.load_dataset", refuse)
+    for dataset in set(LOADERS) - {"starter", "humaneval", "jsonl"}:
+        with pytest.raises(UserError) as caught:
+            load_problems(DatasetConfig(name=dataset), "heldout")
+        assert "the hub cannot be read (ConnectionError: Couldn't reach the hub)" in str(caught.value)
+        assert re.search(
+            r"fetch .* of https://huggingface.co/datasets/\S+/tree/[0-9a-f]{40} ", str(caught.value)
+        )
+        assert "by dataset.path" in str(caught.value)
+
+
+def test_rows_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def load_dataset(*args: Any, **fields: Any) -> list[dict[str, Any]]:
+        asked.append((args, fields))
+        return [apps_row(i, difficulty="interview" if i % 3 else "introductory") for i in range(1500)]
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    heldout = load_problems(DatasetConfig(name="apps"), "heldout")
+    easy = sum("introductory" in p.task_id for p in heldout)
+    assert (len(heldout), easy) == (500, 167)  # a third of 1500 are introductory: a third of 500
+    file = "hf://datasets/codeparrot/apps@21e74ddf8de1a21436da12e3e653065c5213e9d1/test.jsonl"
+    assert asked == [(("json",), {"data_files": file, "split": "train"})]
+
+
+def apps_row(number: int, **fields: Any) -> dict[str, Any]:
+    return {
+        "problem_id": number,
+        "question": "Print the sum.",
+        "solutions": json.dumps(["print(3)"]),
+        "input_output": json.dumps({"inputs": ["1 2\n"], "outputs": ["3\n"]}),
+        "difficulty": "interview",
+        "starter_code": "",
+    } | fields
+
+
+def apps(tmp_path: Path, *rows: dict[str, Any]) -> list[Any]:
+    path = write(tmp_path / "apps.jsonl", *rows)
+    config = DatasetConfig(name="apps", path=path, heldout_path=path)
+    return load_problems(config, "train")
+
+
+def test_apps_tests(tmp_path: Path) -> None:
+    call = {"fn_name": "f", "inputs": [[1], [2]], "outputs": [[False], [True]]}
+    lists = {"fn_name": "f", "inputs": [[1], [2]], "outputs": [[1], [1, 2]]}
+    lines = {"inputs": [["1", "2"]], "outputs": [["3", "4"]]}
+    problems = apps(
+        tmp_path,
+        apps_row(0),
+        apps_row(1, input_output=json.dumps(call), starter_code="def f(n):\n\t"),
+        apps_row(2, input_output=json.dumps(lists), starter_code="def f(n):"),
+        apps_row(3, input_output=json.dumps(lines)),
+        apps_row(4, input_output=""),
+        apps_row(5, input_output=json.dumps({"inputs": [], "outputs": []})),
+    )
+    assert [p.task_id for p in problems] == [f"apps/interview/{i}" for i in range(4)]
+    tests = [p.tests for p in problems]
+    assert tests[0] == {"kind": "stdio", "inputs": ["1 2\n"], "outputs": ["3\n"]}
+    assert tests[1] == {"kind": "call"} | call | {
+        "outputs": [False, True]
+    }  # values wrapped into lists of one
+    assert tests[2] == {"kind": "call"} | lists  # real lists
+    assert tests[3] == {"kind": "stdio", "inputs": ["1\n2"], "outputs": ["3\n4"]}
+    assert problems[1].code == "def f(n):"
+    assert problems[0].code == ""
+
+
+def test_apps_fields_with_broken_json(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"apps.jsonl:2: input_output: not JSON in a string"):
+        apps(tmp_path, apps_row(0), apps_row(1, input_output="{"))
+
+
+def test_mbpp_setup_runs_after_the_solution_and_crlf_goes(tmp_path: Path) -> None:
+    row = {
+        "task_id": 20,
+        "text": "Add one.",
+        "code": "def f(x):\r\n  return x + 1",
+        "test_setup_code": "root = f(1)",
+        "test_list": ["assert root == 2"],
+    }
+    path = write(tmp_path / "mbpp.jsonl", row, row | {"task_id": 700}, row | {"task_id": 5})
+    heldout = load_problems(DatasetConfig(name="mbpp", path=path), "heldout")
+    train = load_problems(DatasetConfig(name="mbpp", path=path), "train")
+    assert [p.task_id for p in heldout] == ["mbpp/20"]
+    assert [p.task_id for p in train] == ["mbpp/700"]  # 5 is of the split for prompts
+    assert heldout[0].tests == {"kind": "asserts", "asserts": ["assert root == 2"], "setup": "root = f(1)"}
+    assert heldout[0].reference == "def f(x):\n  return x + 1"
+    assert "assert root == 2" in heldout[0].prompt
+
+
+def test_mbpp_plus_finds_the_function(tmp_path: Path) -> None:
+    test = "for i, (inp, exp) in enumerate(zip(inputs, results)):\n    assertion(add(*inp), exp, 0)\n"
+    row = {
+        "task_id": 2,
+        "prompt": "Add.",
+        "code": "def add(): ...",
+        "test_list": ["assert add()"],
+        "test": test,
+    }
+    config = DatasetConfig(name="mbpp_plus", path=write(tmp_path / "a.jsonl", row))
+    assert load_problems(config, "heldout")[0].tests == {"kind": "check", "test": test, "entry_point": "add"}
+    config = DatasetConfig(name="mbpp_plus", path=write(tmp_path / "b.jsonl", row | {"test": "pass"}))
+    with pytest.raises(UserError, match=r"b.jsonl:1: test: no line assertion\(function\(\*inp\), ...\)"):
+        load_problems(config, "heldout")
+
+
+def test_file_of_another_schema(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.jsonl", {"task_id": 20})
+    for dataset in set(LOADERS) - {"starter", "jsonl", "paper_mix"}:
+        with pytest.raises(UserError, match=r"x.jsonl:1: \w+: (missing; this is not the schema of|must be)"):
+            load_problems(DatasetConfig(name=dataset, path=path), "heldout")
+
+
+def test_nothing_for_the_split(tmp_path: Path) -> None:
+    row = {"task_id": 5, "text": "?", "code": "", "test_setup_code": "", "test_list": ["assert f()"]}
+    path = write(tmp_path / "x.jsonl", row)
+    with pytest.raises(UserError, match=r"x.jsonl: no problems for heldout in it"):
+        load_problems(DatasetConfig(name="mbpp", path=path), "heldout")
+
+
+def test_paper_mix(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"no bigcodebench.jsonl or bigcodebench.jsonl.gz; dataset=paper_mix needs"
+    ):
+        load_problems(DatasetConfig(name="paper_mix", path=str(tmp_path)), "train")
+    for part, file in (("bigcodebench", "bigcodebench_hf"), ("ds1000", "ds1000"), ("apps", "apps")):
+        (tmp_path / f"{part}.jsonl.gz").symlink_to(real(file))
+    config = DatasetConfig(name="paper_mix", path=str(tmp_path))
+    train, heldout = load_problems(config, "train"), load_problems(config, "heldout")
+    parts = {"bigcodebench": 1140, "ds1000": 1000, "apps": 153}
+    assert {name: sum(p.dataset == name for p in train + heldout) for name in parts} == parts
+    assert {p.dataset for p in heldout} == set(parts)
+    assert not {p.task_id for p in train} & {p.task_id for p in heldout}
