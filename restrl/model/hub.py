@@ -31,7 +31,7 @@ def load_from(auto: Any, place: str, **options: Any) -> Any:
         if not local and not _hub_answers():
             revision = options.pop("revision", None)
             place = huggingface_hub.snapshot_download(place, revision=revision, local_files_only=True)
-        with _quiet(hide_stderr=local):
+        with quiet(hide_stderr=local):
             return auto.from_pretrained(place, **options)
     except LocalEntryNotFoundError as error:
         raise UserError(f"{constants.ENDPOINT} is out of reach, and nothing was downloaded before") from error
@@ -51,8 +51,8 @@ def _hub_answers() -> bool:
 
 
 @contextlib.contextmanager
-def _quiet(hide_stderr: bool) -> Iterator[None]:
-    """No bar for reading weights from the disk; that of a download stays."""
+def quiet(hide_stderr: bool) -> Iterator[None]:
+    """No bar for weights that are read from the disk or written to it; that of a download stays."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     enable_progress_bars()

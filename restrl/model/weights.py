@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from restrl.config import PathsConfig
 from restrl.errors import UserError
 from restrl.files import atomic_folder
-from restrl.model.hub import load_from
+from restrl.model.hub import load_from, quiet
 
 
 def cache_folder(paths: PathsConfig) -> Path:
@@ -75,7 +75,12 @@ def model_folder(path: Path, key: str) -> Iterator[Path]:
 
     ``key``: the configuration key that says where it lies.  Raises UserError where it cannot be written.
     """
-    with _disk_errors(path, key), atomic_folder(path) as temporary, _disk_errors(path, key):
+    with (
+        _disk_errors(path, key),
+        atomic_folder(path) as temporary,
+        _disk_errors(path, key),
+        quiet(hide_stderr=False),
+    ):
         yield temporary
 
 
