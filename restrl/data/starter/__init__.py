@@ -9,13 +9,18 @@ from __future__ import annotations
 from typing import Literal
 
 from restrl.config import DatasetConfig
-from restrl.data.starter import dicts, lists, numbers, sequences, strings
+from restrl.data.starter import basics, dicts, lists, numbers, sequences, strings
 from restrl.data.starter.family import Family, make_problems
 from restrl.records import Problem
 
 PER_FAMILY = 6  # problems
 FAMILIES: tuple[Family, ...] = (
-    strings.FAMILIES + lists.FAMILIES + sequences.FAMILIES + numbers.FAMILIES + dicts.FAMILIES
+    basics.FAMILIES
+    + strings.FAMILIES
+    + lists.FAMILIES
+    + sequences.FAMILIES
+    + numbers.FAMILIES
+    + dicts.FAMILIES
 )
 
 
