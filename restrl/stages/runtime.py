@@ -67,7 +67,7 @@ class Runtime:
 
     def __init__(self, config: Config, console: Console) -> None:
         """Raises UserError where the configured device is not there."""
-        disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers' own, of loading and saving; the console shows the steps'
+        disable_progress_bar()  # type: ignore[no-untyped-call]  # of transformers: loading, saving
         self.config = config
         self.console = console
         self.store = Store(Path(config.paths.outputs), say=console.say)
