@@ -1,0 +1,112 @@
+"""The schema: ranges, values that do not go together, and what a bad key or value is told."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException
+from omegaconf import OmegaConf
+
+from restrl.cli import register_schema
+from restrl.config import Config, check, explain
+from restrl.errors import UserError
+
+CONF = Path(__file__).parent.parent / "conf"
+
+
+def checked(**changes):
+    """``check`` of the schema's defaults with dotted keys changed, and no type looked at before."""
+    config = OmegaConf.create(OmegaConf.to_container(OmegaConf.structured(Config)))
+    for key, value in changes.items():
+        OmegaConf.update(config, key.replace("__", "."), value, force_add=True)
+    return check(config)
+
+
+def test_the_defaults_are_right():
+    config = checked(grpo__sample__n=8, decoder__sampling__n=1)
+    assert (config.grpo.sample.n, config.grpo.lr, config.seed) == (8, 1e-7, 0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("grpo__sigma0", -0.1, "grpo.sigma0=-0.1: must be >= 0 and <= 0.5"),
+        ("grpo__sigma0", 0.6, "grpo.sigma0=0.6: must be >= 0 and <= 0.5"),
+        ("grpo__alpha", 0.0, "grpo.alpha=0.0: must be > 0 and <= 1"),
+        ("grpo__lr", float("nan"), "grpo.lr=nan: must be > 0"),
+        ("grpo__lr", float("inf"), "grpo.lr=inf: must be > 0"),
+        ("grpo__sample__n", 0, "grpo.sample.n=0: must be >= 1"),
+        ("decoder__confidence", 1.0, "decoder.confidence=1.0: must be > 0 and < 1"),
+        (
+            "grpo__objective__ratio",
+            "word",
+            "grpo.objective.ratio=word: must be one of token, sequence",
+        ),
+        ("seed", -1, "seed=-1: must be >= 0"),
+    ],
+)
+def test_out_of_range(key, value, message):
+    with pytest.raises(UserError) as error:
+        checked(**{key: value})
+    assert str(error.value) == message
+
+
+def test_the_ends_of_a_range_belong_to_it_or_not():
+    assert checked(grpo__sigma0=0.0, grpo__alpha=1.0).grpo.alpha == 1.0
+    assert checked(grpo__max_steps=None).grpo.max_steps is None  # null is off, and not out of range
+    with pytest.raises(UserError, match=r"grpo.max_steps=0: must be >= 1"):
+        checked(grpo__max_steps=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"grpo__rollout__n": 1}, "grpo.rollout.n=1: must be >= 2"),
+        ({"grpo__rollout__temperature": 0.0}, "grpo.rollout.temperature=0: must be > 0"),
+        ({"trainer__devices": 2}, "trainer.devices=2: must be 1"),
+        ({"decoder__k": [1, 0]}, "decoder.k=[1, 0]: 0 is no number of samples; each k must be >= 1"),
+        (
+            {"decoder__k": [1, 8], "decoder__sampling__n": 4},
+            "decoder.k=[1, 8]: pass@8 needs as many samples, and decoder.sampling.n is 4",
+        ),
+    ],
+)
+def test_values_that_do_not_go_together(changes, message):
+    with pytest.raises(UserError) as error:
+        checked(**changes)
+    assert str(error.value).startswith(message)
+
+
+def test_pass_at_k_asks_no_samples_of_a_file_that_has_its_own_number():
+    config = checked(decoder__name="replay", decoder__k=[1, 100], decoder__sampling__n=1)
+    assert config.decoder.k == [1, 100]
+
+
+def test_a_key_that_was_added_is_a_typo():
+    with pytest.raises(UserError) as error:
+        checked(grpo__sigma_0=0.1)
+    assert str(error.value).startswith(
+        "grpo.sigma_0: no such key; did you mean grpo.sigma0? (grpo has name, "
+    )
+
+
+def test_a_wrong_type_names_the_key():
+    with pytest.raises(
+        UserError, match=r"^grpo\.sigma0: Value 'abc' of type 'str' could not be converted to Float"
+    ):
+        checked(grpo__sigma0="abc")
+
+
+def test_an_interpolation_to_nowhere_names_the_key():
+    with pytest.raises(UserError, match=r"grpo\.lr: Interpolation key 'model\.rate' not found"):
+        checked(grpo__lr="${model.rate}")
+
+
+def test_a_misspelt_group_on_the_command_line():
+    register_schema()
+    with (
+        initialize_config_dir(str(CONF), version_base="1.3"),
+        pytest.raises(ConfigCompositionException) as error,
+    ):
+        compose("train", overrides=["gpro.sigma0=0.1"])
+    assert explain(error.value).startswith("gpro: no such key; did you mean grpo? (the configuration has ")
