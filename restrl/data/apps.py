@@ -66,15 +66,25 @@ def _problem(row: Row) -> Problem | None:
         if tests["kind"] == "call"
         else "Read from standard input and print the answer."
     )
-    solutions = row.parsed("solutions") or [None]
     return Problem(
         task_id=f"apps/{row.text('difficulty')}/{number}",
         prompt=f"{row.text('question').strip()}\n\n{how}",
         tests=tests,
         code=starter if tests["kind"] == "call" else "",
-        reference=solutions[0],
+        reference=_reference(row.parsed("solutions") or []),
         dataset="apps",
     )
+
+
+def _reference(solutions: list[str]) -> str | None:
+    """The first solution that compiles: some first ones do not."""
+    for solution in solutions:
+        try:
+            compile(solution, "<solution>", "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, MemoryError, RecursionError):
+            continue
+        return solution
+    return None
 
 
 def _tests(row: Row) -> dict[str, Any] | None:

@@ -152,6 +152,12 @@ def test_apps_tests(tmp_path: Path) -> None:
     assert problems[0].code == ""
 
 
+def test_apps_reference_is_the_first_solution_that_compiles(tmp_path: Path) -> None:
+    broken, first, second = "return 3", "print(3)", "print(1 + 2)"
+    rows = [apps_row(0, solutions=json.dumps([broken, first, second])), apps_row(1, solutions="")]
+    assert [p.reference for p in apps(tmp_path, *rows)] == [first, None]
+
+
 def test_apps_fields_with_broken_json(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"apps.jsonl:2: input_output: not JSON in a string"):
         apps(tmp_path, apps_row(0), apps_row(1, input_output="{"))
