@@ -244,14 +244,7 @@ class Sandbox:
 
 
 def _lost(detail: str) -> dict[str, Any]:
-    return {
-        "status": "harness_error",
-        "passed": 0,
-        "total": 0,
-        "detail": detail,
-        "seconds": 0.0,
-        "waited": 0.0,
-    }
+    return {"status": "harness_error", "passed": 0, "total": 0, "detail": detail, "seconds": 0.0}
 
 
 def _jobs(programs: Sequence[Program], output_limit: int) -> tuple[list[_Job], list[int]]:

@@ -39,8 +39,6 @@ def _work(isolation: Isolation) -> None:
     os.environ["HOME"] = os.environ["TMPDIR"] = isolation.settings.folder
     if job["mode"] == "stdio":
         stdio.run(link, job)
-    elif job["mode"] == "shared":
-        pass
     else:
         _serve_objects(link, job)
 

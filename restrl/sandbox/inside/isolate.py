@@ -55,7 +55,6 @@ class Settings:
     cpu_seconds: int
     uid: int | None  # to switch to where the server is root
     preload: list[str] = field(default_factory=list)
-    readable: list[str] = field(default_factory=list)  # more trees that programs may read
     disable: list[str] = field(default_factory=list)  # protections to leave out (benchmarks, tests)
 
 
@@ -154,7 +153,7 @@ class Isolation:
         readable, listable = _library_paths()
         devices = ["/dev/null"]
         self.rules = landlock.ruleset(
-            readable + _SYSTEM + _SYSTEM_FILES + self.settings.readable,
+            readable + _SYSTEM + _SYSTEM_FILES,
             listable,
             [self.settings.folder],
             devices,

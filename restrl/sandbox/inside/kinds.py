@@ -1,5 +1,5 @@
-"""How each kind of tests is judged.  ``JUDGES[kind](tests, key)`` prepares the tests once; the result's
-``run(solution_for)`` judges one program."""
+"""How each kind of tests is judged.  ``CallTests(tests)`` prepares the tests once; its ``run(start, source)``
+judges one program."""
 
 from __future__ import annotations
 

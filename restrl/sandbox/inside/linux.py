@@ -28,7 +28,7 @@ _NUMBERS = {
     "mknodat": (259, 33), "mount": (165, 40), "mount_setattr": (442, 442), "move_mount": (429, 429),
     "move_pages": (279, 239), "mq_open": (240, 180), "msgget": (68, 186), "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265), "open_tree": (428, 428), "perf_event_open": (298, 241),
-    "pidfd_getfd": (438, 438), "pidfd_open": (434, 434), "pidfd_send_signal": (424, 424),
+    "pidfd_getfd": (438, 438), "pidfd_send_signal": (424, 424),
     "pivot_root": (155, 41), "prlimit64": (302, 261), "process_madvise": (440, 440),
     "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "ptrace": (101, 117),
     "quotactl": (179, 60), "reboot": (169, 142), "removexattr": (197, 14), "request_key": (249, 218),
@@ -38,7 +38,7 @@ _NUMBERS = {
     "seccomp": (317, 277), "semget": (64, 190), "setdomainname": (171, 162), "sethostname": (170, 161),
     "setns": (308, 268), "setpgid": (109, 154), "setsid": (112, 157), "settimeofday": (164, 170),
     "setxattr": (188, 5), "shmget": (29, 194), "socket": (41, 198), "socketpair": (53, 199),
-    "swapoff": (168, 225), "swapon": (167, 224), "syslog": (103, 116), "tgkill": (234, 131),
+    "swapoff": (168, 225), "swapon": (167, 224), "syslog": (103, 116),
     "tkill": (200, 130), "umount2": (166, 39), "unshare": (272, 97), "userfaultfd": (323, 282),
     "utime": (132, -1), "utimensat": (280, 88), "utimes": (235, -1), "vhangup": (153, 58),
 }  # fmt: skip
@@ -46,7 +46,6 @@ HIGHEST = 470  # calls newer than this table are refused: nobody has judged them
 
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x20000, 0x2000000, 0x4000000
 CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x8000000, 0x10000000, 0x20000000, 0x40000000
-CLONE_NEWTIME = 0x80
 PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS, PR_SET_CHILD_SUBREAPER = 1, 8, 38, 36
 CAP_DAC_READ_SEARCH = 2
 

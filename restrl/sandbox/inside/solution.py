@@ -107,7 +107,7 @@ class Solution:
 
         def parse() -> tuple[Any, ...]:
             message = codec.decode(raw, handle)
-            sizes = {"value": 3, "raise": 3, "loaded": 2, "output": 4, "harness": 2, "report": 2}
+            sizes = {"value": 3, "raise": 3, "loaded": 2, "output": 4, "harness": 2}
             if type(message) is not tuple or not message or type(message[0]) is not str:
                 raise codec.CodecError("not a message")
             if sizes.get(message[0]) != len(message):

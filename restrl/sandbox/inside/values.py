@@ -17,11 +17,10 @@ OPERATIONS = {
     "setitem": lambda target, key, value: target.__setitem__(key, value),
     "len": len,
     "iter": lambda target: list(itertools.islice(iter(target), ITEMS)),
-    "next": lambda target: next(target),
+    "next": next,
     "bool": bool,
     "str": str,
     "repr": repr,
-    "isa": lambda target, cls: isinstance(target, cls),
 }
 
 
