@@ -50,8 +50,9 @@ def test_real_files(dataset: str, file: str, variant: str | None, kinds: set[str
     problems = load_problems(config, "heldout")
     assert len(problems) == count
     assert {p.tests["kind"] for p in problems} <= kinds
-    assert all(p.prompt and p.reference and "\r" not in p.reference for p in problems)
+    assert all(p.prompt and "\r" not in (p.reference or "") for p in problems)
     assert not any(p.code and p.code[-1].isspace() for p in problems)
+    assert dataset == "apps" or all(p.reference for p in problems)  # some solutions there do not compile
     for problem in problems:
         check_tests(problem.tests, problem.task_id)
 
