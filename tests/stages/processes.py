@@ -26,10 +26,10 @@ CLOCK = {"seconds", "tokens_per_second", "places"}  # keys of results that no tw
 
 @dataclass(frozen=True)
 class Strike:
-    """``signal`` comes when the process calls ``target`` ("module:Class.method") the ``call``-th time."""
+    """``blow`` falls when the process calls ``target`` ("module:Class.method") the ``call``-th time."""
 
     target: str
-    signal: int = signal.SIGKILL
+    blow: int | OSError = signal.SIGKILL  # a signal, or what the call raises
     call: int = 1
 
 
@@ -82,8 +82,10 @@ def _arm(strike: Strike) -> None:
     def struck(*args: Any, **options: Any) -> Any:
         nonlocal calls
         calls += 1
+        if calls == strike.call and isinstance(strike.blow, OSError):
+            raise strike.blow
         if calls == strike.call:
-            os.kill(os.getpid(), strike.signal)
+            os.kill(os.getpid(), strike.blow)
         return original(*args, **options)
 
     setattr(owner, name, struck)

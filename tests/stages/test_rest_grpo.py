@@ -12,6 +12,7 @@ from restrl.records import Group, StartState
 from tests.stages.conftest import Workplace, make_workplace
 from tests.stages.processes import Strike, artifacts, contents, never, timeless
 
+pytestmark = pytest.mark.timeout(400)  # a busy machine is no failure
 NO_MODEL = (never("restrl.stages.runtime:load_model"), never("restrl.stages.runtime:Sandbox"))
 STEPS = ("sample", "assemble", "grpo", "evaluate")
 
