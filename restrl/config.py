@@ -137,7 +137,7 @@ class GrpoConfig:
 @dataclass
 class EngineConfig:
     name: str = "hf"
-    batch_size: int = _limits(48, ge=1)  # rows decoded at a time
+    batch_size: int = _limits(64, ge=1)  # rows decoded at a time
     chunk_problems: int = _limits(32, ge=1)  # problems between two saves of a step
 
 

@@ -21,44 +21,51 @@ def uniforms(seed: int, sample: int, count: int) -> NDArray[np.float64]:
 def choose(logits: Tensor, temperature: Tensor, top_p: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     """Tokens [B] and their log-probabilities [B] at temperature 1 without top_p.
 
-    logits: [B, V] float32; temperature: [B], 0 = greedy; top_p: [B] in (0, 1]; uniform: [B] float64 in
-    [0, 1).
-    A token is where ``uniform`` falls in the cumulative distribution (inverse transform sampling).
+    logits: [B, V] float32, overwritten; temperature: [B], 0 = greedy; top_p: [B] in (0, 1]; uniform: [B]
+    float64 in [0, 1).  A token is where ``uniform`` falls in the cumulative distribution (inverse transform
+    sampling).  The vocabulary is passed over as rarely as possible: each pass costs as much as a layer.
     """
     greedy = temperature == 0
-    scaled = logits / torch.where(greedy, 1.0, temperature).unsqueeze(1)
-    probabilities = torch.softmax(scaled, dim=1)
-    if bool((top_p < 1).any()):
-        probabilities = _nucleus(probabilities, top_p)
-    tokens = _inverse_cdf(probabilities, uniform)
-    if bool(greedy.any()):
-        tokens = torch.where(greedy, logits.argmax(dim=1), tokens)
-    chosen = logits.gather(1, tokens.unsqueeze(1)).squeeze(1)
-    return tokens, chosen - torch.logsumexp(logits, dim=1)
+    divisor = torch.where(greedy, 1.0, temperature).unsqueeze(1)
+    best = logits.argmax(dim=1) if bool(greedy.any()) else None
+    shifted = logits.sub_(logits.amax(dim=1, keepdim=True))
+    total = None
+    if bool((divisor != 1).any()):
+        total = shifted.exp().sum(dim=1)
+        shifted.div_(divisor)
+    weights = shifted.exp_()  # probabilities times a constant of the row
+    if total is None:
+        total = weights.sum(dim=1)
+    cut = _nucleus(weights, top_p) if bool((top_p < 1).any()) else weights
+    tokens = _inverse_cdf(cut, uniform)
+    if best is not None:
+        tokens = torch.where(greedy, best, tokens)
+    chosen = weights.gather(1, tokens.unsqueeze(1)).log() * divisor  # the logit again, less the largest
+    return tokens, chosen.squeeze(1) - total.log()
 
 
-def _inverse_cdf(probabilities: Tensor, uniform: Tensor) -> Tensor:
-    """The smallest token whose cumulative probability exceeds uniform x total; by blocks, in float64."""
-    rows, vocabulary = probabilities.shape
+def _inverse_cdf(weights: Tensor, uniform: Tensor) -> Tensor:
+    """The smallest token whose cumulative weight exceeds uniform x total; by blocks, in float64."""
+    rows, vocabulary = weights.shape
     padding = -vocabulary % BLOCK
     if padding:
-        probabilities = torch.nn.functional.pad(probabilities, (0, padding))
-    blocks = probabilities.view(rows, -1, BLOCK)
+        weights = torch.nn.functional.pad(weights, (0, padding))
+    blocks = weights.view(rows, -1, BLOCK)
     cumulative = blocks.sum(dim=2).double().cumsum(dim=1)  # [B, blocks]
     goal = (uniform * cumulative[:, -1]).unsqueeze(1)
     block = torch.searchsorted(cumulative, goal, right=True).clamp_(max=cumulative.shape[1] - 1)  # [B, 1]
     before = torch.where(block > 0, cumulative.gather(1, (block - 1).clamp(min=0)), 0.0)
     inside = blocks[torch.arange(rows, device=block.device), block.squeeze(1)].double()  # [B, BLOCK]
     within = torch.searchsorted(inside.cumsum(dim=1), goal - before, right=True)
-    # rounding may ask for more than the block holds: its last token with any probability is meant
+    # rounding may ask for more than the block holds: its last token with any weight is meant
     positions = torch.arange(BLOCK, device=block.device)
     last = torch.where(inside > 0, positions, -1).amax(dim=1, keepdim=True).clamp_(min=0)
     return (block * BLOCK + torch.minimum(within, last)).squeeze(1)
 
 
-def _nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:
+def _nucleus(weights: Tensor, top_p: Tensor) -> Tensor:
     """Keeps the fewest tokens whose probabilities reach top_p (arXiv 1904.09751)."""
-    ordered, index = probabilities.sort(dim=1, descending=True)
+    ordered, index = (weights / weights.sum(dim=1, keepdim=True)).sort(dim=1, descending=True)
     before = ordered.cumsum(dim=1) - ordered
     ordered = torch.where((before < top_p.unsqueeze(1)) | (top_p.unsqueeze(1) == 1), ordered, 0.0)
-    return torch.zeros_like(probabilities).scatter_(1, index, ordered)
+    return torch.zeros_like(weights).scatter_(1, index, ordered)

@@ -13,7 +13,7 @@ LOGITS = torch.tensor([[math.log(p) + 3.0 for p in PROBABILITIES]])
 def tokens(uniform, temperature=1.0, top_p=1.0, logits=LOGITS):
     rows = len(uniform)
     chosen, logprobs = choose(
-        logits.expand(rows, -1),
+        logits.repeat(rows, 1),
         torch.full((rows,), temperature),
         torch.full((rows,), top_p),
         torch.tensor(uniform, dtype=torch.float64),
@@ -50,7 +50,7 @@ def test_top_p_keeps_the_fewest_tokens_that_reach_it():
 
 def test_rows_have_options_of_their_own():
     chosen, _ = choose(
-        LOGITS.expand(4, -1),
+        LOGITS.repeat(4, 1),
         torch.tensor([1.0, 0.0, 0.5, 1.0]),
         torch.tensor([1.0, 1.0, 1.0, 0.5]),
         torch.tensor([0.99, 0.99, 0.94, 0.99], dtype=torch.float64),
