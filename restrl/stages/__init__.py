@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def _run(config: Config, stage: Stage, title: str) -> float | None:
     console = Console()
     console.tree(dataclasses.asdict(config), title)
     folder = Path(HydraConfig.get().runtime.output_dir)
+    threading.excepthook = _thread_error
     try:
         with Runtime(config, console) as run:
             return stage(run, folder)
@@ -50,6 +52,12 @@ def _run(config: Config, stage: Stage, title: str) -> float | None:
         raise UserError(
             f"cannot write {place}: {error.strerror}; make room there or set paths.outputs to another folder"
         ) from error
+
+
+def _thread_error(error: threading.ExceptHookArgs) -> None:
+    """Says nothing of a full disk: TensorBoard's writer raises it again in the main thread."""
+    if not (isinstance(error.exc_value, OSError) and error.exc_value.errno in DISK):
+        threading.__excepthook__(error)
 
 
 def _rest_grpo(run: Runtime, folder: Path) -> float | None:

@@ -17,7 +17,7 @@ NO_MODEL = never("restrl.stages.runtime:load_model")
 NO_SANDBOX = never("restrl.stages.runtime:Sandbox")
 COST = {"completions", "model_tokens", "verifier_calls", "scorer_calls", "seconds"}
 # a program of each kind for the problems of `write_problems`, whose state ends in "return x < 3 or y"
-RIGHT, HALF, BROKEN = "=0 or True", "es", " ("
+RIGHT, HALF, BROKEN = "es\nyes = True", "es", " ("
 
 
 def check_files(workplace: Workplace, samples: dict[str, int]) -> list[dict]:
@@ -111,7 +111,7 @@ def test_replay_judges_what_others_wrote(workplace: Workplace, tmp_path: Path) -
     before = artifacts(workplace.outputs)
     assert workplace.decode(*arguments, strikes=(NO_MODEL, NO_SANDBOX)).code == 0
     assert artifacts(workplace.outputs) == before
-    samples.write_text(samples.read_text().replace(RIGHT, HALF))
+    samples.write_text(samples.read_text().replace(json.dumps(RIGHT), json.dumps(HALF)))
     assert workplace.decode(*arguments, strikes=(NO_MODEL,)).code == 0
     assert workplace.results()["pass@3"] == 0.0
 
