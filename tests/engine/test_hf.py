@@ -14,6 +14,7 @@ from transformers import (
 
 from restrl.config import EngineConfig, LoraConfig
 from restrl.engine.hf import HfEngine
+from restrl.engine.sampling import uniforms
 from restrl.errors import UserError
 from restrl.model import add_lora
 from restrl.model.tiny import tiny_model, tiny_tokenizer
@@ -297,3 +298,15 @@ def test_progress_counts_completions():
     counts = []
     engine(batch_size=2).generate([Request(PROMPTS[0], 3, 4), Request(PROMPTS[1], 2, 2)], counts.append)
     assert sum(counts) == 5
+
+
+def test_each_token_has_a_random_number_of_its_own():
+    """Where all 384 tokens are equally likely, token t of a sample is floor(384 u_t)."""
+    model = tiny_model()
+    with torch.no_grad():
+        model.model.norm.weight.zero_()
+    sampler = engine(model)
+    sampler.eos = set()
+    (completions,) = sampler.generate([Request(PROMPTS[0], 2, 6, seed=4)])
+    for sample, completion in enumerate(completions):
+        assert completion.ids == tuple(int(384 * u) for u in uniforms(4, sample, 6))
