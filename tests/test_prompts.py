@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 
 from restrl.config import ModelConfig
 from restrl.errors import UserError
@@ -56,8 +57,15 @@ def test_special_tokens_stand_exactly_once(family: str) -> None:
 def test_a_begin_token_is_not_doubled() -> None:
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = "<|endoftext|>" + tokenizer.chat_template
+    begin = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", begin)]
+    )
+    assert tokenizer("x")["input_ids"][0] == begin  # as Llama's tokenizer, which has it in the template too
     ids, _ = Prompter(tokenizer, ModelConfig()).encode(PROBLEM)
-    assert ids.count(tokenizer.convert_tokens_to_ids("<|endoftext|>")) == 1
+    assert ids.count(begin) == 1
+    plain, _ = Prompter(tokenizer, ModelConfig(prompt="plain")).encode(PROBLEM)
+    assert plain.count(begin) == 1
 
 
 def test_a_thinking_model_is_told_not_to() -> None:
