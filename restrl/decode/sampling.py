@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from restrl.config import SamplingConfig
 from restrl.decode.base import Job
+from restrl.engine.base import make_request
 from restrl.errors import UserError
-from restrl.records import Answer, Cost, Request
+from restrl.records import Answer, Cost
 from restrl.seeds import derive_seed
 
 
@@ -36,15 +37,7 @@ def _generate(job: Job, sampling: SamplingConfig) -> list[Answer]:
     policy = job.policy()
     states = [policy.prompter.encode(problem) for problem in job.problems]
     requests = [
-        Request(
-            prompt_ids=ids,
-            n=sampling.n,
-            max_tokens=sampling.max_tokens,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            stop=policy.prompter.stop,
-            seed=derive_seed(job.seed, "decode", problem.task_id),
-        )
+        make_request(ids, sampling, policy.prompter.stop, derive_seed(job.seed, "decode", problem.task_id))
         for problem, (ids, _) in zip(job.problems, states, strict=True)
     ]
     started = time.perf_counter()

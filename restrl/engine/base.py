@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from restrl.config import SamplingConfig
 from restrl.records import Completion, Request
 
 Progress = Callable[[int], None]  # called with the number of completions that just finished
@@ -20,3 +21,18 @@ class Engine(Protocol):
     def generate(
         self, requests: Sequence[Request], progress: Progress | None = None
     ) -> list[tuple[Completion, ...]]: ...
+
+
+def make_request(
+    prompt_ids: tuple[int, ...], sampling: SamplingConfig, stop: tuple[str, ...], seed: int
+) -> Request:
+    """A request with the settings of a configuration group."""
+    return Request(
+        prompt_ids=prompt_ids,
+        n=sampling.n,
+        max_tokens=sampling.max_tokens,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        stop=stop,
+        seed=seed,
+    )

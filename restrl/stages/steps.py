@@ -18,10 +18,10 @@ from restrl.actions import cut_positions, text_of
 from restrl.artifacts import Artifact
 from restrl.decode.base import Job, Policy
 from restrl.decode.registry import decode
-from restrl.engine.base import Progress
+from restrl.engine.base import Progress, make_request
 from restrl.evaluate.judge import judge_answers
 from restrl.model import add_lora, save_model
-from restrl.records import Answer, Cost, Group, Outcome, Problem, Request, StartState
+from restrl.records import Answer, Cost, Group, Outcome, Problem, StartState
 from restrl.seeds import derive_seed
 from restrl.select.start_states import assemble
 from restrl.stages.runtime import LoadedPolicy, PolicyRef, ProblemSet, Runtime, in_chunks
@@ -65,14 +65,11 @@ def _sample(
     sampling = run.config.grpo.sample
     states = [policy.prompter.encode(problem) for problem in problems]
     requests = [
-        Request(
-            prompt_ids=ids,
-            n=sampling.n,
-            max_tokens=sampling.max_tokens,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            stop=policy.prompter.stop,
-            seed=derive_seed(run.config.seed, "sample", iteration, problem.task_id),
+        make_request(
+            ids,
+            sampling,
+            policy.prompter.stop,
+            derive_seed(run.config.seed, "sample", iteration, problem.task_id),
         )
         for problem, (ids, _) in zip(problems, states, strict=True)
     ]

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from restrl.config import GrpoConfig
-from restrl.engine.base import Engine
+from restrl.engine.base import Engine, make_request
 from restrl.objective.advantages import group_advantages, shaped_rewards, spread, trained_groups
-from restrl.records import Group, Problem, Request, StartState, Verdict
+from restrl.records import Group, Problem, StartState, Verdict
 from restrl.seeds import derive_seed
 from restrl.train.schedule import replacements
 
@@ -96,14 +96,11 @@ class RolloutMaker:
         states = [self.states[index] for index in indices]
         sampling = self.grpo.rollout
         requests = [
-            Request(
-                prompt_ids=state.prompt_ids,
-                n=sampling.n,
-                max_tokens=sampling.max_tokens,
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                stop=self.prompter.stop,
-                seed=derive_seed(self.seed, "rollout", step, attempt, slot),
+            make_request(
+                state.prompt_ids,
+                sampling,
+                self.prompter.stop,
+                derive_seed(self.seed, "rollout", step, attempt, slot),
             )
             for slot, state in enumerate(states)
         ]
