@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import sys
@@ -78,9 +79,10 @@ def guarded(main: Callable[[], Any]) -> None:
     except OSError as error:
         if process.entered:
             raise
-        _end(
-            UserError(f"cannot write {error.filename}: {error.strerror}; set paths.outputs to another folder")
-        )
+        mend = "set paths.outputs to another folder"
+        if error.errno == errno.ENAMETOOLONG:  # folders of a multirun are named by its overrides
+            mend = "set 'hydra.sweep.subdir=${hydra.job.num}'"
+        _end(UserError(f"cannot write {error.filename}: {error.strerror}; {mend}"))
     except KeyboardInterrupt:
         print("interrupted: the same command goes on where this one stopped", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)

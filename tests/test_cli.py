@@ -139,7 +139,11 @@ def test_a_disk_that_is_full_for_a_library(workplace: Workplace) -> None:
 
 def test_a_bad_run_of_a_multirun_ends_alone(workplace: Workplace) -> None:
     finished = workplace.train(
-        "stage=assemble", "grpo.sigma0=0.5,0.05", f"hydra.sweep.dir={workplace.folder / 'sweep'}", "-m"
+        "stage=assemble",
+        "grpo.sigma0=0.5,0.05",
+        f"hydra.sweep.dir={workplace.folder / 'sweep'}",
+        "hydra.sweep.subdir=${hydra.job.num}",
+        "-m",
     )
     assert error_of(finished).startswith("job 0 (")
     assert "grpo.sigma0=0.5" in finished.err
