@@ -29,7 +29,8 @@ check      ``test``: source that defines check(candidate), or that tests the ent
 the candidate is a test.  The first test that runs out of time, and a program that ends, fail all later ones.
 
 **Verdicts**: ``passed`` needs every test's positive evidence.  ``harness_error`` (reward None) means that the
-sandbox failed twice, the second time alone; it says nothing about the program.
+sandbox failed twice, the second time alone; it says nothing about the program.  A result that leads the
+tests themselves to take memory or time without end fails the program: ``memory``, ``timeout``.
 
 **Not covered**: a program can fill the disk with files of ``file_mb`` each and memory with ``processes`` of
 ``memory_mb`` each until its time is up; side channels between programs that run at the same time; a kernel

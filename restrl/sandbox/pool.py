@@ -111,6 +111,9 @@ class Sandbox:
         judged.  Raises UserError for tests that are not of a known form.
         """
         with self.lock:
+            for worker in self.workers:
+                if worker.stopped:
+                    self._renew(worker)
             jobs, order = _jobs(programs, self.config.output_kb << 10)
             shares = [order.count(i) for i in range(len(jobs))] if len(jobs) < len(order) else [1] * len(jobs)
             note = (lambda i: progress(shares[i])) if progress else (lambda _i: None)
@@ -118,8 +121,10 @@ class Sandbox:
                 again = self._run_all(jobs, list(range(len(jobs))), self.workers, note)
                 for index in again:  # alone: nothing else of ours competes for the machine
                     self._run_all(jobs, [index], self.workers[:1], note)
-            except BaseException:
-                self._restart_all()
+            except BaseException:  # no half-done job may answer later
+                for worker in self.workers:
+                    if worker.jobs:
+                        worker.stop()
                 raise
         return [self._final(jobs[index]) for index in order]
 
@@ -176,11 +181,14 @@ class Sandbox:
             blame and held and ended == -signal.SIGALRM
         ):  # the tests did not end with what this program returned
             answer = {"status": "timeout", "passed": 0, "total": 1, "detail": "the tests did not end",
-                      "seconds": self.config.program_seconds, "cpu": math.inf}  # fmt: skip
+                      "seconds": self.config.program_seconds}  # fmt: skip
             self._settle(jobs, held.pop(0), answer, again, note)
         elif blame and held:
             self._settle(jobs, held.pop(0), _lost("a sandbox process died"), again, note)
         queue.extendleft(reversed(held))
+        self._renew(worker)
+
+    def _renew(self, worker: Worker) -> None:
         fresh = self._start()
         fresh.wait_ready()
         worker.__dict__.update(fresh.__dict__)
@@ -217,15 +225,6 @@ class Sandbox:
         if job.verdict is None:
             raise RuntimeError("a job was left without a verdict")
         return job.verdict
-
-    def _restart_all(self) -> None:
-        """After an interruption: no half-done job may answer later."""
-        for worker in self.workers:
-            if worker.jobs:
-                worker.stop()
-                fresh = self._start()
-                fresh.wait_ready()
-                worker.__dict__.update(fresh.__dict__)
 
     def close(self) -> None:
         """Ends all processes and removes the folder.  May be called more than once."""

@@ -58,7 +58,11 @@ class Worker:
             )
             self.tester = self._run(
                 "tester",
-                {"control": tester_control.fileno(), "host": tester_host.fileno()},
+                {
+                    "control": tester_control.fileno(),
+                    "host": tester_host.fileno(),
+                    "memory": self.settings.memory,
+                },
                 [tester_control, tester_host],
                 stdout=subprocess.DEVNULL,
             )
@@ -135,6 +139,10 @@ class Worker:
             del self.inbox[: 4 + size]
             self.judged += 1
         return result
+
+    @property
+    def stopped(self) -> bool:
+        return self.socket.fileno() < 0
 
     def stop(self) -> int | None:
         """Kills both processes and whatever runs below them; how the tests' process had ended."""

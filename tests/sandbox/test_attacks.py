@@ -25,16 +25,26 @@ TIERS = {
     },
     "stdio": {"kind": "stdio", "inputs": ["2\n", "3\n", "4\n"], "outputs": ["11\n", "16\n", "23\n"]},
 }
+# Limits and escapes do not depend on how values are asked for and compared.  Programs of stdio run in a
+# process of their own below the child, so limits are judged there as well.
+VALUES = ("early exit", "comparison", "patching", "answers", "channel")
+TIER_FAMILIES = {"call": tuple(FAMILIES), "asserts": VALUES, "check": VALUES, "stdio": (*VALUES, "limits")}
 CONFIG = SandboxConfig(
-    test_seconds=0.4, program_seconds=1.5, memory_mb=128, processes=12, file_mb=4, output_kb=64, workers=2
+    test_seconds=0.5,
+    program_seconds=1.0,
+    memory_mb=128,
+    processes=12,
+    file_mb=4,
+    output_kb=64,
+    preload=["numpy"],
+    workers=2,
 )
+HONEST = "def f(x):\n    return x * x + 7\n"
 
 
-def judge_all(sandbox, tier):
-    tail = STDIO_TAIL if tier == "stdio" else ""
-    names = list(ATTACKS)
-    verdicts = sandbox.judge([(ATTACKS[name] + tail, TIERS[tier]) for name in names])
-    return dict(zip(names, verdicts, strict=True))
+def crowd():
+    """Programs that share a processor, of the whole machine; 1: nobody waits."""
+    return max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
 
 
 @pytest.fixture(scope="module")
@@ -45,33 +55,57 @@ def sandbox():
         yield sandbox
 
 
+@pytest.fixture(scope="module", params=TIERS)
+def judged(sandbox, request):
+    """All attacks on one tier and the honest solution: verdicts by family and name, how crowded it was."""
+    tier, before = request.param, crowd()
+    tail = STDIO_TAIL if tier == "stdio" else ""
+    pairs = {"honest": (HONEST + tail, TIERS[tier])}
+    for family in TIER_FAMILIES[tier]:
+        for name, source in FAMILIES[family].items():
+            pairs[f"{family}: {name}"] = (source + tail, TIERS[tier])
+    return dict(zip(pairs, sandbox.judge(list(pairs.values())), strict=True)), before
+
+
 def test_there_are_enough_attacks():
     assert len(ATTACKS) >= 80
     assert all(len(each) >= 10 for each in FAMILIES.values())
+    assert set().union(*TIER_FAMILIES.values()) == set(FAMILIES)
 
 
-@pytest.mark.parametrize("tier", TIERS)
-def test_no_attack_is_paid(sandbox, tier):
-    verdicts = judge_all(sandbox, tier)
-    busy = {name for name, v in verdicts.items() if "too busy" in v.detail}  # reward None: not paid either
-    paid = {name: v for name, v in verdicts.items() if v.reward != 0 and name not in busy}
-    assert paid == {}
-    assert all(verdicts[name].reward is None for name in busy)
-    crowd = max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))  # programs that share a processor
-    allowed = (CONFIG.program_seconds + 1) * crowd
-    slow = {name: v.seconds for name, v in verdicts.items() if v.seconds > allowed}
-    assert slow == {}
+def unjudged(verdicts, crowd_before):
+    """Programs without a verdict; not those that a machine which others fill was too busy for."""
+    missing = {name: v for name, v in verdicts.items() if v.reward is None}
+    if crowd_before > 1.5:
+        missing = {name: v for name, v in missing.items() if "too busy" not in v.detail}
+    return missing
 
 
-@pytest.mark.parametrize("tier", TIERS)
-def test_the_honest_solution_is_paid(sandbox, tier):
-    tail = STDIO_TAIL if tier == "stdio" else ""
-    (verdict,) = sandbox.judge([("def f(x):\n    return x * x + 7\n" + tail, TIERS[tier])])
+def test_no_attack_is_paid(judged):
+    attacks = {name: verdict for name, verdict in judged[0].items() if name != "honest"}
+    assert len(attacks) >= 80
+    assert {name: v for name, v in attacks.items() if v.reward not in (0, None)} == {}
+
+
+def test_every_attack_is_judged(judged):
+    """None takes the sandbox down."""
+    assert unjudged(*judged) == {}
+
+
+def test_no_attack_outlives_its_limit(judged):
+    verdicts, crowd_before = judged
+    allowed = (CONFIG.program_seconds + 1) * max(crowd_before, crowd())
+    assert {name: v for name, v in verdicts.items() if v.seconds > allowed} == {}
+
+
+def test_the_honest_solution_is_paid(judged):
+    verdict = judged[0]["honest"]
     assert (verdict.status, verdict.passed, verdict.total, verdict.reward) == ("passed", 3, 3, 1.0)
 
 
+@pytest.mark.usefixtures("judged")
 def test_nothing_is_left(sandbox):
-    """Processes, files and descriptors, before and after all attacks in all tiers."""
+    """Processes, files and descriptors, before and after all attacks on a tier."""
     sandbox.judge([("def f(x): return 0", CALL)])
     after = left_over(sandbox)
     assert after["processes"] == sandbox.before["processes"] == 0
@@ -134,6 +168,10 @@ def test_the_escapes_are_real_ones():
 def test_without_process_namespaces_every_process_is_still_found():
     names = ["daemon", "fork bomb", "fork bomb in sessions", "subprocess that stays", "all signals ignored"]
     with SharedProcesses(CONFIG) as sandbox:
-        verdicts = sandbox.judge([(limits.ATTACKS[name], CALL) for name in names] * 2)
-        assert [v.reward for v in verdicts] == [0] * 10
+        before = crowd()
+        verdicts = dict(
+            zip(names, sandbox.judge([(limits.ATTACKS[name], CALL) for name in names]), strict=True)
+        )
+        assert {name: v for name, v in verdicts.items() if v.reward not in (0, None)} == {}
+        assert unjudged(verdicts, before) == {}
         assert left_over(sandbox)["processes"] == 0

@@ -38,6 +38,21 @@ def test_decode_undoes_encode(value):
     assert encode(back) == data
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(True, 1, 1.0, (), [], (1, (2, [3])), [(1,)], {1: (2,)}, {(1, 2): [3]}, frozenset([(1,)]), {True}),
+        *(float("nan"), float("inf"), -0.0, complex(0, -1), 2**63, -(2**63), -(2**63) - 1, 2**200),
+        *("\ud800", b"", bytearray(b"a"), range(3, 9, 2), None, [None, {}]),
+    ],
+    ids=repr,
+)
+def test_values_come_back_as_they_were(value):
+    back = decode(encode(value))
+    assert type(back) is type(value)
+    assert repr(back) == repr(value)  # tells -0.0 from 0.0, a tuple from a list; nan is "nan"
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_give_a_value_or_an_error(data):
@@ -108,6 +123,13 @@ def test_equality_is_by_exact_type():
         ({True}, {1}),
         ({True: 1}, {1: 1}),
         ([1], [1, 2]),
+        ([1, 2], [2, 1]),
+        ((1, 2), (2, 1)),
+        ({1: [2, 3]}, {1: [3, 2]}),
+        ([(1,)], [[1]]),
+        ({"a": True}, {"a": 1}),
+        ((0.0,), (math.nan,)),
+        (0.1 + 0.2, 0.3),
     ]:
         assert not same(got, expected)
         assert not same(expected, got)

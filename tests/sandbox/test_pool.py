@@ -2,10 +2,7 @@
 
 import os
 import signal
-import subprocess
-import sys
 import textwrap
-import time
 
 import pytest
 
@@ -13,7 +10,6 @@ from restrl.config import SandboxConfig
 from restrl.errors import UserError
 from restrl.sandbox import Sandbox
 from restrl.sandbox.flags import flags_of
-from tests.sandbox.test_attacks import descendants
 
 
 @pytest.fixture(scope="module")
@@ -182,22 +178,31 @@ def check(candidate):
 def test_identical_pairs_are_judged_once_and_in_order(sandbox):
     tests = call([[1]], [1])
     counts = []
-    slow = "import time\ntime.sleep(0.3)\n" + IDENTITY
-    start = time.monotonic()
     verdicts = sandbox.judge(
-        [(slow, tests), ("def f(x): return 2", tests), (slow, dict(tests))] * 5, counts.append
+        [(IDENTITY, tests), ("def f(x): return 2", tests), (IDENTITY, dict(tests))] * 5, counts.append
     )
-    assert time.monotonic() - start < 1.4  # 10 sleeps in 2 workers would be 1.5 s
     assert [v.reward for v in verdicts] == [1, 0, 1] * 5
-    assert sorted(counts) == [5, 10]
+    assert sorted(counts) == [5, 10]  # two judged, for 15 pairs
 
 
 def test_nothing_is_shared_between_programs(sandbox):
     poison = "import math, builtins\nmath.pi = 3\nbuiltins.len = None\nopen('f', 'w').close()\n" + IDENTITY
     probe = "import math, os\ndef f(x): return [math.pi > 3, len([1]), os.listdir('.')]\n"
-    for _ in range(3):
-        sandbox.judge([(poison + f"#{i}", call([[1]], [1])) for i in range(4)])
-        assert one(sandbox, probe, call([[1]], [[True, 1, []]])).reward == 1
+    tests = call([[1]], [1])
+    probe_tests = call([[1]], [[True, 1, []]])
+    pairs = [(poison + f"#{i}", tests) for i in range(4)] + [(probe + f"#{i}", probe_tests) for i in range(4)]
+    assert [v.reward for v in sandbox.judge(pairs)[4:]] == [1] * 4
+
+
+def test_an_interrupted_judge_leaves_nothing_for_the_next(sandbox):
+    def interrupt(_count):
+        raise KeyboardInterrupt
+
+    tests = call([[1]], [1])
+    with pytest.raises(KeyboardInterrupt):
+        sandbox.judge([(IDENTITY + f"#{i}", tests) for i in range(8)], interrupt)
+    verdicts = sandbox.judge([(f"def f(x): return {i}", tests) for i in range(4)])
+    assert [v.reward for v in verdicts] == [0, 1, 0, 0]
 
 
 def test_the_harness_is_restarted_and_the_program_tried_again(sandbox):
@@ -247,41 +252,3 @@ def test_flags_are_reported_and_can_be_a_veto():
         verdict = one(sandbox, source, call([[1]], [1]))
     assert (verdict.status, verdict.reward, verdict.flags) == ("failed", 0, ("frames", "gc"))
     assert verdict.detail == "vetoed: gc"
-
-
-HOST = """
-from restrl.config import SandboxConfig
-from restrl.sandbox import Sandbox
-tests = {"kind": "stdio", "inputs": [""], "outputs": ["1"]}
-with Sandbox(SandboxConfig(workers=2, test_seconds=60, program_seconds=60)) as s:
-    print(*[p.pid for w in s.workers for p in (w.server, w.tester)], s.folder, flush=True)
-    s.judge([(f"while True: pass\\n#{i}", tests) for i in range(4)])
-"""
-
-
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
-def test_no_process_outlives_the_host(end):
-    host = subprocess.Popen(
-        [sys.executable, "-c", HOST], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    *pids, folder = host.stdout.readline().split()
-    time.sleep(0.5)
-    children = descendants([int(pid) for pid in pids])
-    assert children
-    host.send_signal(end)
-    host.wait(10)
-    host.stdout.close()
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and any(map(alive, [*map(int, pids), *children])):
-        time.sleep(0.05)
-    assert not any(map(alive, [*map(int, pids), *children]))
-    assert not os.path.exists(folder)
-
-
-def alive(pid):
-    """A process that runs: neither gone nor waiting to be reaped."""
-    try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False

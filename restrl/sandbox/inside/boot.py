@@ -27,7 +27,8 @@ def main() -> None:
         from inside import tester
 
         del sys.path[0]
-        tester.serve(socket.socket(fileno=options["host"]), socket.socket(fileno=options["control"]))
+        host, control = (socket.socket(fileno=options[name]) for name in ("host", "control"))
+        tester.serve(host, control, options["memory"])
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .kinds import Start, Tally
-from .proxy import Scope, named
+from .proxy import Scope, SolutionMemoryError, named
 from .solution import LoadError, Solution, Stop
 
 RECORDER = "_restrl_units"
@@ -124,7 +124,12 @@ class _Nothing:
 
 
 def _note(tally: Tally, error: BaseException) -> None:
-    if isinstance(error, Stop):
+    """Counts a failure.  Raises MemoryError on where the tests' own process is out of memory."""
+    if isinstance(error, SolutionMemoryError):
+        tally.fail(f"MemoryError: {error}")
+    elif isinstance(error, MemoryError):
+        raise error
+    elif isinstance(error, Stop):
         tally.stopped(error)
     elif isinstance(error, LoadError):
         tally.fail(str(error))

@@ -131,7 +131,7 @@ class Isolation:
 
     def _prepare_limits(self) -> None:
         s = self.settings
-        own = _own_address_space()
+        own = linux.address_space()
         processes = s.processes + 1 + (0 if self.switch_uid or "user" in self.active else _tasks_of_user())
         wanted = [
             (resource.RLIMIT_AS, own + s.memory),
@@ -219,11 +219,6 @@ def _in_child(step: Any, *arguments: Any, namespaces: int = 0) -> int:
 
 def _probe_fork(flag: int) -> None:
     _in_child(gc.isenabled, namespaces=flag)
-
-
-def _own_address_space() -> int:
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[0]) * resource.getpagesize()
 
 
 def _tasks_of_user() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import resource
 
 MACHINE = platform.machine()
 _COLUMN = {"x86_64": 0, "aarch64": 1}.get(MACHINE)
@@ -128,6 +129,12 @@ def drop_capabilities(keep: int = 0) -> None:
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
     data = (ctypes.c_uint32 * 6)(keep, keep, 0, 0, 0, 0)
     call("capset", header, data)
+
+
+def address_space() -> int:
+    """Bytes of address space that this process has mapped: what RLIMIT_AS limits."""
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[0]) * resource.getpagesize()
 
 
 def close_from(first: int) -> None:

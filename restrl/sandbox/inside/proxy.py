@@ -119,6 +119,10 @@ def _write_back(argument: Any, left: Any) -> None:
         argument.update(left)
 
 
+class SolutionMemoryError(MemoryError):
+    """The solution ran out of memory; a plain MemoryError is the tests' own."""
+
+
 class SolutionError(Exception):
     """An exception of the solution whose type is not a builtin one."""
 
@@ -127,6 +131,8 @@ def _exception(message: tuple[Any, ...]) -> BaseException:
     """The builtin exception that the solution raised (tests may expect it), or SolutionError."""
     cls = getattr(builtins, message[1], None) if type(message[1]) is str else None
     text = message[2] if type(message[2]) is str else ""
+    if cls is MemoryError:
+        return SolutionMemoryError(text)
     if isinstance(cls, type) and issubclass(cls, Exception):
         try:
             return cls(text)

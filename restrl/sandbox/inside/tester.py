@@ -1,28 +1,32 @@
 """The tests' process: knows the tests and the expected values, drives one solution at a time, tells the host.
 
-It runs test code of the data set, never of a model, and decodes what solutions claim.  A job that does not
-end is ended by an alarm that kills the process; the host starts a new one.
+It runs test code of the data set, never of a model, and decodes what solutions claim.  Both can be led by a
+solution to take memory or time without end: each job has a limit on memory, and one that does not end is
+ended by an alarm that kills the process; the host starts a new one.
 """
 
 from __future__ import annotations
 
+import gc
+import resource
 import signal
 import socket
 import sys
 import time
 from typing import Any
 
-from . import codec, wire
+from . import codec, linux, wire
 from .codetests import AssertTests, CheckTests
 from .kinds import CallTests, StdioTests, Tally
-from .solution import CREDIT, HarnessError, Limits, Solution
+from .solution import CREDIT, FRAME_LIMIT, HarnessError, Limits, Solution
 
 KINDS: dict[str, Any] = {"call": CallTests, "stdio": StdioTests, "asserts": AssertTests, "check": CheckTests}
 GRACE = 5.0  # seconds that a job may take beyond the program's own limit
+COPIES = 4 * FRAME_LIMIT  # bytes beyond the solution's memory: its largest result is also held encoded
 
 
-def serve(host: socket.socket, server: socket.socket) -> None:
-    """Answers jobs until the host closes its end."""
+def serve(host: socket.socket, server: socket.socket, memory: int) -> None:
+    """Answers jobs until the host closes its end.  ``memory``: the solution's limit in bytes."""
     sys.setrecursionlimit(5000)
     link = wire.Channel(host, 1 << 31)
     prepared: dict[bytes, Any] = {}
@@ -40,12 +44,24 @@ def serve(host: socket.socket, server: socket.socket) -> None:
             except Exception as error:
                 prepared[job["key"]] = error
         limits = Limits(job["test_seconds"], job["program_seconds"])
+        before = limit_memory(memory + COPIES)
         signal.setitimer(signal.ITIMER_REAL, (1 + CREDIT) * limits.program + GRACE)
         answer = _judge(prepared[job["key"]], job["source"], server, limits, host.fileno())
         signal.setitimer(signal.ITIMER_REAL, 0)
+        limit_memory(None)
+        if linux.address_space() > before + memory // 8:
+            gc.collect()  # scopes of tests are cycles; the collector does not see how large they are
         link.send(codec.encode(answer))
         if answer["status"] == "harness_error":
             return  # whatever is broken, the host starts both processes anew
+
+
+def limit_memory(room: int | None) -> int:
+    """Lets this process map ``room`` more bytes than it has now (None: no limit); what it has now."""
+    own, hard = linux.address_space(), resource.getrlimit(resource.RLIMIT_AS)[1]
+    limit = hard if room is None else own + room if hard < 0 else min(own + room, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    return own
 
 
 def _judge(tests: Any, source: str, server: socket.socket, limits: Limits, host: int) -> dict[str, Any]:
@@ -62,6 +78,10 @@ def _judge(tests: Any, source: str, server: socket.socket, limits: Limits, host:
     try:
         try:
             tally = tests.run(start, source)
+        except MemoryError:
+            limit_memory(None)  # to end the program and to answer
+            detail = "MemoryError: the tests ran out of memory with what this program returned"
+            tally = Tally(total=1, memory=True, detail=detail)
         finally:
             end = running[-1].end() if running else {}
     except (HarnessError, OSError) as error:
@@ -70,8 +90,7 @@ def _judge(tests: Any, source: str, server: socket.socket, limits: Limits, host:
         return _error(running[-1].harness_error)
     status = _status(tally, end, limits)
     answer = {"status": status, "passed": tally.passed, "total": tally.total, "detail": tally.detail}
-    answer |= {"seconds": time.monotonic() - started - running[-1].credit, "cpu": end["cpu"]}
-    return answer
+    return answer | {"seconds": time.monotonic() - started - running[-1].credit}
 
 
 def _status(tally: Tally, end: dict[str, Any], limits: Limits) -> str:
@@ -85,4 +104,4 @@ def _status(tally: Tally, end: dict[str, Any], limits: Limits) -> str:
 
 def _error(detail: str) -> dict[str, Any]:
     return {"status": "harness_error", "passed": 0, "total": 0, "detail": " ".join(detail.split())[:200],
-            "seconds": 0.0, "cpu": 0.0}  # fmt: skip
+            "seconds": 0.0}  # fmt: skip
