@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -129,6 +130,7 @@ class Runtime:
     def release(self) -> None:
         """Lets go of the policy in memory, such as one whose weights a training step changed."""
         self._policy = None
+        gc.collect()  # a finished trainer refers to itself, and holds the optimizer's two copies of the weights
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
