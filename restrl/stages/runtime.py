@@ -130,7 +130,7 @@ class Runtime:
     def release(self) -> None:
         """Lets go of the policy in memory, such as one whose weights a training step changed."""
         self._policy = None
-        gc.collect()  # a finished trainer refers to itself, and holds the optimizer's two copies of the weights
+        gc.collect()  # a finished trainer refers to itself and holds two copies of the weights
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
