@@ -35,7 +35,7 @@ def _limits(
 
 @dataclass
 class LoraConfig:
-    r: int = _limits(16, ge=1)
+    r: int | None = _limits(None, ge=1)  # rank; null = no adapters, all weights are trained
     alpha: float = _limits(32.0, gt=0)
     dropout: float = _limits(0.0, ge=0, lt=1)
     target_modules: str = "all-linear"  # peft's own words, or a regular expression
@@ -55,7 +55,7 @@ class ModelConfig:
     trust_remote_code: bool = False
     gradient_checkpointing: bool = False
     lr: float = _limits(1e-7, gt=0)  # learning rate that suits a model of this size; grpo.lr reads it
-    lora: LoraConfig | None = None
+    lora: LoraConfig = field(default_factory=LoraConfig)
 
 
 @dataclass

@@ -64,6 +64,8 @@ def add_lora(model: Any, config: LoraConfig, seed: int = 0) -> Any:
     """
     import peft
 
+    assert config.r is not None, "no adapters are asked for"
+
     settings = peft.LoraConfig(
         r=config.r,
         lora_alpha=config.alpha,  # type: ignore[arg-type]  # a float does as well

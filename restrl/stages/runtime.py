@@ -21,7 +21,7 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from restrl.artifacts import RecordLog, Store
-from restrl.config import Config, ModelConfig, TrainerConfig
+from restrl.config import Config, LoraConfig, ModelConfig, TrainerConfig
 from restrl.data import load_problems
 from restrl.data.splits import Split
 from restrl.engine.hf import HfEngine
@@ -107,7 +107,7 @@ class Runtime:
     @cached_property
     def base(self) -> PolicyRef:
         """The configured model, before any training."""
-        model = dataclasses.replace(self.config.model, lora=None)
+        model = dataclasses.replace(self.config.model, lora=LoraConfig())
         return PolicyRef(model, model_fingerprint(model, self.config.paths))
 
     def load(self, ref: PolicyRef) -> LoadedPolicy:

@@ -16,6 +16,7 @@ import numpy as np
 
 from restrl.actions import cut_positions, text_of
 from restrl.artifacts import Artifact
+from restrl.config import LoraConfig
 from restrl.decode.base import Job, Policy
 from restrl.decode.registry import decode
 from restrl.engine.base import Progress, make_request
@@ -129,7 +130,7 @@ def grpo_step(
         else:
             run.console.say(f"grpo (iteration {iteration}): {work.folder}")
             loaded = run.load(policy)
-            if config.model.lora is not None:
+            if config.model.lora.r is not None:
                 loaded.model = add_lora(loaded.model, config.model.lora)
             result = train_grpo(
                 model=loaded.model,
@@ -149,7 +150,7 @@ def grpo_step(
             artifact = work.finish(result.cost, _training_summary(result.metrics))
         remove_checkpoints(work.folder)  # also those that a kill just before this line left
         model = dataclasses.replace(
-            policy.model, source="hub", path=str(artifact.folder / POLICY), revision=None, lora=None
+            policy.model, source="hub", path=str(artifact.folder / POLICY), revision=None, lora=LoraConfig()
         )
         return PolicyRef(model, artifact.fingerprint), artifact
 

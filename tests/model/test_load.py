@@ -169,7 +169,7 @@ def test_adapters_are_drawn_from_their_seed():
 
 def test_target_modules_that_do_not_exist():
     with pytest.raises(UserError, match=r"model\.lora\.target_modules=nothing: "):
-        add_lora(tiny_model(), LoraConfig(target_modules="nothing"))
+        add_lora(tiny_model(), LoraConfig(r=4, target_modules="nothing"))
 
 
 FULL_DISK = {

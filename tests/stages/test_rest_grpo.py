@@ -129,3 +129,13 @@ def test_struck_down_again_and_again_it_ends_in_the_same_result(
     finished = workplace.train()
     assert (finished.code, finished.err) == (0, "")
     assert (contents(workplace.outputs), timeless(workplace.results())) == expected
+
+
+def test_adapters_are_trained_and_merged_into_the_saved_policy(workplace: Workplace) -> None:
+    finished = workplace.train("model.lora.r=4", "grpo.lr=0.01", "grpo.objective.kl=0")
+    assert (finished.code, finished.err) == (0, "")
+    folders = list((workplace.outputs / "artifacts").glob("grpo-*"))
+    policies = {(folder / "policy/model.safetensors").read_bytes() for folder in folders}
+    assert len(policies) == 2  # the second iteration's adapters moved the first one's merged weights
+    for folder in folders:
+        assert (folder / "policy/adapter/adapter_config.json").exists()
