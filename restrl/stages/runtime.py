@@ -21,7 +21,7 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from restrl.artifacts import RecordLog, Store
-from restrl.config import Config, LoraConfig, ModelConfig, TrainerConfig
+from restrl.config import Config, LoraConfig, ModelConfig
 from restrl.data import load_problems
 from restrl.data.splits import Split
 from restrl.engine.hf import HfEngine
@@ -32,6 +32,7 @@ from restrl.records import Problem, to_json
 from restrl.sandbox import Sandbox
 from restrl.sandbox.tests import check_tests
 from restrl.stages.console import Console
+from restrl.train.grpo import accelerator
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -76,7 +77,7 @@ class Runtime:
         self._problems: dict[Split, ProblemSet] = {}
         self._policy: LoadedPolicy | None = None
         self._exit = contextlib.ExitStack()
-        self.device = _device(config.trainer)
+        self.device = torch.device("cuda" if accelerator(config.trainer) == "gpu" else "cpu")
 
     def __enter__(self) -> Runtime:
         return self
@@ -152,12 +153,6 @@ class Runtime:
         return {
             "sandbox": {key: value for key, value in sandbox.items() if key not in ("workers", "require")}
         }
-
-
-def _device(trainer: TrainerConfig) -> torch.device:
-    if trainer.accelerator == "gpu" and not torch.cuda.is_available():
-        raise UserError("trainer.accelerator=gpu: no GPU is visible here; use trainer=auto or trainer=cpu")
-    return torch.device("cuda" if trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def in_chunks(

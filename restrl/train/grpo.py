@@ -114,7 +114,7 @@ def _lightning_trainer(
     logger = TensorBoardLogger(folder, name="", version="tensorboard", purge_step=resumed_from + 1)
     try:
         return lightning.Trainer(
-            accelerator=_accelerator(config),
+            accelerator=accelerator(config),
             devices=config.devices,
             strategy=config.strategy,
             precision=_precision(config),
@@ -136,7 +136,8 @@ def _lightning_trainer(
         ) from error
 
 
-def _accelerator(config: TrainerConfig) -> str:
+def accelerator(config: TrainerConfig) -> str:
+    """gpu or cpu.  Raises UserError where a GPU is asked for and none is visible."""
     if config.accelerator == "auto":
         return "gpu" if torch.cuda.is_available() else "cpu"
     if config.accelerator == "gpu" and not torch.cuda.is_available():
@@ -149,7 +150,7 @@ def _precision(config: TrainerConfig) -> Any:
     rate is not rounded away."""
     if config.precision != "auto":
         return config.precision
-    return "bf16-mixed" if _accelerator(config) == "gpu" else "32-true"
+    return "bf16-mixed" if accelerator(config) == "gpu" else "32-true"
 
 
 def _master_weights(model: Any, config: TrainerConfig) -> None:
