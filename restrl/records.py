@@ -107,6 +107,30 @@ class StartState:
 
 
 @dataclass(frozen=True)
+class State:
+    """A problem's code so far, or a whole program: what a scorer maps to a number."""
+
+    task_id: str
+    prompt_ids: tuple[int, ...]  # what the engine was given: chat prompt, opened answer, initial state
+    ids: tuple[int, ...]  # sampled after the prompt, never tokenized again: whole actions, or a completion
+    text: str  # the program so far
+    terminal: bool = False  # nothing follows: a whole program
+
+
+@dataclass(frozen=True)
+class ValueTarget:
+    """What search found a state to be worth."""
+
+    task_id: str
+    prompt_ids: tuple[int, ...]
+    ids: tuple[int, ...]  # as in State
+    value: float  # mean reward below the state, in [0, 1]
+    visits: int  # rewards that ``value`` is the mean of, >= 1
+    terminal: bool
+    depth: int  # actions in ``ids``
+
+
+@dataclass(frozen=True)
 class Cost:
     """What an answer or a step took, so that methods are compared at equal budget."""
 
