@@ -1,0 +1,25 @@
+"""What every scorer is: states in, numbers out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from restrl.records import State
+
+# "state": rates unfinished programs too (VM, PRM).  "outcome": rates whole programs only (ORM, verifier).
+Kind = Literal["state", "outcome"]
+
+
+class Scorer(Protocol):
+    """Rates programs; greater is better.
+
+    ``score(states)[i]`` is the score of ``states[i]``; None where there is none, which is not 0.  The same
+    state has the same score whatever else is in the batch (up to rounding).  A scorer of kind "outcome" is
+    given terminal states only.
+    """
+
+    @property
+    def kind(self) -> Kind: ...
+
+    def score(self, states: Sequence[State]) -> list[float | None]: ...
