@@ -163,6 +163,7 @@ class TrainerConfig:
     devices: int = _limits(1, ge=1)
     strategy: str = "auto"
     precision: str = _limits("auto", choices=("auto", "32-true", "bf16-true", "bf16-mixed", "16-mixed"))
+    matmul: str = _limits("highest", choices=("highest", "high", "medium"))  # precision of float32 products
 
 
 @dataclass

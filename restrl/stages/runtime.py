@@ -78,6 +78,7 @@ class Runtime:
         self._policy: LoadedPolicy | None = None
         self._exit = contextlib.ExitStack()
         self.device = torch.device("cuda" if accelerator(config.trainer) == "gpu" else "cpu")
+        torch.set_float32_matmul_precision(config.trainer.matmul)
 
     def __enter__(self) -> Runtime:
         return self
@@ -143,6 +144,7 @@ class Runtime:
             "engine": dataclasses.asdict(self.config.engine),
             "prompt": [model.prompt, model.system],
             "dtype": model.dtype,
+            "matmul": self.config.trainer.matmul,
             **self.judging_context,
         }
 
