@@ -26,7 +26,7 @@ def load_tokenizer(config: ModelConfig, paths: PathsConfig) -> Any:
     """The model's tokenizer.  Raises UserError where it cannot be found."""
     if config.source == "random" and config.path is None:
         return tiny_tokenizer()
-    return _load(AutoTokenizer, config, paths)
+    return load_pretrained(AutoTokenizer, config, paths)
 
 
 def load_model(config: ModelConfig, paths: PathsConfig, device: torch.device | str = "cpu") -> Any:
@@ -35,10 +35,10 @@ def load_model(config: ModelConfig, paths: PathsConfig, device: torch.device | s
     ``dtype=auto`` is bfloat16 on a GPU that has it, float32 elsewhere.  Raises UserError where the model
     cannot be found or is none.
     """
-    dtype = _dtype(config, torch.device(device))
+    dtype = weights_dtype(config, torch.device(device))
     if config.source == "random" and config.path is None:
         return tiny_model().to(device=device, dtype=dtype)
-    model = _load(AutoModelForCausalLM, config, paths, dtype=dtype)
+    model = load_pretrained(AutoModelForCausalLM, config, paths, dtype=dtype)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model.to(device).eval()
@@ -91,17 +91,17 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
     with model_folder(folder, "paths.outputs") as temporary:
         if hasattr(model, "get_base_model"):
             model.save_pretrained(temporary / "adapter")
-            model.get_base_model().save_pretrained(temporary, state_dict=_merged(model))
+            base = model.get_base_model()
+            base.save_pretrained(temporary, state_dict=merged_weights(base))
         else:
             model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
 
 
-def _merged(model: Any) -> dict[str, torch.Tensor]:
-    """The weights of the base model with the adapters' product added to them: W + scale x B A."""
+def merged_weights(base: Any) -> dict[str, torch.Tensor]:
+    """The weights of a model with its adapters' product, if any, added to them: W + scale x B A."""
     from peft.tuners.lora import LoraLayer
 
-    base = model.get_base_model()
     weights = {
         name.replace(".base_layer.", "."): tensor
         for name, tensor in base.state_dict().items()
@@ -134,7 +134,8 @@ def _place(config: ModelConfig, paths: PathsConfig) -> tuple[str, str | None]:
     return config.hub_id, config.revision
 
 
-def _load(auto: Any, config: ModelConfig, paths: PathsConfig, **options: Any) -> Any:
+def load_pretrained(auto: Any, config: ModelConfig, paths: PathsConfig, **options: Any) -> Any:
+    """``auto.from_pretrained`` of what ``config`` names.  Raises UserError where it cannot be found."""
     place, revision = _place(config, paths)
     ways = "set model.path to a local folder with the model, or make the hub reachable"
     if config.gguf_package and config.path is None:
@@ -147,7 +148,8 @@ def _load(auto: Any, config: ModelConfig, paths: PathsConfig, **options: Any) ->
         raise UserError(f"model={config.name}: cannot load {place}: {error} -- {ways}") from error
 
 
-def _dtype(config: ModelConfig, device: torch.device) -> torch.dtype:
+def weights_dtype(config: ModelConfig, device: torch.device) -> torch.dtype:
+    """What the weights are held in: ``dtype=auto`` is bfloat16 on a GPU that has it, float32 elsewhere."""
     if config.dtype != "auto":
         dtype: torch.dtype = getattr(torch, config.dtype)
         return dtype

@@ -3,7 +3,8 @@
 A packed sequence is [prompt, c1, c2, ..., cG] for each group, groups one after another, without padding
 (shared-prompt attention, arXiv 2506.05433).  Positions restart after the prompt for each completion, and a
 completion sees its prompt and itself, so that every token gets the hidden state it has in a sequence of its
-own.  The last token of a completion predicts nothing and is left out.  ``packed_attention.py`` computes it.
+own.  The last token of a completion predicts nothing and is left out.  It is the tree of two levels that
+``tree_attention.py`` computes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from restrl.objective.tree_attention import Branch, TreeLayout
 
 
 @dataclass(frozen=True)
@@ -32,24 +35,12 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class GroupLayout:
-    """Where a group's tokens stand in a packed sequence: the prompt, then its completions."""
-
-    prompt: int  # tokens, >= 1
-    completions: tuple[int, ...]  # tokens of each that are computed: its length - 1, so 0 is possible
-
-    @property
-    def tokens(self) -> int:
-        return self.prompt + sum(self.completions)
-
-
-@dataclass(frozen=True)
 class PackedBatch:
     """One packed sequence of T tokens that predicts the N tokens of S completions."""
 
     ids: Tensor  # [T] long
     positions: Tensor  # [T] long
-    layout: tuple[GroupLayout, ...]
+    layout: TreeLayout  # per group a branch for the prompt, then one for each completion
     predictors: Tensor  # [N] long, index in [0, T) of the position that predicts each target
     targets: Tensor  # [N] long, token ids
     sequence: Tensor  # [N] long in [0, S), the completion of each target, in the order of the pieces
@@ -70,18 +61,25 @@ def micro_batches(groups: Sequence[TokenGroup], budget: int) -> list[list[Piece]
     are filled first-fit by decreasing size, so that few are nearly empty.
     """
     pieces = [piece for index, group in enumerate(groups) for piece in _pieces(index, group, budget)]
-    sizes = {id(piece): _packed_tokens(groups[piece.group], piece.completions) for piece in pieces}
-    batches: list[list[Piece]] = []
+    sizes = [_packed_tokens(groups[piece.group], piece.completions) for piece in pieces]
+    return [[pieces[i] for i in batch] for batch in first_fit(sizes, budget)]
+
+
+def first_fit(sizes: Sequence[int], budget: int) -> list[list[int]]:
+    """Indices of things of these sizes in batches of at most ``budget``, filled by decreasing size.
+
+    What is bigger than the budget is a batch of its own.
+    """
+    batches: list[list[int]] = []
     rooms: list[int] = []
-    for piece in sorted(pieces, key=lambda piece: -sizes[id(piece)]):
-        size = sizes[id(piece)]
-        fitting = next((i for i, room in enumerate(rooms) if size <= room), None)
+    for index in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
+        fitting = next((i for i, room in enumerate(rooms) if sizes[index] <= room), None)
         if fitting is None:
-            batches.append([piece])
-            rooms.append(budget - size)
+            batches.append([index])
+            rooms.append(budget - sizes[index])
         else:
-            batches[fitting].append(piece)
-            rooms[fitting] -= size
+            batches[fitting].append(index)
+            rooms[fitting] -= sizes[index]
     return batches
 
 
@@ -92,7 +90,7 @@ def pack(groups: Sequence[TokenGroup], pieces: Sequence[Piece]) -> PackedBatch:
     predictors: list[int] = []
     targets: list[int] = []
     sequence: list[int] = []
-    layout: list[GroupLayout] = []
+    branches: list[Branch] = []
     count = 0
     for piece in pieces:
         prompt = groups[piece.group].prompt
@@ -107,12 +105,14 @@ def pack(groups: Sequence[TokenGroup], pieces: Sequence[Piece]) -> PackedBatch:
             targets += completion
             sequence += [count] * len(completion)
             count += 1
-        layout.append(GroupLayout(len(prompt), tuple(len(c) - 1 for c in completions)))
+        root = len(branches)
+        branches.append(Branch(-1, 0, len(prompt)))
+        branches += [Branch(root, len(prompt), len(c) - 1) for c in completions]
     tensors = (
         torch.tensor(values, dtype=torch.long) for values in (ids, positions, predictors, targets, sequence)
     )
     ids_t, positions_t, predictors_t, targets_t, sequence_t = tensors
-    return PackedBatch(ids_t, positions_t, tuple(layout), predictors_t, targets_t, sequence_t)
+    return PackedBatch(ids_t, positions_t, TreeLayout(tuple(branches)), predictors_t, targets_t, sequence_t)
 
 
 def _packed_tokens(group: TokenGroup, completions: Sequence[int]) -> int:

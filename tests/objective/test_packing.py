@@ -15,7 +15,8 @@ from transformers import (
 
 from restrl.errors import UserError
 from restrl.objective.packed_attention import packed_logprobs, packed_mode
-from restrl.objective.packing import GroupLayout, Piece, TokenGroup, micro_batches, pack
+from restrl.objective.packing import Piece, TokenGroup, micro_batches, pack
+from restrl.objective.tree_attention import Branch, TreeLayout
 
 GROUPS = (
     TokenGroup((3, 1, 4, 1, 5, 9, 2), ((6, 5, 3, 5), (8,), (9, 7, 9, 3, 2, 3))),
@@ -96,7 +97,8 @@ def test_layout_positions_and_predictors() -> None:
     assert packed.targets.tolist() == [20, 21, 22, 30, 40, 41]
     assert packed.predictors.tolist() == [1, 2, 3, 1, 1, 4]  # a first token is predicted by the prompt's end
     assert packed.sequence.tolist() == [0, 0, 0, 1, 2, 2]
-    assert packed.layout == (GroupLayout(2, (2, 0, 1)),)
+    branches = (Branch(-1, 0, 2), Branch(0, 2, 2), Branch(0, 2, 0), Branch(0, 2, 1))
+    assert packed.layout == TreeLayout(branches)
 
 
 def test_micro_batches_keep_groups_whole_where_they_fit() -> None:
@@ -110,7 +112,7 @@ def test_micro_batches_keep_groups_whole_where_they_fit() -> None:
 def test_no_padding_is_computed() -> None:
     budget = 20
     packed = [pack(GROUPS, pieces) for pieces in micro_batches(GROUPS, budget)]
-    assert all(len(p.ids) == sum(layout.tokens for layout in p.layout) <= budget for p in packed)
+    assert all(len(p.ids) == sum(b.tokens for b in p.layout.branches) <= budget for p in packed)
 
 
 def test_gradient_checkpointing_gives_the_same_gradient() -> None:

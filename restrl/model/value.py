@@ -1,0 +1,139 @@
+"""Value models: a policy's decoder with a linear head that rates states.
+
+The layout is that of transformers' ``AutoModelForSequenceClassification`` with ``num_labels`` 1 (``scalar``:
+the output is the value) or 2 (``prob``: the softmax's second entry is).  Other tools load what is saved here,
+and models that others saved in that layout load here.  A new head is zero: at first every state is worth 0
+(scalar) or 1/2 (prob), whatever the random numbers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+from transformers import AutoModelForSequenceClassification
+
+from restrl.config import LoraConfig, ModelConfig, PathsConfig
+from restrl.errors import UserError
+from restrl.model import load_pretrained, merged_weights, weights_dtype
+from restrl.model.hub import load_from
+from restrl.model.tiny import tiny_model
+from restrl.model.weights import model_folder
+
+LABELS = {"scalar": 1, "prob": 2}
+
+
+def new_value_model(
+    policy: ModelConfig, paths: PathsConfig, head: str, device: torch.device | str = "cpu"
+) -> Any:
+    """The policy's decoder with a new head (scalar, prob), in evaluation mode on ``device``.
+
+    Raises UserError where the policy cannot be found or its architecture has no such class.
+    """
+    labels, dtype = LABELS[head], weights_dtype(policy, torch.device(device))
+    if policy.source == "random" and policy.path is None:
+        base = tiny_model()
+        base.config.num_labels = labels
+        auto: Any = AutoModelForSequenceClassification
+        model: Any = auto.from_config(base.config)
+        model.base_model.load_state_dict(base.base_model.state_dict())
+        model = model.to(dtype)
+    else:
+        model = load_pretrained(
+            AutoModelForSequenceClassification, policy, paths, num_labels=labels, dtype=dtype
+        )
+    if policy.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    nn.init.zeros_(decoder_and_score(model)[1].weight)
+    return model.to(device).eval()
+
+
+def load_value_model(
+    path: str, device: torch.device | str = "cpu", *, dtype: str = "auto", trust_remote_code: bool = False
+) -> Any:
+    """A value model from a folder or a hub id, in evaluation mode on ``device``.
+
+    Raises UserError where it cannot be found, or has no linear head with one or two outputs.
+    """
+    settings = ModelConfig(dtype=dtype)
+    try:
+        model = load_from(
+            AutoModelForSequenceClassification,
+            path,
+            dtype=weights_dtype(settings, torch.device(device)),
+            trust_remote_code=trust_remote_code,
+        )
+    except UserError as error:
+        raise UserError(f"cannot load the value model {path}: {error}") from error
+    decoder_and_score(model)
+    return model.to(device).eval()
+
+
+def decoder_and_score(model: Any) -> tuple[Any, nn.Linear]:
+    """The decoder (ids -> hidden states) and the head.
+
+    Raises UserError where the head is not the linear ``score`` of one or two outputs.
+    """
+    head = getattr(model, "score", None)
+    if not isinstance(head, nn.Linear) or head.out_features not in LABELS.values():
+        what = f"{head.out_features} outputs" if isinstance(head, nn.Linear) else "no linear 'score' layer"
+        raise UserError(f"{type(model).__name__} has {what}: a value model has a linear head of 1 or 2")
+    return model.base_model, head
+
+
+def add_value_lora(model: Any, config: LoraConfig, seed: int = 0) -> None:
+    """Puts trainable adapters (LoRA, arXiv 2106.09685) into the decoder and freezes its own weights.
+
+    The head stays trainable.  ``seed`` decides their random half.  Raises UserError where the target modules
+    do not exist.
+    """
+    import peft
+
+    settings = peft.LoraConfig(
+        r=cast(int, config.r),
+        lora_alpha=cast(int, config.alpha),  # a float does as well
+        lora_dropout=config.dropout,
+        target_modules=config.target_modules,
+    )
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        try:
+            peft.inject_adapter_in_model(settings, model.base_model)
+        except ValueError as error:
+            raise UserError(f"model.lora.target_modules={config.target_modules}: {error}") from error
+
+
+def freeze_layers(model: Any, count: int) -> None:
+    """Freezes the embeddings and the first ``count`` layers; 0 freezes nothing.
+
+    Raises UserError where the decoder has fewer layers.
+    """
+    decoder, _ = decoder_and_score(model)
+    if count > len(decoder.layers):
+        raise UserError(f"vm.freeze_layers={count}: the model has {len(decoder.layers)} layers")
+    for module in [decoder.get_input_embeddings(), *decoder.layers[:count]] if count else []:
+        module.requires_grad_(False)
+
+
+def save_value_model(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Writes a folder in Hugging Face layout that appears whole; adapters are merged into the weights.
+
+    transformers reads a padded sequence at its last token that is no padding, so the padding token must be
+    one that never ends a state.  Raises UserError where the folder cannot be written.
+    """
+    model.config.pad_token_id = _padding(tokenizer)
+    with model_folder(folder, "paths.outputs") as temporary:
+        model.save_pretrained(temporary, state_dict=merged_weights(model))
+        tokenizer.save_pretrained(temporary)
+
+
+def _padding(tokenizer: Any) -> int | None:
+    """The tokenizer's own, or, where that is the end token, another special one."""
+    own: int | None = tokenizer.pad_token_id
+    if own is not None and own != tokenizer.eos_token_id:
+        return own
+    special = (index for index, token in tokenizer.added_tokens_decoder.items() if token.special)
+    return next((index for index in sorted(special) if index != tokenizer.eos_token_id), own)

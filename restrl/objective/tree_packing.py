@@ -1,0 +1,150 @@
+"""States -> packed trees: tokens that several states of a problem share stand once.
+
+The states of a problem are prefixes and forks of one another, and a causal decoder knows every prefix in one
+pass.  So they are laid out as the tree of their distinct tokens (tree training, arXiv 2511.00413): the
+prompt, then the states in lexicographic order, of each what the one before does not hold.  What a model says
+of a state is read at the state's last token.  ``tree_attention.py`` computes such a sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from restrl.objective.packing import first_fit
+from restrl.objective.tree_attention import Branch, TreeLayout
+
+Ids = tuple[int, ...]
+CUT_STEP = 128  # tokens by which a prompt that is too long gets shorter: few lengths, so that states share
+
+
+@dataclass(frozen=True)
+class TokenTree:
+    """A prompt and states after it, as token ids.  A state may be empty: it is the prompt itself."""
+
+    prompt: Ids  # not empty
+    states: tuple[Ids, ...]
+
+
+@dataclass(frozen=True)
+class TreePiece:
+    """Some states of one tree, which are packed together."""
+
+    tree: int  # index into the trees
+    states: tuple[int, ...]  # indices into the tree's states
+    tokens: int  # packed, the prompt's included
+
+
+@dataclass(frozen=True)
+class TreeBatch:
+    """One packed sequence of T tokens that holds S states."""
+
+    ids: Tensor  # [T] long
+    positions: Tensor  # [T] long, tokens from the root
+    layout: TreeLayout
+    ends: Tensor  # [S] long in [0, T): the last token of each state, in the order of the pieces
+
+    def to(self, device: torch.device) -> TreeBatch:
+        return TreeBatch(self.ids.to(device), self.positions.to(device), self.layout, self.ends.to(device))
+
+
+def fit_window(prompt: Ids, ids: Ids, max_tokens: int) -> tuple[Ids, Ids]:
+    """Prompt and state of at most ``max_tokens`` together; depends on nothing but this state.
+
+    The prompt is cut in its middle: its head holds the question, its tail the opened answer.  A quarter of
+    the window stays the prompt's; a state that does not fit the rest loses its oldest tokens.
+    """
+    if len(prompt) + len(ids) <= max_tokens:
+        return prompt, ids
+    rounded = -(-len(ids) // CUT_STEP) * CUT_STEP
+    room = min(max(max_tokens - rounded, max_tokens // 4), len(prompt))
+    head = -(-room // 2)
+    tail = prompt[len(prompt) - (room - head) :]
+    return prompt[:head] + tail, ids[-(max_tokens - room) :]
+
+
+def token_trees(
+    states: Sequence[tuple[Ids, Ids]], max_tokens: int
+) -> tuple[list[TokenTree], list[tuple[int, ...]]]:
+    """The trees of (prompt, ids) pairs, and for each tree the indices of its states in ``states``.
+
+    States share a tree where their prompts are the same after ``fit_window``.
+    """
+    fitted = [fit_window(prompt, ids, max_tokens) for prompt, ids in states]
+    members: dict[Ids, list[int]] = {}
+    for index, (prompt, _) in enumerate(fitted):
+        members.setdefault(prompt, []).append(index)
+    trees = [TokenTree(prompt, tuple(fitted[i][1] for i in some)) for prompt, some in members.items()]
+    return trees, [tuple(some) for some in members.values()]
+
+
+def tree_batches(trees: Sequence[TokenTree], budget: int) -> list[list[TreePiece]]:
+    """Splits the trees into batches of at most ``budget`` packed tokens.
+
+    Trees stay whole where they fit; a bigger one is split into pieces that each repeat the prompt and the
+    path to their first state, and a single state bigger than the budget is a batch of its own.
+    """
+    pieces = [piece for index, tree in enumerate(trees) for piece in _pieces(index, tree, budget)]
+    return [[pieces[i] for i in batch] for batch in first_fit([p.tokens for p in pieces], budget)]
+
+
+def pack_trees(trees: Sequence[TokenTree], pieces: Sequence[TreePiece]) -> TreeBatch:
+    """The packed sequence of ``pieces`` (at least one, each with at least one state)."""
+    ids: list[int] = []
+    positions: list[int] = []
+    branches: list[Branch] = []
+    ends: list[int] = []
+    for piece in pieces:
+        tree = trees[piece.tree]
+        found: dict[int, int] = {}
+        path = [len(branches)]  # branches from the root to the last token so far
+        branches.append(Branch(-1, 0, len(tree.prompt)))
+        ids += tree.prompt
+        positions += range(len(tree.prompt))
+        before: Ids = ()
+        for index in sorted(piece.states, key=lambda i: tree.states[i]):
+            state = tree.states[index]
+            common = _common(before, state)
+            depth = len(tree.prompt) + common
+            if common < len(before):  # a fork; else the state goes on where the one before ends
+                while branches[path[-1]].shared >= depth:
+                    path.pop()
+                path.append(len(branches))
+                branches.append(Branch(path[-2], depth, 0))
+            last = branches[path[-1]]
+            branches[path[-1]] = Branch(last.parent, last.shared, last.tokens + len(state) - common)
+            ids += state[common:]
+            positions += range(depth, len(tree.prompt) + len(state))
+            found[index] = len(ids) - 1
+            before = state
+        ends += [found[index] for index in piece.states]
+    ids_t, positions_t, ends_t = (torch.tensor(v, dtype=torch.long) for v in (ids, positions, ends))
+    return TreeBatch(ids_t, positions_t, TreeLayout(tuple(branches)), ends_t)
+
+
+def _pieces(index: int, tree: TokenTree, budget: int) -> list[TreePiece]:
+    """The tree in as few pieces as the budget allows, neighbours together."""
+    pieces: list[TreePiece] = []
+    states: list[int] = []
+    tokens = len(tree.prompt)
+    before: Ids = ()
+    for i in sorted(range(len(tree.states)), key=lambda i: tree.states[i]):
+        state = tree.states[i]
+        new = len(state) - _common(before, state)
+        if states and tokens + new > budget:
+            pieces.append(TreePiece(index, tuple(states), tokens))
+            states, tokens, new = [], len(tree.prompt), len(state)
+        states.append(i)
+        tokens += new
+        before = state
+    return [*pieces, TreePiece(index, tuple(states), tokens)] if states else pieces
+
+
+def _common(a: Ids, b: Ids) -> int:
+    """Length of the longest common prefix."""
+    if a == b[: len(a)]:
+        return len(a)
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

@@ -1,0 +1,70 @@
+"""What a value model says of packed states, and the loss against their targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from restrl.objective.tree_attention import tree_hidden
+from restrl.objective.tree_packing import TreeBatch
+
+
+def state_values(decoder: Any, head: torch.nn.Linear, batch: TreeBatch) -> Tensor:
+    """[S] float32 values of the batch's states, with gradient; ``batch`` lies on the model's device.
+
+    One label: the head's output as it is, which nothing bounds.  Two labels: the probability of the second,
+    in (0, 1).
+    """
+    hidden = tree_hidden(decoder, batch.ids, batch.positions, batch.layout)
+    return head_values(head(hidden[batch.ends]))
+
+
+def head_values(logits: Tensor) -> Tensor:
+    """[S] float32 values from the head's outputs [S, 1 or 2]."""
+    logits = logits.float()
+    if logits.shape[-1] == 1:
+        return logits[:, 0]
+    return torch.sigmoid(logits[:, 1] - logits[:, 0])  # softmax of two, its second entry
+
+
+@dataclass(frozen=True)
+class ValueSums:
+    """Sums over states, so that the numbers of micro-batches add up."""
+
+    states: int = 0
+    weight: float = 0.0
+    squared: float = 0.0  # weighted squared errors
+    predicted: float = 0.0
+
+    def __add__(self, other: ValueSums) -> ValueSums:
+        return ValueSums(
+            self.states + other.states,
+            self.weight + other.weight,
+            self.squared + other.squared,
+            self.predicted + other.predicted,
+        )
+
+    def means(self) -> dict[str, float]:
+        """mse (weighted) and value_mean (not weighted)."""
+        return {
+            "mse": self.squared / max(self.weight, 1e-12),
+            "value_mean": self.predicted / max(self.states, 1),
+        }
+
+
+def value_loss(
+    values: Tensor, targets: Tensor, weights: Tensor, normalizer: float
+) -> tuple[Tensor, ValueSums]:
+    """sum_i w_i (v_i - y_i)^2 / normalizer, all [S] (ReST-RL, arXiv 2508.19576, section 3.2: MSE).
+
+    ``normalizer`` is the weight of the *whole* step, so the gradients of any split into micro-batches add up
+    to the same sum.
+    """
+    squared = weights * (values - targets).square()
+    sums = ValueSums(
+        len(values), float(weights.sum()), float(squared.detach().sum()), float(values.detach().sum())
+    )
+    return squared.sum() / normalizer, sums

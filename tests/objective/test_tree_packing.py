@@ -1,0 +1,194 @@
+"""States of a problem packed into one tree give the values and gradients of one forward per state."""
+
+import pytest
+import torch
+from torch.nn.attention.flex_attention import flex_attention
+from transformers import (
+    LlamaConfig,
+    LlamaForSequenceClassification,
+    MistralConfig,
+    MistralForSequenceClassification,
+    Qwen2Config,
+    Qwen2ForSequenceClassification,
+    Qwen3Config,
+    Qwen3ForSequenceClassification,
+)
+
+from restrl.errors import UserError
+from restrl.objective.tree_attention import Branch, TreeLayout, flex_tree_attention, tree_mode
+from restrl.objective.tree_packing import (
+    CUT_STEP,
+    TokenTree,
+    TreePiece,
+    fit_window,
+    pack_trees,
+    token_trees,
+    tree_batches,
+)
+from restrl.objective.value_loss import head_values, state_values, value_loss
+
+# forks at the root, inside a state and at a state's end; a state that is empty, one that is there twice
+TREES = (
+    TokenTree((3, 1, 4), ((1, 5), (1, 5, 9, 2), (1, 5, 9, 6), (1, 7), (), (8, 2, 8), (1, 5, 9, 2), (8,))),
+    TokenTree((2, 7), ((1, 8, 2), (1, 8, 2, 8, 4), (1, 8, 4), (5, 9, 6))),
+)
+SIZES = {
+    "vocab_size": 31, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64, "pad_token_id": 0,
+}  # fmt: skip
+FAMILIES = {
+    "llama": (LlamaForSequenceClassification, LlamaConfig, {"num_labels": 1}),
+    "qwen2": (Qwen2ForSequenceClassification, Qwen2Config, {"num_labels": 2}),
+    "qwen3": (Qwen3ForSequenceClassification, Qwen3Config, {"num_labels": 1, "head_dim": 8}),
+}
+STATES = [(t, s) for t, tree in enumerate(TREES) for s in range(len(tree.states))]
+
+
+def build(family):
+    torch.manual_seed(0)
+    model, config, extra = FAMILIES[family]
+    built = model(config(**SIZES, **extra))
+    torch.nn.init.normal_(built.score.weight, std=0.1)
+    return built
+
+
+def one_by_one(model):
+    """The value of each state from a forward of its own, by transformers' own classes and attention."""
+    rows = [torch.tensor([TREES[t].prompt + TREES[t].states[s]]) for t, s in STATES]
+    return head_values(torch.cat([model(input_ids=row).logits for row in rows]))
+
+
+def whole(trees=TREES):
+    return [TreePiece(t, tuple(range(len(tree.states))), 0) for t, tree in enumerate(trees)]
+
+
+def gradients(model):
+    found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return found
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("budget", [1000, 14, 8, 1])
+def test_packed_equals_one_forward_per_state_for_any_split(family, budget):
+    model = build(family)
+    generator = torch.Generator().manual_seed(1)
+    targets, weights = torch.rand(2, len(STATES), generator=generator)
+    expected = one_by_one(model)
+    ((expected - targets).square() * weights).sum().div(weights.sum()).backward()
+    expected_gradients = gradients(model)
+    seen = []
+    for pieces in tree_batches(TREES, budget):
+        values = state_values(model.model, model.score, pack_trees(TREES, pieces))
+        rows = [STATES.index((p.tree, s)) for p in pieces for s in p.states]
+        seen += rows
+        torch.testing.assert_close(values, expected[rows], rtol=0, atol=1e-5)
+        value_loss(values, targets[rows], weights[rows], float(weights.sum()))[0].backward()
+    assert sorted(seen) == list(range(len(STATES)))
+    found = gradients(model)
+    assert found.keys() == expected_gradients.keys()
+    for name in found:
+        torch.testing.assert_close(found[name], expected_gradients[name], rtol=0, atol=1e-5)
+
+
+def test_the_layout_of_a_tree():
+    batch = pack_trees(TREES[:1], whole(TREES[:1]))
+    #                              prompt   (1,5)  9  2  6  7  8  2  8
+    assert batch.ids.tolist() == [3, 1, 4, 1, 5, 9, 2, 6, 7, 8, 2, 8]
+    assert batch.positions.tolist() == [0, 1, 2, 3, 4, 5, 6, 6, 4, 3, 4, 5]
+    assert batch.layout.branches == (
+        Branch(-1, 0, 7),  # the prompt and (1, 5, 9, 2): no fork is needed until here
+        Branch(0, 6, 1),  # 6, after 3 1 4 1 5 9
+        Branch(0, 4, 1),  # 7, after 3 1 4 1
+        Branch(0, 3, 3),  # 8 2 8, after the prompt
+    )
+    # in the order of TREES[0].states
+    assert batch.ends.tolist() == [4, 6, 7, 8, 2, 11, 6, 9]
+
+
+def test_a_token_sees_its_ancestors_and_itself():
+    layout = pack_trees(TREES, whole()).layout
+    sees = [row.nonzero().flatten().tolist() for row in layout.mask]
+    assert sees[7] == [0, 1, 2, 3, 4, 5, 7]  # 6, after 3 1 4 1 5 9
+    assert sees[8] == [0, 1, 2, 3, 8]  # 7, after 3 1 4 1
+    assert sees[11] == [0, 1, 2, 9, 10, 11]
+    assert sees[12] == [12]  # the second tree sees nothing of the first
+    assert layout.subtree_ends.tolist()[:4] == [12, 12, 12, 9]
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_flex_attention_sees_the_same():
+    """FlexAttention has no backward pass on a CPU: only what it sees can be compared here."""
+    layout = pack_trees(TREES, whole()).layout
+    generator = torch.Generator().manual_seed(0)
+    tokens = len(layout.subtree_ends)
+    query, key, value = (torch.randn(1, heads, tokens, 16, generator=generator) for heads in (4, 2, 2))
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=layout.mask, scale=0.3, enable_gqa=True
+    )
+    found = flex_tree_attention(flex_attention, query, key, value, layout, 0.3)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_gradient_checkpointing_gives_the_same_gradient():
+    model = build("qwen2").train()
+    batch = pack_trees(TREES, whole())
+    state_values(model.model, model.score, batch).sum().backward()
+    expected = gradients(model)
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    with tree_mode(model.model):
+        state_values(model.model, model.score, batch).sum().backward()
+    found = gradients(model)
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-6)
+
+
+def test_batches_keep_trees_whole_where_they_fit():
+    # packed tokens: 3 + (1 5 9 2, 6, 7, 8 2 8) = 12, and 2 + (1 8 2 8 4, 4, 5 9 6) = 11
+    assert [[p.tokens for p in batch] for batch in tree_batches(TREES, 23)] == [[12, 11]]
+    assert [[p.tokens for p in batch] for batch in tree_batches(TREES, 22)] == [[12], [11]]
+    # 3 + 4 + 1 = 8 leaves no room for 7; the next piece repeats the prompt, and 1 before the 7: 3 + 2 + 3
+    pieces = [piece for batch in tree_batches(TREES[:1], 8) for piece in batch]
+    assert sorted(piece.tokens for piece in pieces) == [8, 8]
+
+
+@pytest.mark.parametrize("budget", [8, 11, 100])
+def test_a_batch_is_as_long_as_said_and_within_the_budget(budget):
+    for pieces in tree_batches(TREES, budget):
+        batch = pack_trees(TREES, pieces)
+        assert len(batch.ids) == sum(piece.tokens for piece in pieces) <= budget
+        assert len(batch.ids) == sum(branch.tokens for branch in batch.layout.branches)
+
+
+def test_a_path_beyond_the_sliding_window_is_refused():
+    model = MistralForSequenceClassification(MistralConfig(**SIZES, num_labels=1, sliding_window=6))
+    with pytest.raises(UserError, match="sequences of 7 tokens do not fit the model's sliding window of 6"):
+        state_values(model.model, model.score, pack_trees(TREES, whole()))
+
+
+def test_states_that_share_a_prompt_share_a_tree():
+    trees, members = token_trees([((1, 2), (3,)), ((1,), (3,)), ((1, 2), (4, 5))], max_tokens=10)
+    assert trees == [TokenTree((1, 2), ((3,), (4, 5))), TokenTree((1,), ((3,),))]
+    assert members == [(0, 2), (1,)]
+
+
+def test_a_long_prompt_is_cut_in_its_middle():
+    prompt, ids = tuple(range(1000)), tuple(range(2000, 2100))
+    assert fit_window(prompt, ids, 1100) == (prompt, ids)
+    cut, kept = fit_window(prompt, ids, 1000)
+    room = 1000 - CUT_STEP  # the state's 100 tokens take up 128: states of similar length share the prompt
+    assert cut == (*range(room // 2), *range(1000 - room // 2, 1000))
+    assert kept == ids
+    assert fit_window(prompt, ids[:90], 1000)[0] == cut
+
+
+def test_a_state_that_fills_the_window_loses_its_oldest_tokens():
+    cut, kept = fit_window(tuple(range(100)), tuple(range(2000, 3000)), 200)
+    assert len(cut) == 50  # a quarter of the window
+    assert kept == tuple(range(2850, 3000))
+    assert fit_window((1, 2), (3, 4, 5), 4) == ((1,), (3, 4, 5))
+
+
+def test_the_layout_of_nothing_shared_is_plain_causal_attention():
+    layout = TreeLayout((Branch(-1, 0, 4),))
+    assert layout.mask.int().tolist() == torch.ones(4, 4).tril().int().tolist()
