@@ -29,7 +29,7 @@ class Problem:
 
     task_id: str
     prompt: str
-    tests: Mapping[str, Any]  # {"kind": "call" | "stdio" | "asserts" | "check" | ..., ...}: data/schema.py
+    tests: Mapping[str, Any]  # {"kind": "call" | "stdio" | "asserts" | "check" | ..., ...}: testforms.py
     code: str = ""
     reference: str | None = None  # a whole program that passes the tests, where one is known
     dataset: str = ""

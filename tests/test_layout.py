@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 RANKS = [
-    {"records", "config", "errors", "seeds", "files", "actions"},
+    {"records", "config", "errors", "seeds", "files", "actions", "testforms"},
     {"prompts", "artifacts", "data", "sandbox", "engine", "model"},
     {"scoring", "select", "objective"},
     {"search"},

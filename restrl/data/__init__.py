@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 
 from restrl.config import DatasetConfig
 from restrl.data import apps, bigcodebench, ds1000, humaneval, jsonl, mbpp, mixtures, starter
-from restrl.data.schema import check_tests, check_unique
+from restrl.data.schema import check_unique
 from restrl.data.splits import Split, limit, without_blocked
 from restrl.errors import UserError
 from restrl.records import Problem
+from restrl.testforms import check_tests
 
 Loader = Callable[[DatasetConfig, Split], list[Problem]]
 

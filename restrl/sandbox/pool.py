@@ -23,8 +23,8 @@ from restrl.records import Verdict
 from restrl.sandbox.flags import FLAGS, flags_of
 from restrl.sandbox.inside.codec import CodecError, encode
 from restrl.sandbox.inside.isolate import PROTECTIONS, Settings
-from restrl.sandbox.tests import check_tests
 from restrl.sandbox.worker import DEPTH, Worker, default_python
+from restrl.testforms import check_tests
 
 Program = tuple[str, Mapping[str, Any]]
 RECYCLE = 2000  # programs after which a worker is replaced

@@ -12,8 +12,8 @@ import pytest
 
 from restrl.config import DatasetConfig
 from restrl.data import load_problems
-from restrl.data.schema import REQUIRED
 from restrl.errors import UserError
+from restrl.testforms import FORMS
 
 CALL = {"kind": "call", "fn_name": "f", "inputs": [[1], [2]], "outputs": [2, 3]}
 EVERY_KIND: dict[str, dict[str, Any]] = {
@@ -47,7 +47,7 @@ def load(path: Path, split: Any = "heldout", **fields: Any) -> Any:
 
 
 def test_every_kind_of_tests_is_read(tmp_path: Path) -> None:
-    assert set(EVERY_KIND) == set(REQUIRED)
+    assert set(EVERY_KIND) == set(FORMS)
     path = write(tmp_path / "p.jsonl", *(line(kind, tests=tests) for kind, tests in EVERY_KIND.items()))
     problems = load(path, heldout_fraction=0.99)
     assert {p.task_id: p.tests for p in problems} == EVERY_KIND

@@ -215,14 +215,14 @@ def test_the_harness_is_restarted_and_the_program_tried_again(sandbox):
 @pytest.mark.parametrize(
     ("tests", "message"),
     [
-        ({"kind": "magic"}, "program 0: tests.kind is 'magic', must be one of call, stdio, asserts, check"),
+        ({"kind": "magic"}, "program 0: tests.kind: 'magic' is not one of call, stdio, asserts, check"),
         (
             {"kind": "call", "inputs": [[1]], "outputs": [1]},
-            "program 0: tests of kind 'call' need .* 'fn_name'",
+            "program 0: tests.fn_name: missing; call tests need",
         ),
-        (call([[1]], []), "program 0: tests.outputs must be a list with at least one element"),
-        (call([[1]], [1, 2]), r"program 0: tests.inputs and tests.outputs differ in length \(1 inputs, 2"),
-        (call([1], [1]), "program 0: each of tests.inputs must be the list of arguments"),
+        (call([[1]], []), "program 0: tests.outputs: 0 outputs for 1 inputs"),
+        (call([[1]], [1, 2]), "program 0: tests.outputs: 2 outputs for 1 inputs"),
+        (call([1], [1]), "program 0: tests.inputs: must be a list of argument lists"),
         (call([[1]], [object()]), "program 0: tests hold a value that cannot be compared: type object"),
         ({"kind": "asserts", "asserts": ["assert ("]}, r"program 0: tests.asserts\[0\] is not Python"),
     ],
