@@ -10,7 +10,7 @@ there is no frame to climb, no ``__eq__`` that lies and no result to forge.  Bet
 system call filter, namespaces, rlimits and a user without rights, as far as the machine has them:
 ``python -m restrl.sandbox doctor`` says what it has, ``sandbox.require`` makes a lack an error.
 
-**Tests** are a mapping with ``kind``; where a field is marked optional it may be left out.
+**Tests** are a mapping with ``kind`` and the fields of that kind (``restrl.testforms`` checks them).
 
 =========  =========================================================================================
 call       ``fn_name``, ``inputs`` (a list of argument lists), ``outputs``.  A function of that name or
@@ -23,6 +23,8 @@ asserts    ``asserts``: lines of Python.  Optional: ``setup``, code that runs in
            the solution is loaded, and ``names``, builtin names that the solution may redefine
 check      ``test``: source that defines check(candidate), or that tests the entry point at its top
            level; ``entry_point``.  Optional: ``setup``
+unittest   ``test``: source that defines ``class TestCases(unittest.TestCase)``.  Optional: ``entry_point``
+ds1000     ``code_context``: source that defines ``test_execution(solution)``
 =========  =========================================================================================
 
 **Partial credit**: each call, each case, each assert line, and each statement of check that asserts or calls
