@@ -26,7 +26,8 @@ from restrl.records import Answer, Cost, Group, Outcome, Problem, StartState
 from restrl.seeds import derive_seed
 from restrl.select.start_states import assemble
 from restrl.stages.runtime import LoadedPolicy, PolicyRef, ProblemSet, Runtime, in_chunks
-from restrl.train.grpo import remove_checkpoints, train_grpo
+from restrl.train.grpo import train_grpo
+from restrl.train.loop import remove_checkpoints
 
 POLICY = "policy"  # folder of a grpo artifact, in Hugging Face layout
 

@@ -18,7 +18,7 @@ from restrl.train.checkpoint import (
     latest_checkpoint,
     prune,
 )
-from restrl.train.grpo_module import GrpoModule
+from restrl.train.step_module import StepModule
 
 
 class Checkpoints(Callback):
@@ -34,7 +34,7 @@ class Checkpoints(Callback):
         self.loaded: dict[str, Any] | None = None
         self.saved_step = 0
 
-    def load(self, module: GrpoModule) -> int:
+    def load(self, module: StepModule) -> int:
         """Loads weights and counters into ``module``.  Returns the step to go on from, 0 for none.
 
         Raises UserError where the checkpoint has another signature.
@@ -70,7 +70,7 @@ class Checkpoints(Callback):
     def on_save_checkpoint(self, _trainer: Any, _module: Any, checkpoint: dict[str, Any]) -> None:
         checkpoint["signature"] = self.signature
 
-    def _save(self, trainer: lightning.Trainer, module: GrpoModule) -> None:
+    def _save(self, trainer: lightning.Trainer, module: StepModule) -> None:
         if module.steps_done > self.saved_step:
             trainer.save_checkpoint(checkpoint_path(self.folder, module.steps_done), weights_only=False)
             self.saved_step = module.steps_done
@@ -85,16 +85,12 @@ class StepProgress(Callback):
 
     def on_train_start(self, _trainer: Any, pl_module: Any) -> None:
         self.bar = tqdm(
-            total=pl_module.total_steps, initial=pl_module.steps_done, desc="grpo", unit="step",
+            total=pl_module.total_steps, initial=pl_module.steps_done, desc=pl_module.title, unit="step",
             file=sys.stdout, dynamic_ncols=True,
         )  # fmt: skip
 
     def on_train_batch_end(self, _trainer: Any, pl_module: Any, *_: Any) -> None:
-        numbers = pl_module.last_metrics
-        self.bar.set_postfix_str(
-            f"reward {numbers['reward']:.3f}, spread {numbers['spread']:.3f}, "
-            f"{numbers['trained_groups']:.0f} groups trained, {numbers['tokens_per_second']:.0f} tokens/s"
-        )
+        self.bar.set_postfix_str(pl_module.progress_text())
         self.bar.update()
 
     def on_train_end(self, _trainer: Any, _module: Any) -> None:

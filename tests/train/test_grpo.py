@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from restrl.config import ObjectiveConfig, SamplingConfig, TrainerConfig
 from restrl.errors import UserError
 from restrl.records import StartState
-from restrl.train.grpo import remove_checkpoints
+from restrl.train.loop import remove_checkpoints
 from tests.train.toy import STATES, ToyEngine, ToyJudge, run, tiny_model, toy_grpo
 
 
