@@ -55,6 +55,7 @@ class ModelConfig:
     trust_remote_code: bool = False
     gradient_checkpointing: bool = False
     lr: float = _limits(1e-7, gt=0)  # learning rate that suits a model of this size; grpo.lr reads it
+    value_lr: float = _limits(1e-7, gt=0)  # the same for its value model; vm.lr reads it
     lora: LoraConfig = field(default_factory=LoraConfig)
 
 
@@ -167,10 +168,30 @@ class TrainerConfig:
 
 
 @dataclass
+class MctsConfig:
+    name: str = "collect"
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)  # of one expansion
+    num_decision: int = _limits(5, ge=1)  # children of a node that selection may go to
+    c: float = _limits(0.2, ge=0)  # weight of exploration
+    eps: float = _limits(0.1, gt=0)
+    # what ends a tree, whichever comes first; null: not limited
+    iterations: int | None = _limits(100, ge=1)
+    completions: int | None = _limits(None, ge=1)
+    model_tokens: int | None = _limits(None, ge=1)
+    seconds: float | None = _limits(None, gt=0)  # of a tree's share of each wave
+    revisit_terminals: bool = True  # false: selection leaves out what has nothing left to expand
+    skip_blank: bool = False  # comments join the next action
+    reuse_rollouts: bool = False  # every prefix of a judged rollout gives a value target
+    in_flight: int = _limits(64, ge=1)  # trees that grow at a time
+
+
+@dataclass
 class DecoderConfig:
     name: str = "sample"
     split: str = _limits("heldout", choices=("heldout", "train"))
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    answers: int = _limits(1, ge=1)  # of best_of_n and mcts, per problem, each with completions of its own
+    mcts: MctsConfig = field(default_factory=MctsConfig)
     path: str | None = None  # replay: a file of samples
     k: list[int] = field(default_factory=lambda: [1])
     confidence: float = _limits(0.95, gt=0, lt=1)
@@ -178,8 +199,39 @@ class DecoderConfig:
 
 
 @dataclass
+class VmConfig:
+    name: str = "scalar"
+    head: str = _limits("scalar", choices=("scalar", "prob"))
+    targets: str = _limits("all", choices=("all", "terminal"))  # terminal: an ORM
+    weight: str = _limits("sqrt_visits", choices=("none", "sqrt_visits", "visits"))
+    max_tokens: int = _limits(2048, ge=8)  # prompt and state; a longer prompt is cut in its middle
+    heldout_fraction: float = _limits(0.2, gt=0, lt=1)  # of the families of problems
+    epochs: int = _limits(2, ge=1)
+    problems_per_step: int = _limits(8, ge=1)
+    lr: float = _limits(1e-7, gt=0)  # of the decoder
+    head_lr: float = _limits(1e-4, gt=0)
+    lr_decay: bool = True  # linear to 0 at the last step
+    weight_decay: float = _limits(0.0, ge=0)
+    warmup_steps: int = _limits(0, ge=0)
+    clip_norm: float | None = _limits(1.0, gt=0)
+    freeze_layers: int = _limits(0, ge=0)
+    tokens_per_microbatch: int = _limits(4096, ge=1)
+    checkpoint_every: int = _limits(10, ge=1)  # steps
+
+
+@dataclass
 class ScorerConfig:
-    name: str = _limits("none", choices=("none",))
+    name: str = _limits(
+        "none",
+        choices=("none", "vm", "prm", "orm", "verifier", "skywork", "math_shepherd", "qwen_math_prm"),
+    )
+    path: str | None = None  # a model's folder or hub id
+    trust_remote_code: bool = False
+    max_tokens: int = _limits(2048, ge=8)  # of one input
+    tokens_per_batch: int = _limits(8192, ge=1)
+    aggregate: str = _limits("last", choices=("last", "min", "mean", "product"))  # of a program's steps
+    separator: str | None = None  # what ends a step
+    squash: bool = False  # sigmoid of scores that nothing bounds
 
 
 @dataclass
@@ -206,6 +258,7 @@ class Config:
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    vm: VmConfig = field(default_factory=VmConfig)
     scorer: ScorerConfig = field(default_factory=ScorerConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
     seed: int = _limits(0, ge=0)

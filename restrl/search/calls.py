@@ -1,0 +1,60 @@
+"""What a search asks for and what it is told, as records: a search is replayed from its replies alone."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from restrl.records import Finish, Request, State
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Completions, please."""
+
+    request: Request
+
+
+@dataclass(frozen=True)
+class Score:
+    """A scorer's numbers, please."""
+
+    states: tuple[State, ...]
+
+
+@dataclass(frozen=True)
+class Verify:
+    """The rewards of whole programs, please: what their tests say."""
+
+    states: tuple[State, ...]
+
+
+Call = Generate | Score | Verify
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A completion as far as the search needs it.  Fields as in ``records.Completion``."""
+
+    ids: tuple[int, ...]
+    text: str
+    finish: Finish
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The answer to one call: ``samples`` to Generate, ``ratings`` (one per state) to Score and Verify."""
+
+    samples: tuple[Sampled, ...] = ()
+    ratings: tuple[float | None, ...] = ()  # None: could not be judged
+    seconds: float = 0.0  # this call's share of the wall clock of its wave
+
+
+@dataclass(frozen=True)
+class Wave:
+    """The replies to the calls of all trees that were served together, in the order of the trees."""
+
+    replies: tuple[Reply, ...]
+
+
+Search = Generator[Call, Reply, None]  # yields calls, is sent their replies, ends when the tree is done

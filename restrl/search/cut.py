@@ -1,0 +1,40 @@
+"""Where the actions of a completion end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from restrl.actions import cut_positions, text_of
+
+# (ids, text without the stop string) -> (tokens, characters) up to the end of each action but the last
+Cut = Callable[[Sequence[int], str], list[tuple[int, int]]]
+
+
+def token_cut(tokenizer: Any, skip_blank: bool) -> Cut:
+    """The cut of ``restrl.actions``, between two actions of which each has something to say.
+
+    Blank lines join the next action always, comments with ``skip_blank``.  What is left at the end joins the
+    last action.
+    """
+
+    def cut(ids: Sequence[int], text: str) -> list[tuple[int, int]]:
+        ends: list[tuple[int, int]] = []
+        start = 0
+        for position in cut_positions(ids, tokenizer):
+            before = text_of(ids, position, tokenizer)
+            end = len(before)
+            if not text.startswith(before) or is_blank(text[end:], skip_blank):
+                break  # inside the stop string, or only its white space follows
+            if not is_blank(text[start:end], skip_blank):
+                ends.append((position, end))
+                start = end
+        return ends
+
+    return cut
+
+
+def is_blank(text: str, comments: bool) -> bool:
+    """Whether all lines are blank; with ``comments`` those that hold a comment alone count as blank."""
+    lines = (line.strip() for line in text.splitlines())
+    return all(not line or (comments and line.startswith("#")) for line in lines)

@@ -1,0 +1,181 @@
+"""Monte Carlo tree search over programs, line by line (ReST-RL, arXiv 2508.19576, section 3.2).
+
+A search is plain sequential code that yields what it needs (``calls.py``); who serves it, and together with
+which other searches, is not its concern.  The teacher that values programs is the tests (collect) or a
+scorer (decode); what the two differ in stands in ``Teacher``.
+
+What happens at the edges:
+
+* An empty or blank completion says that the state is a whole program: a terminal child without an action.
+* A completion that ran into the length limit is judged as it stands.  Its first line is a child if it is
+  whole; an unfinished only line is terminal, for no token is left to finish it.
+* Tokens are limited for the whole program: a state may take ``max_tokens`` less its own.
+* A terminal child that could not be judged is hidden, and the next best is visible in its place.
+* A node without a visible child (nothing was sampled, or nothing could be judged) is hidden itself.
+* A rollout without a reward is in no sum and no number of visits; if all of a leaf's are, nothing is backed
+  up, and the children are there all the same.
+* A tree whose visible leaves are all terminal is exhausted and ends, whatever is left of its budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from restrl.config import MctsConfig
+from restrl.records import Cost, Request, State
+from restrl.search.calls import Call, Generate, Reply, Score, Search, Verify
+from restrl.search.cut import Cut
+from restrl.search.tree import Node, Rollout, Tree
+from restrl.search.uct import select
+from restrl.seeds import derive_seed
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Who values programs: the columns of the paper's two searches as data."""
+
+    call: type[Score] | type[Verify]
+    rates_states: bool  # values new children too, and backs up their values instead of the rollouts'
+
+
+TESTS = Teacher(Verify, rates_states=False)  # collect
+OUTCOME = Teacher(Score, rates_states=False)  # decode with an ORM
+STATE = Teacher(Score, rates_states=True)  # decode with a PRM or a value model
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a search goes by."""
+
+    config: MctsConfig
+    teacher: Teacher
+    cut: Cut
+    stop: tuple[str, ...]  # strings that end a completion
+
+
+def search(tree: Tree, rules: Rules) -> Search:
+    """Iterations until the budget is spent or nothing is left to expand."""
+    rng = np.random.default_rng(derive_seed(tree.start.seed, "ties"))
+    while not tree.exhausted and not spent(tree, rules.config):
+        yield from iterate(tree, rules, rng)
+        tree.iterations += 1
+
+
+def spent(tree: Tree, config: MctsConfig) -> bool:
+    """Whether one of the limits is reached.  Tokens and seconds may be exceeded by the last iteration."""
+    return any(
+        limit is not None and used >= limit
+        for used, limit in (
+            (tree.iterations, config.iterations),
+            (tree.cost.completions, config.completions),
+            (tree.cost.model_tokens, config.model_tokens),
+            (tree.cost.seconds, config.seconds),
+        )
+    )
+
+
+def iterate(tree: Tree, rules: Rules, rng: np.random.Generator) -> Search:
+    """One iteration: select, expand, rate, back up."""
+    config, teacher = rules.config, rules.teacher
+    leaf = select(tree.root, config.c, config.eps, config.revisit_terminals, rng)
+    if leaf.terminal:
+        back_up(leaf, [leaf.value if leaf.visits else leaf.rating])
+        return
+    rollouts = yield from sample(tree, leaf, rules)
+    arrivals = [child_of(leaf, rollout) for rollout in rollouts]  # equal actions share one child
+    yield from rate(tree, arrivals, rollouts, teacher)
+    if teacher.rates_states:
+        for child in arrivals:  # V = score, N = 1; each repeat of the action is another visit
+            child.visit([child.rating])
+    show_best(leaf, config.num_decision)
+    back_up(leaf, [rated.rating for rated in (arrivals if teacher.rates_states else rollouts)])
+
+
+def back_up(leaf: Node, values: Sequence[float | None]) -> None:
+    """Adds the values to W and their number to N, from the leaf to the root.  None is no value."""
+    for node in leaf.path():
+        node.visit(values)
+
+
+def sample(tree: Tree, leaf: Node, rules: Rules) -> Generator[Call, Reply, list[Rollout]]:
+    """Completions of the leaf's state, each cut into actions."""
+    sampling, limit = rules.config.sampling, rules.config.completions
+    request = Request(
+        prompt_ids=tree.start.prompt_ids + leaf.state_ids(),
+        n=sampling.n if limit is None else min(sampling.n, limit - tree.cost.completions),
+        max_tokens=sampling.max_tokens - leaf.length,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        stop=rules.stop,
+        seed=derive_seed(tree.start.seed, "samples", tree.iterations),
+    )
+    reply = yield Generate(request)
+    tokens = sum(len(sampled.ids) for sampled in reply.samples)
+    tree.cost += Cost(len(reply.samples), tokens, seconds=reply.seconds)
+    rollouts = [
+        Rollout(leaf, sampled.ids, sampled.text, sampled.finish, rules.cut(sampled.ids, sampled.text))
+        for sampled in reply.samples
+    ]
+    tree.rollouts += rollouts
+    return rollouts
+
+
+def child_of(leaf: Node, rollout: Rollout) -> Node:
+    """The child that the rollout's first action leads to: one that is there already, or a new one.
+
+    White space at its end makes no other action.  A program's last line and the same line with more to come
+    are two actions.
+    """
+    terminal = not rollout.ends
+    tokens, characters = (len(rollout.ids), len(rollout.text)) if terminal else rollout.ends[0]
+    action = rollout.text[:characters]
+    for child in leaf.children:
+        if child.terminal == terminal and child.action.rstrip() == action.rstrip():
+            return child
+    child = Node(leaf, action, rollout.ids[:tokens], terminal)
+    leaf.children.append(child)
+    return child
+
+
+def rate(tree: Tree, children: Sequence[Node], rollouts: Sequence[Rollout], teacher: Teacher) -> Search:
+    """Rates the rollouts' programs and what of the children the teacher can rate.
+
+    A state that was rated before, such as a program that was sampled twice, is not asked for again.
+    """
+    states: dict[Node | Rollout, State] = {
+        child: tree.state(child) for child in children if child.terminal or teacher.rates_states
+    }
+    states |= {rollout: tree.program(rollout) for rollout in rollouts}
+    new = {
+        (state.text, state.terminal): state
+        for state in states.values()
+        if (state.text, state.terminal) not in tree.ratings
+    }
+    if new:
+        reply = yield teacher.call(tuple(new.values()))
+        rated = {key: r for key, r in zip(new, reply.ratings, strict=True) if r is not None}
+        tree.ratings.update(rated)
+        verified = len(new) if teacher.call is Verify else 0
+        tree.cost += Cost(0, 0, verified, len(new) - verified, reply.seconds)
+    for item, state in states.items():
+        item.rating = tree.ratings.get((state.text, state.terminal))
+
+
+def show_best(leaf: Node, num_decision: int) -> None:
+    """Keeps the ``num_decision`` best children visible, of equal ones the first that came.
+
+    Then marks, up to the root, what is exhausted, and hides what has no visible child.
+    """
+    candidates = [child for child in leaf.children if not (child.terminal and child.rating is None)]
+    best = sorted(candidates, key=lambda child: -child.value)[:num_decision]
+    for child in leaf.children:
+        child.visible = child in best
+    for node in reversed(leaf.path()):
+        visible = [child for child in node.children if child.visible]
+        node.visible = bool(visible)
+        node.closed = all(child.closed for child in visible)
+        if not node.closed:
+            return

@@ -1,0 +1,118 @@
+"""A finished tree as a record.  Whatever reads a tree takes this, so that reading never changes one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from restrl.records import Cost, Finish
+from restrl.search.tree import Tree
+
+
+@dataclass(frozen=True)
+class SavedNode:
+    """``nodes[0]`` is the root; a parent stands before its children, and those in the order of arrival."""
+
+    parent: int  # index into nodes; -1 = the root's
+    action: str  # its text
+    ids: tuple[int, ...]  # its own tokens; a terminal one's include the stop string
+    depth: int  # actions from the root
+    visits: int  # N
+    value_sum: float  # W
+    rating: float | None  # of the state itself, where a test or a scorer rated it
+    terminal: bool
+    visible: bool
+
+    @property
+    def value(self) -> float:
+        return self.value_sum / self.visits if self.visits else 0.0
+
+
+@dataclass(frozen=True)
+class SavedRollout:
+    node: int  # the one it was sampled from
+    ids: tuple[int, ...]  # sampled after the node's state, the stop string included
+    text: str  # without the stop string
+    finish: Finish
+    token_ends: tuple[int, ...]  # tokens of ``ids`` up to the end of each action but the last
+    text_ends: tuple[int, ...]  # the same in characters of ``text``
+    rating: float | None  # of the whole program: reward or score; None = could not be judged
+
+
+@dataclass(frozen=True)
+class SavedTree:
+    task_id: str
+    sample: int  # 0, 1, ...: which of the problem's searches
+    prompt_ids: tuple[int, ...]
+    code: str  # the problem's initial state; a program is code + actions
+    nodes: tuple[SavedNode, ...]
+    rollouts: tuple[SavedRollout, ...]  # in the order of arrival
+    iterations: int
+    exhausted: bool  # ended because nothing was left to expand
+    cost: Cost
+
+    def state_ids(self, node: int) -> tuple[int, ...]:
+        """Sampled after the prompt, up to the end of the node's action."""
+        return tuple(token for index in self.path(node) for token in self.nodes[index].ids)
+
+    def state_text(self, node: int) -> str:
+        """The program so far."""
+        return self.code + "".join(self.nodes[index].action for index in self.path(node))
+
+    def program(self, rollout: SavedRollout) -> str:
+        return self.state_text(rollout.node) + rollout.text
+
+    def best(self) -> SavedRollout | None:
+        """The rollout with the best rating, of equal ones the first; without ratings the first of all."""
+        if not self.rollouts:
+            return None
+        return max(self.rollouts, key=lambda r: float("-inf") if r.rating is None else r.rating)
+
+    def path(self, node: int) -> Sequence[int]:
+        """The nodes from the root to this one."""
+        path = []
+        while node >= 0:
+            path.append(node)
+            node = self.nodes[node].parent
+        return path[::-1]
+
+
+def save_tree(tree: Tree) -> SavedTree:
+    """The record of a tree."""
+    nodes = list(tree.root.walk())
+    index = {node: number for number, node in enumerate(nodes)}
+    return SavedTree(
+        task_id=tree.start.task_id,
+        sample=tree.start.sample,
+        prompt_ids=tree.start.prompt_ids,
+        code=tree.start.code,
+        nodes=tuple(
+            SavedNode(
+                parent=-1 if node.parent is None else index[node.parent],
+                action=node.action,
+                ids=tuple(node.ids),
+                depth=node.depth,
+                visits=node.visits,
+                value_sum=node.value_sum,
+                rating=node.rating,
+                terminal=node.terminal,
+                visible=node.visible,
+            )
+            for node in nodes
+        ),
+        rollouts=tuple(
+            SavedRollout(
+                node=index[rollout.node],
+                ids=tuple(rollout.ids),
+                text=rollout.text,
+                finish=rollout.finish,
+                token_ends=tuple(tokens for tokens, _ in rollout.ends),
+                text_ends=tuple(characters for _, characters in rollout.ends),
+                rating=rollout.rating,
+            )
+            for rollout in tree.rollouts
+        ),
+        iterations=tree.iterations,
+        exhausted=tree.exhausted,
+        cost=tree.cost,
+    )

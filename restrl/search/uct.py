@@ -1,0 +1,31 @@
+"""Selection by upper confidence bounds (ReST-RL, arXiv 2508.19576; UCT: Kocsis and Szepesvari 2006)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from restrl.search.tree import Node
+
+
+def upper_bound(child: Node, parent_visits: int, c: float, eps: float) -> float:
+    """V(child) + c sqrt((1 + ln N(parent)) / (eps + N(child))); ln 0, before anything was backed up, is 0."""
+    bonus = math.sqrt((1.0 + math.log(max(1, parent_visits))) / (eps + child.visits))
+    return child.value + c * bonus
+
+
+def select(root: Node, c: float, eps: float, revisit: bool, rng: np.random.Generator) -> Node:
+    """The leaf that the largest bounds of visible children lead to; ties are broken by ``rng``.
+
+    Without ``revisit`` only children with something left to expand are gone to.  The root must not be
+    closed.
+    """
+    node = root
+    while node.children:
+        allowed = [child for child in node.children if child.visible and (revisit or not child.closed)]
+        bounds = [upper_bound(child, node.visits, c, eps) for child in allowed]
+        best = max(bounds)
+        ties = [child for child, bound in zip(allowed, bounds, strict=True) if bound == best]
+        node = ties[0] if len(ties) == 1 else ties[int(rng.integers(len(ties)))]
+    return node

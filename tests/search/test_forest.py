@@ -1,0 +1,127 @@
+"""Many trees together: the same trees as alone, full batches, and the same again from the recorded waves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from restrl.artifacts import RecordLog
+from restrl.search.calls import Wave
+from restrl.search.forest import grow_forest
+from restrl.search.saved import SavedTree, save_tree
+from tests.search.scripted import (
+    TEACHERS,
+    World,
+    grow,
+    plant,
+    settings,
+    some_lines,
+    some_rating,
+    start,
+    timeless,
+)
+
+STARTS = [start(name, seed=i) for i, name in enumerate("abcdefo")]
+TEXTS = some_lines("abc", 2)
+
+
+class Killed(BaseException):
+    pass
+
+
+def forest(mode: str, in_flight: int, recorded=(), kill_at: int | None = None, world: World | None = None):
+    """(trees in the order of finishing, waves); ``kill_at``: dies before wave number ``kill_at`` is kept."""
+    waves: list[Wave] = list(recorded)
+
+    def keep(wave: Wave) -> None:
+        if kill_at is not None and len(waves) >= kill_at:
+            raise Killed
+        waves.append(wave)
+
+    planted = (plant(begin, TEACHERS[mode], settings()) for begin in STARTS)
+    world = world or World(TEXTS, some_rating)
+    trees: list[SavedTree] = []
+    try:
+        for tree in grow_forest(planted, world.services(), in_flight, tuple(recorded), keep):
+            trees.append(save_tree(tree))
+    except Killed:
+        assert kill_at is not None
+    return [timed(tree) for tree in trees], waves
+
+
+def timed(tree: SavedTree) -> SavedTree:
+    return replace(tree, cost=replace(tree.cost, seconds=0.0))
+
+
+@pytest.mark.parametrize("in_flight", [1, 3, 100])
+@pytest.mark.parametrize("mode", sorted(TEACHERS))
+def test_a_tree_is_the_same_alone_and_in_a_forest(mode: str, in_flight: int) -> None:
+    alone = [timed(grow(World(TEXTS, some_rating), begin, TEACHERS[mode], settings())) for begin in STARTS]
+    together, _ = forest(mode, in_flight)
+    assert sorted(together, key=lambda tree: tree.task_id) == alone
+    assert any(tree.exhausted for tree in alone)  # trees of different lengths
+    assert len({tree.iterations for tree in alone}) > 1
+
+
+def test_the_calls_of_all_trees_go_into_one_batch() -> None:
+    world = World(TEXTS, some_rating)
+    forest("collect", 100, world=world)
+    kinds = [kind for kind, _ in world.batches]
+    # samples and verdicts take turns, as long as any tree wants more of them; no tree gets a batch of its own
+    assert kinds[:6] == ["generate", "verify"] * 3
+    assert world.batches[0] == ("generate", 7)
+    assert len(kinds) <= 2 * 12
+    single = World(TEXTS, some_rating)
+    forest("collect", 1, world=single)
+    assert sum(n for kind, n in world.batches if kind == "generate") == len(
+        [kind for kind, _ in single.batches if kind == "generate"]
+    )
+
+
+def test_no_more_trees_in_flight_than_allowed_and_always_as_many() -> None:
+    world = World(TEXTS, some_rating)
+    trees, _ = forest("vm", 3, world=world)
+    assert len(trees) == 7
+    sizes = [n for kind, n in world.batches if kind == "generate"]
+    assert max(sizes) == 3
+    assert sum(size == 3 for size in sizes) > len(sizes) / 2
+
+
+@pytest.mark.parametrize("mode", sorted(TEACHERS))
+def test_killed_at_any_wave_it_ends_in_the_same_trees(mode: str) -> None:
+    whole, waves = forest(mode, 3)
+    assert len(waves) > 15
+    for kill_at in range(len(waves) + 1):
+        begun, kept = forest(mode, 3, kill_at=kill_at)
+        assert len(kept) == kill_at
+        assert begun == whole[: len(begun)]
+        world = World(TEXTS, some_rating)
+        trees, again = forest(mode, 3, recorded=kept, world=world)
+        assert trees == whole
+        assert timeless(again) == timeless(waves)
+        # what was kept is not asked for again
+        assert len([k for k, _ in world.batches]) <= 2 * (len(waves) - kill_at)
+
+
+def test_waves_are_records_that_survive_a_torn_line(tmp_path) -> None:
+    whole, waves = forest("collect", 3)
+    log = RecordLog(tmp_path / "waves.jsonl", Wave)
+    log.append(waves[:9])
+    assert log.read() == waves[:9]
+    with open(log.path, "a") as file:
+        file.write('{"replies":[{"samples":[{"ids"')
+    kept = RecordLog(log.path, Wave).read()
+    assert forest("collect", 3, recorded=kept)[0] == whole
+
+
+def test_waves_of_other_trees_are_refused() -> None:
+    _, waves = forest("collect", 3)
+    with pytest.raises(ValueError, match="zip"):
+        forest("collect", 4, recorded=waves)
+
+
+def test_a_scorer_that_loses_states_is_an_error() -> None:
+    services = replace(World(TEXTS, some_rating).services(), verify=lambda states: [0.0] * (len(states) - 1))
+    with pytest.raises(ValueError, match="states were to be rated, and there are"):
+        list(grow_forest([plant(STARTS[0], TEACHERS["collect"], settings())], services, 1))
