@@ -42,6 +42,16 @@ CONFIG = SandboxConfig(
 HONEST = "def f(x):\n    return x * x + 7\n"
 
 
+def programs_of(tier):
+    """The honest solution and all attacks on one tier with the tier's tests, by family and name."""
+    tail = STDIO_TAIL if tier == "stdio" else ""
+    pairs = {"honest": (HONEST + tail, TIERS[tier])}
+    for family in TIER_FAMILIES[tier]:
+        for name, source in FAMILIES[family].items():
+            pairs[f"{family}: {name}"] = (source + tail, TIERS[tier])
+    return pairs
+
+
 def crowd():
     """Programs that share a processor, of the whole machine; 1: nobody waits."""
     return max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
@@ -58,12 +68,7 @@ def sandbox():
 @pytest.fixture(scope="module", params=TIERS)
 def judged(sandbox, request):
     """All attacks on one tier and the honest solution: verdicts by family and name, how crowded it was."""
-    tier, before = request.param, crowd()
-    tail = STDIO_TAIL if tier == "stdio" else ""
-    pairs = {"honest": (HONEST + tail, TIERS[tier])}
-    for family in TIER_FAMILIES[tier]:
-        for name, source in FAMILIES[family].items():
-            pairs[f"{family}: {name}"] = (source + tail, TIERS[tier])
+    pairs, before = programs_of(request.param), crowd()
     return dict(zip(pairs, sandbox.judge(list(pairs.values())), strict=True)), before
 
 
