@@ -155,6 +155,8 @@ class SandboxConfig:
     python: str | None = None  # interpreter that runs the programs; null: this one
     require: list[str] = field(default_factory=list)  # protections whose absence is an error
     veto: list[str] = field(default_factory=list)  # flags that make a verdict failed
+    calibrate: bool = True  # limits in seconds grow on a slow machine
+    cache: str | None = None  # folder of verdicts given before; null: every program is judged
 
 
 @dataclass

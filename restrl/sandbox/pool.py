@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import math
 import os
 import selectors
@@ -13,30 +11,22 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from restrl.config import SandboxConfig
 from restrl.errors import UserError
 from restrl.records import Verdict
+from restrl.sandbox.cache import VerdictCache
+from restrl.sandbox.calibration import Machine, probe
 from restrl.sandbox.flags import FLAGS, flags_of
-from restrl.sandbox.inside.codec import CodecError, encode
 from restrl.sandbox.inside.isolate import PROTECTIONS, Settings
+from restrl.sandbox.jobs import Job, Program, context_of, distinct
 from restrl.sandbox.worker import DEPTH, Worker, default_python
-from restrl.testforms import check_tests
 
-Program = tuple[str, Mapping[str, Any]]
 RECYCLE = 2000  # programs after which a worker is replaced
-
-
-@dataclasses.dataclass
-class _Job:
-    source: str
-    key: bytes
-    tests: dict[str, Any]
-    verdict: Verdict | None = None
-    lost: int = 0  # times that it could not be judged
 
 
 class Sandbox:
@@ -45,7 +35,10 @@ class Sandbox:
     disable: tuple[str, ...] = ()  # protections to leave out, for tests and benchmarks
 
     def __init__(self, config: SandboxConfig) -> None:
-        """Starts the workers.  Raises UserError off Linux, or if ``config.require`` cannot be had."""
+        """Starts the workers.
+
+        Raises UserError off Linux, if ``config.require`` cannot be had, or for a cache that cannot be used.
+        """
         if sys.platform != "linux":
             raise UserError(
                 f"the sandbox needs Linux, not {sys.platform}: run in a Linux machine or container"
@@ -56,12 +49,18 @@ class Sandbox:
         os.chmod(self.folder, 0o711)
         self.started = 0
         self.workers: list[Worker] = []
+        self.cache: VerdictCache | None = None
+        self.known = 0  # verdicts that the cache had
         try:
-            count = config.workers or len(os.sched_getaffinity(0))
+            count, self.python = config.workers or len(os.sched_getaffinity(0)), default_python(config.python)
+            self.machine: Machine | None = None
+            if config.calibrate or config.cache is not None:
+                self.machine = probe(self.python, min(count, len(os.sched_getaffinity(0))))
             self.workers = [self._start() for _ in range(count)]
             for worker in self.workers:
                 worker.wait_ready()
             self._require(config.require)
+            self._open_cache()
         except BaseException:
             self.close()
             raise
@@ -75,6 +74,22 @@ class Sandbox:
     def missing(self) -> dict[str, str]:
         """The protections that it does not enforce, and why."""
         return dict(self.workers[0].report["missing"])
+
+    @property
+    def factor(self) -> float:
+        """What the configured limits in seconds are multiplied by, because this machine is slow."""
+        return self.machine.factor if self.machine and self.config.calibrate else 1.0
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a manifest says about this machine."""
+        return {"active": list(self.active), "missing": self.missing, "limits_factor": self.factor}
+
+    def _open_cache(self) -> None:
+        self.context = b""
+        if self.config.cache is not None and self.machine is not None:
+            self.context = context_of(self.config, self.active, self.machine.identity)
+            self.cache = VerdictCache(Path(self.config.cache))
 
     def _require(self, names: Sequence[str]) -> None:
         for flag in self.config.veto:
@@ -95,30 +110,31 @@ class Sandbox:
             memory=c.memory_mb << 20,
             processes=c.processes,
             file_size=c.file_mb << 20,
-            cpu_seconds=math.ceil(c.program_seconds) + 1,
+            cpu_seconds=math.ceil(c.program_seconds * self.factor) + 1,
             uid=_unprivileged_uid(slot),
             preload=list(c.preload),
             disable=list(self.disable),
         )
-        return Worker(default_python(c.python), settings)
+        return Worker(self.python, settings)
 
     def judge(
         self, programs: Sequence[Program], progress: Callable[[int], None] | None = None
     ) -> list[Verdict]:
         """The verdict of each (source of the whole program, tests) pair, in order.
 
-        Pairs run in parallel, identical ones once.  ``progress`` is called with the number of pairs just
-        judged.  Raises UserError for tests that are not of a known form.
+        Pairs run in parallel, identical ones once, and those not at all whose verdict is in the cache.
+        ``progress`` is called with the number of pairs just judged.  Raises UserError for tests that are not
+        of a known form.
         """
         with self.lock:
             for worker in self.workers:
                 if worker.stopped:
                     self._renew(worker)
-            jobs, order = _jobs(programs, self.config.output_kb << 10)
+            jobs, order = distinct(programs, self.config.output_kb << 10, self.context)
             shares = [order.count(i) for i in range(len(jobs))] if len(jobs) < len(order) else [1] * len(jobs)
             note = (lambda i: progress(shares[i])) if progress else (lambda _i: None)
             try:
-                again = self._run_all(jobs, list(range(len(jobs))), self.workers, note)
+                again = self._run_all(jobs, self._unknown(jobs, note), self.workers, note)
                 for index in again:  # alone: nothing else of ours competes for the machine
                     self._run_all(jobs, [index], self.workers[:1], note)
             except BaseException:  # no half-done job may answer later
@@ -126,10 +142,23 @@ class Sandbox:
                     if worker.jobs:
                         worker.stop()
                 raise
+            finally:
+                if self.cache is not None:
+                    self.cache.flush()
         return [self._final(jobs[index]) for index in order]
 
+    def _unknown(self, jobs: list[Job], note: Callable[[int], None]) -> list[int]:
+        """The jobs that have to be judged; the others have their verdicts from the cache."""
+        found = self.cache.find([job.digest for job in jobs]) if self.cache is not None else {}
+        self.known += len(found)
+        for index, job in enumerate(jobs):
+            if job.digest in found:
+                job.verdict = found[job.digest]
+                note(index)
+        return [index for index, job in enumerate(jobs) if job.verdict is None]
+
     def _run_all(
-        self, jobs: list[_Job], todo: list[int], workers: list[Worker], note: Callable[[int], None]
+        self, jobs: list[Job], todo: list[int], workers: list[Worker], note: Callable[[int], None]
     ) -> list[int]:
         """Judges the jobs ``todo``; returns those that must be tried again, alone."""
         queue, again = deque(todo), list[int]()
@@ -155,8 +184,8 @@ class Sandbox:
                         selector.register(worker.socket, selectors.EVENT_READ, worker)
         return again
 
-    def _feed(self, worker: Worker, jobs: list[_Job], queue: deque[int]) -> None:
-        seconds = (self.config.test_seconds, self.config.program_seconds)
+    def _feed(self, worker: Worker, jobs: list[Job], queue: deque[int]) -> None:
+        seconds = (self.config.test_seconds * self.factor, self.config.program_seconds * self.factor)
         while queue and len(worker.jobs) < DEPTH and worker.judged < RECYCLE:
             index = queue.popleft()
             job = jobs[index]
@@ -165,7 +194,7 @@ class Sandbox:
     def _replace(
         self,
         worker: Worker,
-        jobs: list[_Job],
+        jobs: list[Job],
         queue: deque[int],
         again: list[int],
         note: Callable[[int], None],
@@ -181,7 +210,7 @@ class Sandbox:
             blame and held and ended == -signal.SIGALRM
         ):  # the tests did not end with what this program returned
             answer = {"status": "timeout", "passed": 0, "total": 1, "detail": "the tests did not end",
-                      "seconds": self.config.program_seconds}  # fmt: skip
+                      "seconds": self.config.program_seconds * self.factor}  # fmt: skip
             self._settle(jobs, held.pop(0), answer, again, note)
         elif blame and held:
             self._settle(jobs, held.pop(0), _lost("a sandbox process died"), again, note)
@@ -195,7 +224,7 @@ class Sandbox:
 
     def _settle(
         self,
-        jobs: list[_Job],
+        jobs: list[Job],
         index: int,
         answer: dict[str, Any],
         again: list[int],
@@ -211,6 +240,8 @@ class Sandbox:
             job.verdict = Verdict("harness_error", 0, 0, None, answer["seconds"], answer["detail"])
         else:
             job.verdict = self._verdict(answer, flags_of(job.source))
+            if self.cache is not None:
+                self.cache.add(job.digest, job.verdict)
         note(index)
 
     def _verdict(self, answer: dict[str, Any], flags: tuple[str, ...]) -> Verdict:
@@ -221,7 +252,7 @@ class Sandbox:
             status, passed, detail = "failed", 0, f"vetoed: {', '.join(vetoed)}"
         return Verdict(status, passed, total, passed / total, answer["seconds"], detail, flags)
 
-    def _final(self, job: _Job) -> Verdict:
+    def _final(self, job: Job) -> Verdict:
         if job.verdict is None:
             raise RuntimeError("a job was left without a verdict")
         return job.verdict
@@ -231,6 +262,9 @@ class Sandbox:
         workers, self.workers = self.workers, []
         for worker in workers:
             worker.stop()
+        if self.cache is not None:
+            self.cache.close()
+            self.cache = None
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Sandbox:
@@ -244,30 +278,6 @@ class Sandbox:
 
 def _lost(detail: str) -> dict[str, Any]:
     return {"status": "harness_error", "passed": 0, "total": 0, "detail": detail, "seconds": 0.0}
-
-
-def _jobs(programs: Sequence[Program], output_limit: int) -> tuple[list[_Job], list[int]]:
-    """The distinct jobs, and for each program the index of its job."""
-    keys: dict[int, tuple[bytes, dict[str, Any]]] = {}
-    distinct: dict[bytes, int] = {}
-    jobs: list[_Job] = []
-    order = []
-    for at, (source, tests) in enumerate(programs):
-        if id(tests) not in keys:
-            plain = check_tests(tests, f"program {at}") | {"output_limit": output_limit}
-            try:
-                keys[id(tests)] = (hashlib.blake2b(encode(plain), digest_size=16).digest(), plain)
-            except CodecError as error:
-                raise UserError(
-                    f"program {at}: tests hold a value that cannot be compared: {error}"
-                ) from None
-        key, plain = keys[id(tests)]
-        name = hashlib.blake2b(source.encode("utf-8", "surrogatepass"), key=key, digest_size=16).digest()
-        if name not in distinct:
-            distinct[name] = len(jobs)
-            jobs.append(_Job(source, key, plain))
-        order.append(distinct[name])
-    return jobs, order
 
 
 def _unprivileged_uid(slot: int) -> int | None:

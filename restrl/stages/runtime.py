@@ -30,6 +30,7 @@ from restrl.model import load_model, load_tokenizer, model_fingerprint
 from restrl.prompts import Prompter
 from restrl.records import Problem, to_json
 from restrl.sandbox import Sandbox
+from restrl.sandbox.jobs import UNRELATED
 from restrl.stages.console import Console
 from restrl.train.loop import accelerator
 
@@ -149,9 +150,7 @@ class Runtime:
     def judging_context(self) -> dict[str, Any]:
         """What decides verdicts beside the programs and their tests."""
         sandbox = dataclasses.asdict(self.config.sandbox)
-        return {
-            "sandbox": {key: value for key, value in sandbox.items() if key not in ("workers", "require")}
-        }
+        return {"sandbox": {key: value for key, value in sandbox.items() if key not in UNRELATED}}
 
 
 def in_chunks(

@@ -38,6 +38,7 @@ CONFIG = SandboxConfig(
     output_kb=64,
     preload=["numpy"],
     workers=2,
+    calibrate=False,
 )
 HONEST = "def f(x):\n    return x * x + 7\n"
 

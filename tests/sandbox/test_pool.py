@@ -14,7 +14,9 @@ from restrl.sandbox.flags import flags_of
 
 @pytest.fixture(scope="module")
 def sandbox():
-    config = SandboxConfig(test_seconds=1.0, program_seconds=3.0, memory_mb=256, preload=["numpy"], workers=2)
+    config = SandboxConfig(
+        test_seconds=1.0, program_seconds=3.0, memory_mb=256, preload=["numpy"], workers=2, calibrate=False
+    )
     with Sandbox(config) as sandbox:
         yield sandbox
 

@@ -1,0 +1,84 @@
+"""What a batch of programs comes down to: distinct jobs, each with a digest that says when it is the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from restrl.config import SandboxConfig
+from restrl.errors import UserError
+from restrl.records import Verdict
+from restrl.sandbox.inside.codec import CodecError, encode
+from restrl.testforms import check_tests
+
+Program = tuple[str, Mapping[str, Any]]
+HERE = Path(__file__).parent
+UNRELATED = ("workers", "require", "cache", "calibrate")  # settings that decide no verdict
+
+
+@dataclasses.dataclass
+class Job:
+    """A program to judge."""
+
+    source: str
+    key: bytes  # digest of the tests, under which workers hold them
+    tests: dict[str, Any]
+    digest: bytes  # of source, tests and context
+    verdict: Verdict | None = None
+    lost: int = 0  # times that it could not be judged
+
+
+def distinct(programs: Sequence[Program], output_limit: int, context: bytes) -> tuple[list[Job], list[int]]:
+    """The distinct jobs, and for each program the index of its job.
+
+    ``context``: at most 64 bytes that stand for whatever else decides verdicts.  Raises UserError for tests
+    that are not of a known form.
+    """
+    keys: dict[int, tuple[bytes, dict[str, Any]]] = {}
+    seen: dict[bytes, int] = {}
+    jobs: list[Job] = []
+    order = []
+    for at, (source, tests) in enumerate(programs):
+        if id(tests) not in keys:
+            plain = check_tests(tests, f"program {at}") | {"output_limit": output_limit}
+            try:
+                keys[id(tests)] = (
+                    hashlib.blake2b(encode(plain), key=context, digest_size=16).digest(),
+                    plain,
+                )
+            except CodecError as error:
+                raise UserError(
+                    f"program {at}: tests hold a value that cannot be compared: {error}"
+                ) from None
+        key, plain = keys[id(tests)]
+        digest = hashlib.blake2b(source.encode("utf-8", "surrogatepass"), key=key, digest_size=16).digest()
+        if digest not in seen:
+            seen[digest] = len(jobs)
+            jobs.append(Job(source, key, plain, digest))
+        order.append(seen[digest])
+    return jobs, order
+
+
+def context_of(config: SandboxConfig, active: Sequence[str], interpreter: str) -> bytes:
+    """A digest of what decides a verdict beside the program and its tests.
+
+    The settings, the protections that this machine enforces, the interpreter with its packages, and the
+    sandbox's own code.  Not the machine's speed: limits grow with it so that verdicts are the same.
+    """
+    settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in UNRELATED}
+    parts = [settings, list(active), interpreter, _code()]
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).digest()
+
+
+@functools.cache
+def _code() -> str:
+    """Of the sources that decide verdicts."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in [*sorted((HERE / "inside").glob("*.py")), HERE / "flags.py", HERE / "pool.py"]:
+        digest.update(path.read_bytes() + b"\0")
+    return digest.hexdigest()
