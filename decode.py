@@ -6,7 +6,7 @@ import hydra
 from omegaconf import DictConfig
 
 from restrl.cli import guarded, job, register_schema
-from restrl.config import check
+from restrl.config_check import check
 
 register_schema()
 

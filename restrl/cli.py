@@ -17,7 +17,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from restrl.config import Config, explain
+from restrl.config import Config
+from restrl.config_check import explain
 from restrl.errors import UserError
 
 EXIT_USER_ERROR = 2

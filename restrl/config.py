@@ -1,22 +1,13 @@
-"""The typed schema behind every configuration group, and the check of a composed configuration.
+"""The typed schema behind every configuration group.
 
 The library takes these dataclasses; only ``train.py`` and ``decode.py`` know Hydra.  A field's allowed range
-stands beside it and is checked by ``check``, so that a bad value ends in one line that names the key and
-what it may be.
+stands beside it; ``restrl/config_check.py`` checks a composed configuration.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import math
 from dataclasses import dataclass, field
 from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from restrl.errors import UserError
 
 
 def _limits(
@@ -237,6 +228,14 @@ class ScorerConfig:
 
 
 @dataclass
+class EvaluationConfig:
+    rows: list[str] = field(default_factory=list)  # "policy decoder [scorer]"
+    completions: int = _limits(32, ge=1)  # of each answer, by every decoder but greedy
+    answers: int = _limits(1, ge=1)  # per problem of best_of_n and mcts
+    mcts: MctsConfig = field(default_factory=MctsConfig)
+
+
+@dataclass
 class PathsConfig:
     outputs: str = "outputs"
     cache: str | None = None  # converted models; null: the user's cache folder
@@ -244,7 +243,12 @@ class PathsConfig:
 
 @dataclass
 class StageConfig:
-    name: str = _limits("rest_grpo", choices=("rest_grpo", "sample", "assemble", "grpo", "evaluate"))
+    name: str = _limits(
+        "rest_grpo",
+        choices=(
+            "rest_grpo", "sample", "assemble", "grpo", "evaluate", "collect", "value_model", "rest_rl",
+        ),
+    )  # fmt: skip
     evaluate: bool = True  # base and trained policy on the held-out problems at the end
 
 
@@ -260,93 +264,9 @@ class Config:
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    mcts: MctsConfig = field(default_factory=MctsConfig)
     vm: VmConfig = field(default_factory=VmConfig)
     scorer: ScorerConfig = field(default_factory=ScorerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
     seed: int = _limits(0, ge=0)
-
-
-def check(composed: DictConfig) -> Config:
-    """The configuration as dataclasses, after every value was checked against its range.
-
-    Raises UserError that names the key, its value and what it may be.
-    """
-    try:
-        values = OmegaConf.to_container(composed, resolve=True)  # plain, so that +key=... is found out too
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
-    except OmegaConfBaseException as error:
-        raise UserError(explain(error)) from error
-    assert isinstance(config, Config)
-    _check_ranges(config, "")
-    _check_together(config)
-    return config
-
-
-def _check_together(config: Config) -> None:
-    """What would otherwise be found out after hours: values that do not go together."""
-    rollout, decoder, devices = config.grpo.rollout, config.decoder, config.trainer.devices
-    if rollout.n < 2:
-        raise UserError(f"grpo.rollout.n={rollout.n}: must be >= 2, for a group's completions are compared")
-    if rollout.temperature <= 0:
-        raise UserError("grpo.rollout.temperature=0: must be > 0, for greedy completions are all alike")
-    if devices != 1:
-        raise UserError(f"trainer.devices={devices}: must be 1, for the hf engine samples in one process")
-    if bad := [k for k in decoder.k if k < 1]:
-        raise UserError(f"decoder.k={decoder.k}: {bad[0]} is no number of samples; each k must be >= 1")
-    if decoder.name == "sample" and max(decoder.k, default=1) > decoder.sampling.n:
-        raise UserError(
-            f"decoder.k={decoder.k}: pass@{max(decoder.k)} needs as many samples, and decoder.sampling.n is "
-            f"{decoder.sampling.n}; raise it, or leave larger values out of decoder.k"
-        )
-
-
-def _check_ranges(node: Any, prefix: str) -> None:
-    for item in dataclasses.fields(node):
-        value, key = getattr(node, item.name), f"{prefix}{item.name}"
-        if dataclasses.is_dataclass(value):
-            _check_ranges(value, f"{key}.")
-        elif value is not None and item.metadata and not _allowed(value, item.metadata):
-            raise UserError(f"{key}={value}: must be {_describe(item.metadata)}")
-
-
-def _allowed(value: Any, limits: Any) -> bool:
-    if limits["choices"] is not None:
-        return value in limits["choices"]
-    if isinstance(value, float) and not math.isfinite(value):
-        return False
-    tests = {"ge": value.__ge__, "gt": value.__gt__, "le": value.__le__, "lt": value.__lt__}
-    return all(limits[name] is None or test(limits[name]) is True for name, test in tests.items())
-
-
-def _describe(limits: Any) -> str:
-    if limits["choices"] is not None:
-        return "one of " + ", ".join(limits["choices"])
-    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-    return " and ".join(f"{sign} {limits[name]}" for name, sign in signs.items() if limits[name] is not None)
-
-
-def explain(error: BaseException) -> str:
-    """One line for an error of composition or conversion: the key, what is wrong and what it may be."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    key = getattr(error, "full_key", None)
-    first_line = str(error).strip().splitlines()[0]
-    if not key:
-        return first_line
-    parent, _, name = str(key).rpartition(".")
-    known = _keys_of(parent)
-    if known is None or name in known:
-        return f"{key}: {first_line}"
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {parent + '.' if parent else ''}{close[0]}?" if close else ""
-    return f"{key}: no such key{hint} ({parent or 'the configuration'} has {', '.join(known)})"
-
-
-def _keys_of(path: str) -> list[str] | None:
-    """The keys of the schema's node at ``path`` ("" = the root); None where there is none."""
-    node: Any = OmegaConf.structured(Config)
-    for part in path.split(".") if path else []:
-        if not isinstance(node, DictConfig) or part not in node:
-            return None
-        node = node[part]
-    return [str(key) for key in node] if isinstance(node, DictConfig) else None

@@ -8,7 +8,8 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
 from restrl.cli import register_schema
-from restrl.config import Config, check, explain
+from restrl.config import Config
+from restrl.config_check import check, explain
 from restrl.errors import UserError
 
 CONF = Path(__file__).parent.parent / "conf"

@@ -9,9 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 RANKS = [
-    {"records", "config", "errors", "seeds", "files", "actions", "testforms"},
+    {"records", "config", "config_check", "errors", "seeds", "files", "actions", "testforms"},
     {"prompts", "artifacts", "data", "sandbox", "engine", "model"},
-    {"scoring", "select", "objective"},
+    {"select", "objective"},
+    {"scoring"},
     {"search"},
     {"train", "decode", "evaluate"},
     {"stages"},

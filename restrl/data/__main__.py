@@ -14,7 +14,8 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from restrl.cli import EXIT_USER_ERROR, register_schema
-from restrl.config import Config, check, explain
+from restrl.config import Config
+from restrl.config_check import check, explain
 from restrl.errors import UserError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +11,7 @@ import torch
 from torch import Tensor
 
 from restrl.objective.tree_attention import tree_hidden
-from restrl.objective.tree_packing import TreeBatch
+from restrl.objective.tree_packing import TokenTree, TreeBatch, pack_trees, tree_batches
 
 
 def state_values(decoder: Any, head: torch.nn.Linear, batch: TreeBatch) -> Tensor:
@@ -68,3 +70,20 @@ def value_loss(
         len(values), float(weights.sum()), float(squared.detach().sum()), float(values.detach().sum())
     )
     return squared.sum() / normalizer, sums
+
+
+@torch.no_grad()
+def predict_values(
+    decoder: Any, head: torch.nn.Linear, trees: Sequence[TokenTree], budget: int
+) -> list[list[float]]:
+    """For each tree the values of its states, in batches of at most ``budget`` tokens (see ``state_values``).
+
+    The model is used in the mode that it is in, where it is.
+    """
+    values: list[list[float]] = [[math.nan] * len(tree.states) for tree in trees]
+    for pieces in tree_batches(trees, budget):
+        found = iter(state_values(decoder, head, pack_trees(trees, pieces).to(head.weight.device)).tolist())
+        for piece in pieces:
+            for state in piece.states:
+                values[piece.tree][state] = next(found)
+    return values

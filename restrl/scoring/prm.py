@@ -1,0 +1,124 @@
+"""Process reward models of third parties: a probability at each step's separator, aggregated.
+
+A step is a line of the program.  Two kinds: a causal model that says + or - at the separator (Math-Shepherd,
+arXiv 2312.08935), and a model with two outputs per token (Qwen2.5-Math-PRM, arXiv 2501.07301).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from restrl.config import ScorerConfig
+from restrl.errors import UserError
+from restrl.records import Problem, State
+from restrl.scoring.base import Kind
+from restrl.scoring.text import AGGREGATES, chat, fit_middle, padded_batches, steps
+
+QWEN_SYSTEM = "Please reason step by step, and put your final answer within \\boxed{}."  # of its model card
+
+
+@dataclass(frozen=True)
+class StepReader:
+    """How one kind of model is asked."""
+
+    text: Callable[[str, Sequence[str]], str]  # question, steps -> what the model reads
+    good: Callable[[Tensor, Tensor], Tensor]  # ids, mask [B, T] -> [B, T] probability of a good step
+    special: bool  # whether the tokenizer adds its own special tokens
+
+
+class StepRewardModel:
+    """The aggregate (``last``, ``min``, ``mean``, ``product``) of a program's steps, in [0, 1].
+
+    None for a program without a step.
+    """
+
+    kind: Kind = "state"
+
+    def __init__(
+        self,
+        reader: StepReader,
+        model: Any,
+        tokenizer: Any,
+        problems: Mapping[str, Problem],
+        config: ScorerConfig,
+    ) -> None:
+        self.reader, self.model, self.tokenizer = reader, model, tokenizer
+        self.problems, self.config = problems, config
+        self.separator = separator_id(tokenizer, config)
+        self.aggregate = AGGREGATES[config.aggregate]
+
+    @torch.no_grad()
+    def score(self, states: Sequence[State]) -> list[float | None]:
+        """See ``restrl.scoring.base.Scorer``."""
+        rows = [self._encode(state) for state in states]
+        scores: list[float | None] = [None] * len(rows)
+        for chosen, ids, mask in padded_batches(
+            rows, self.config.tokens_per_batch, self.tokenizer.pad_token_id or 0, self.model.device
+        ):
+            good = self.reader.good(ids, mask)
+            for place, index in enumerate(chosen):
+                ends = (ids[place] == self.separator) & (mask[place] == 1)
+                if steps(states[index].text) and ends.any():
+                    scores[index] = self.aggregate(good[place][ends].tolist())
+        return scores
+
+    def _encode(self, state: State) -> list[int]:
+        text = self.reader.text(self.problems[state.task_id].prompt, steps(state.text))
+        ids = self.tokenizer(text, add_special_tokens=self.reader.special)["input_ids"]
+        return fit_middle(ids, self.config.max_tokens)
+
+
+def separator_id(tokenizer: Any, config: ScorerConfig) -> int:
+    """The token that ends a step.  Raises UserError where the separator is not set or not one token."""
+
+    def encode(text: str) -> list[int]:
+        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    before = encode("x")  # some tokenizers spell what begins a text in another way
+    ids = encode("x" + (config.separator or ""))
+    if len(ids) != len(before) + 1:
+        raise UserError(
+            f"scorer.separator={config.separator}: must be one token of the model, and it is "
+            f"{len(ids) - len(before)}"
+        )
+    return ids[-1]
+
+
+def math_shepherd(
+    model: Any, tokenizer: Any, problems: Mapping[str, Problem], config: ScorerConfig
+) -> StepRewardModel:
+    """``model``: a causal LM; a step's probability is that of "+" against "-" after its separator."""
+    plus, minus = (tokenizer(sign, add_special_tokens=False)["input_ids"][-1] for sign in "+-")
+    signs = torch.tensor([plus, minus], device=model.device)
+
+    def text(question: str, lines: Sequence[str]) -> str:
+        return question + "\n" + "\n".join(line + str(config.separator) for line in lines)
+
+    def good(ids: Tensor, mask: Tensor) -> Tensor:
+        hidden = model.get_decoder()(input_ids=ids, attention_mask=mask).last_hidden_state
+        two: Tensor = hidden @ model.get_output_embeddings().weight[signs].T  # of the logits only these
+        return two.float().softmax(-1)[..., 0]
+
+    return StepRewardModel(StepReader(text, good, special=True), model, tokenizer, problems, config)
+
+
+def qwen_math_prm(
+    model: Any, tokenizer: Any, problems: Mapping[str, Problem], config: ScorerConfig
+) -> StepRewardModel:
+    """``model`` gives two logits per token; a step's probability is the second's softmax at its separator."""
+
+    def text(question: str, lines: Sequence[str]) -> str:
+        answer = "".join(line + str(config.separator) for line in lines)
+        return chat(tokenizer, question, answer, system=QWEN_SYSTEM)
+
+    def good(ids: Tensor, mask: Tensor) -> Tensor:
+        logits: Tensor = model(input_ids=ids, attention_mask=mask)[0]
+        return logits.float().softmax(-1)[..., 1]
+
+    return StepRewardModel(StepReader(text, good, special=False), model, tokenizer, problems, config)

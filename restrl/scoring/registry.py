@@ -1,0 +1,111 @@
+"""Scorers by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
+
+from restrl.config import ModelConfig, PathsConfig, ScorerConfig
+from restrl.errors import UserError
+from restrl.model import model_fingerprint, weights_dtype
+from restrl.model.hub import load_from
+from restrl.model.value import load_value_model
+from restrl.records import Problem
+from restrl.scoring.base import Kind, Scorer
+from restrl.scoring.orm import ChatRewardModel
+from restrl.scoring.prm import math_shepherd, qwen_math_prm
+from restrl.scoring.verifier import Judge, Verifier
+from restrl.scoring.vm import ValueScorer
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a scorer may need beside its model."""
+
+    problems: Mapping[str, Problem]  # by task_id
+    device: torch.device
+    judge: Callable[[], Judge] | None = None  # opens the sandbox; for the verifier alone
+
+
+VALUE_MODELS: dict[str, Kind] = {"vm": "state", "prm": "state", "orm": "outcome"}
+THIRD_PARTIES: dict[str, tuple[Any, Callable[..., Scorer]]] = {
+    "skywork": (AutoModelForSequenceClassification, ChatRewardModel),
+    "math_shepherd": (AutoModelForCausalLM, math_shepherd),
+    "qwen_math_prm": (AutoModelForTokenClassification, qwen_math_prm),
+}
+
+
+def build_scorer(config: ScorerConfig, resources: Resources) -> Scorer:
+    """The scorer, its model on the resources' device.  Raises UserError where it cannot be had."""
+    if config.name == "verifier":
+        if resources.judge is None:
+            raise ValueError("the verifier needs a judge")
+        return Verifier(resources.judge, resources.problems)
+    if config.name == "none":
+        raise UserError("scorer=none rates nothing; choose a scorer, such as scorer=vm")
+    path = _path(config)
+    if config.name in VALUE_MODELS:
+        return ValueScorer(
+            load_value_model(path, resources.device, trust_remote_code=config.trust_remote_code),
+            kind=VALUE_MODELS[config.name],
+            max_tokens=config.max_tokens,
+            tokens_per_batch=config.tokens_per_batch,
+        )
+    auto, make = THIRD_PARTIES[config.name]
+    model, tokenizer = _load(auto, path, config, resources.device)
+    return make(model, tokenizer, resources.problems, config)
+
+
+def scorer_kind(config: ScorerConfig) -> Kind:
+    """The kind of the scorer, without loading it."""
+    return "state" if config.name in ("vm", "prm", "math_shepherd", "qwen_math_prm") else "outcome"
+
+
+def is_oracle(config: ScorerConfig) -> bool:
+    """Whether the scorer knows the tests: its results are an upper bound."""
+    return config.name == "verifier"
+
+
+def scorer_fingerprint(config: ScorerConfig) -> dict[str, Any]:
+    """What decides the scores, as plain data: settings, and the content of a model's folder."""
+    settings = dataclasses.asdict(config)
+    del settings["tokens_per_batch"], settings["path"]
+    if config.name in ("none", "verifier"):
+        return {"name": config.name}
+    return {**settings, "model": model_fingerprint(ModelConfig(path=_path(config)), PathsConfig())}
+
+
+def _path(config: ScorerConfig) -> str:
+    if config.path is None:
+        raise UserError(
+            f"scorer={config.name}: set scorer.path to the folder of a value model, such as the one that "
+            "stage=value_model prints"
+        )
+    return config.path
+
+
+def _load(auto: Any, path: str, config: ScorerConfig, device: torch.device) -> tuple[Any, Any]:
+    """Model and tokenizer of a third party.  A model with code of its own is loaded by its own class."""
+    trust = config.trust_remote_code
+    try:
+        if auto is AutoModelForTokenClassification and trust:
+            classes = getattr(load_from(AutoConfig, path, trust_remote_code=True), "auto_map", None) or {}
+            auto = AutoModel if "AutoModel" in classes else auto
+        dtype = weights_dtype(ModelConfig(), device)
+        model = load_from(auto, path, dtype=dtype, trust_remote_code=trust)
+        tokenizer = load_from(AutoTokenizer, path, trust_remote_code=trust)
+    except UserError as error:
+        raise UserError(f"scorer={config.name}: cannot load {path}: {error}; set scorer.path") from error
+    return model.to(device).eval(), tokenizer

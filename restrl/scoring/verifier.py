@@ -1,0 +1,31 @@
+"""The tests themselves as a scorer: an upper bound for what any scorer can do, and no honest decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from restrl.records import Problem, State, Verdict
+from restrl.scoring.base import Kind
+
+
+class Judge(Protocol):
+    """What turns programs and their tests into verdicts, in order."""
+
+    def judge(self, items: Sequence[tuple[str, Mapping[str, Any]]]) -> Sequence[Verdict]: ...
+
+
+class Verifier:
+    """The reward of each program; None where it could not be judged."""
+
+    kind: Kind = "outcome"
+
+    def __init__(self, judge: Callable[[], Judge], problems: Mapping[str, Problem]) -> None:
+        """``judge`` is called on first use; ``problems``: by task_id."""
+        self._judge = judge
+        self._problems = problems
+
+    def score(self, states: Sequence[State]) -> list[float | None]:
+        """See ``restrl.scoring.base.Scorer``."""
+        programs = [(state.text, self._problems[state.task_id].tests) for state in states]
+        return [verdict.reward for verdict in self._judge().judge(programs)] if programs else []

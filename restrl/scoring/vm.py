@@ -1,0 +1,54 @@
+"""A value model as a scorer: all states of a call in packed trees, each state scored once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from restrl.model.value import decoder_and_score
+from restrl.objective.tree_packing import Ids, token_trees
+from restrl.objective.value_loss import predict_values
+from restrl.records import State
+from restrl.scoring.base import Kind
+
+REMEMBERED = 2**17  # states, the oldest go first
+
+
+class ValueScorer:
+    """Values in [0, 1] by a value model in the layout of ``restrl.model.value``.
+
+    States are read as the tokens that were sampled.  Those of a problem are packed into one tree, so that a
+    prefix which several of them share is computed once per call; a state that comes again is not computed at
+    all.  ``kind="outcome"`` makes an ORM of the model: it rates whole programs only.
+    """
+
+    def __init__(
+        self, model: Any, *, kind: Kind = "state", max_tokens: int = 2048, tokens_per_batch: int = 8192
+    ) -> None:
+        """Raises UserError where the model's head is not that of a value model."""
+        self.decoder, self.head = decoder_and_score(model)
+        self._kind: Kind = kind
+        self.max_tokens = max_tokens
+        self.tokens_per_batch = tokens_per_batch
+        self._known: dict[tuple[Ids, Ids], float] = {}
+
+    @property
+    def kind(self) -> Kind:
+        return self._kind
+
+    def score(self, states: Sequence[State]) -> list[float | None]:
+        """See ``restrl.scoring.base.Scorer``."""
+        keys = [(state.prompt_ids, state.ids) for state in states]
+        values = {key: self._known[key] for key in keys if key in self._known}
+        new = list(dict.fromkeys(key for key in keys if key not in values))
+        trees, members = token_trees(new, self.max_tokens)
+        found = predict_values(self.decoder, self.head, trees, self.tokens_per_batch)
+        for indices, some in zip(members, found, strict=True):
+            values |= {new[i]: min(max(value, 0.0), 1.0) for i, value in zip(indices, some, strict=True)}
+        self._remember({key: values[key] for key in new})
+        return [values[key] for key in keys]
+
+    def _remember(self, values: dict[tuple[Ids, Ids], float]) -> None:
+        self._known |= values
+        for key in list(self._known)[: max(len(self._known) - REMEMBERED, 0)]:
+            del self._known[key]

@@ -1,0 +1,97 @@
+"""Fitting a value model to the targets that search found (ReST-RL, arXiv 2508.19576, section 3.2)."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from restrl.config import TrainerConfig, VmConfig
+from restrl.errors import UserError
+from restrl.records import ValueTarget
+from restrl.train.loop import precision, run_steps
+from restrl.train.metrics_file import read_metrics
+from restrl.train.value_data import (
+    TargetSplit,
+    epoch_schedule,
+    split_targets,
+    target_trees,
+    targets_hash,
+    weighted_mean,
+)
+from restrl.train.value_module import Report, ValueModule, predictions
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit did.  The value model itself was trained in place."""
+
+    steps: int
+    resumed_from: int  # step of the checkpoint it went on from; 0 = none
+    metrics: tuple[dict[str, float], ...]  # a row per step, also of the steps before a resume
+    split: TargetSplit
+    constant: float  # weighted mean of the fit set: the predictor to beat
+    heldout: tuple[ValueTarget, ...]
+    predictions: tuple[float, ...]  # of the held-out targets, in [0, 1]
+
+
+def fit_value_model(
+    *,
+    model: Any,
+    targets: Sequence[ValueTarget],
+    families: Mapping[str, str],
+    vm: VmConfig,
+    trainer: TrainerConfig,
+    folder: Path,
+    seed: int,
+    report: Report,
+) -> FitResult:
+    """Fits ``model`` (see ``restrl.model.value``) in place by weighted squared error.
+
+    ``families``: task_id -> family, for the split.  ``report`` of the held-out targets is logged after each
+    epoch.  ``folder`` gets checkpoints, ``metrics.jsonl`` and TensorBoard events; an interrupted run goes on
+    from its last whole checkpoint and ends in the same numbers as one that was
+    not.  Raises UserError for targets that leave nothing to fit, bad settings, an unwritable folder, or a
+    folder that holds the checkpoint of another run.
+    """
+    chosen = [target for target in targets if target.terminal or vm.targets == "all"]
+    if not chosen:
+        kind = "terminal value targets" if targets else "value targets"
+        raise UserError(f"vm.targets={vm.targets}: there are no {kind}; collect from more problems")
+    split = split_targets(chosen, families, vm.heldout_fraction, seed)
+    trees, heldout = (target_trees(side, vm.max_tokens) for side in (split.fit, split.heldout))
+    schedule = epoch_schedule(len(trees), vm.problems_per_step, vm.epochs, seed)
+    constant = weighted_mean(split.fit, vm.weight)
+    module = ValueModule(model, trees, heldout, vm, folder, len(schedule), constant, report)
+    resumed_from = run_steps(
+        module,
+        schedule,
+        trainer=trainer,
+        folder=folder,
+        checkpoint_every=vm.checkpoint_every,
+        signature=_signature(chosen, vm, trainer, seed),
+        seed=seed,
+    )
+    rated, values = predictions(model, heldout, vm.tokens_per_microbatch)
+    return FitResult(
+        steps=module.steps_done,
+        resumed_from=resumed_from,
+        metrics=tuple(read_metrics(folder)),
+        split=split,
+        constant=constant,
+        heldout=tuple(rated),
+        predictions=tuple(values),
+    )
+
+
+def _signature(targets: Sequence[ValueTarget], vm: VmConfig, trainer: TrainerConfig, seed: int) -> str:
+    """Of everything that decides the numbers; how a step is cut and how often it is saved may change."""
+    settings = dataclasses.asdict(vm)
+    for key in ("name", "tokens_per_microbatch", "checkpoint_every"):
+        del settings[key]
+    parts = [settings, precision(trainer), seed, targets_hash(targets)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,119 @@
+"""The value model's step as a LightningModule: wiring between packed trees, loss, optimizer and log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from restrl.config import VmConfig
+from restrl.model.value import decoder_and_score
+from restrl.objective.tree_attention import tree_mode
+from restrl.objective.tree_packing import pack_trees, tree_batches
+from restrl.objective.value_loss import ValueSums, predict_values, state_values, value_loss
+from restrl.records import ValueTarget
+from restrl.train.step_module import StepModule
+from restrl.train.value_data import TargetTree, target_weights
+
+# numbers for the log, from held-out targets, predictions and the constant to compare them with
+Report = Callable[[Sequence[ValueTarget], Sequence[float], float], dict[str, float]]
+
+
+class ValueModule(StepModule):
+    """Fits ``model`` (a value model) in place; a batch holds indices of ``trees``."""
+
+    title = "fit"
+
+    def __init__(
+        self,
+        model: Any,
+        trees: Sequence[TargetTree],
+        heldout: Sequence[TargetTree],
+        vm: VmConfig,
+        folder: Path,
+        total_steps: int,
+        constant: float,
+        report: Report,
+    ) -> None:
+        super().__init__(model, folder, total_steps)
+        self.trees = trees
+        self.heldout = heldout
+        self.vm = vm
+        self.constant = constant
+        self.report = report
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        decoder, head = decoder_and_score(self.model)
+        groups = [[p for p in part.parameters() if p.requires_grad] for part in (decoder, head)]
+        return torch.optim.AdamW(
+            [{"params": params} for params in groups],
+            lr=self.vm.lr,
+            weight_decay=self.vm.weight_decay,
+            fused=True,
+        )
+
+    def training_step(self, batch: list[int], batch_index: int) -> None:
+        del batch_index  # counts from the resume; steps_done from the start
+        start = time.perf_counter()
+        metrics = self._learn([self.trees[index] for index in batch])
+        metrics["seconds"] = time.perf_counter() - start
+        metrics["tokens_per_second"] = metrics["tokens"] / metrics["seconds"]
+        if (self.steps_done + 1) % (self.total_steps // self.vm.epochs) == 0:
+            metrics |= {f"heldout_{key}": value for key, value in self._report().items()}
+        self.end_step(metrics)
+
+    def progress_text(self) -> str:
+        """The last step's numbers in a few words."""
+        numbers = self.last_metrics
+        heldout = [f", held-out {numbers['heldout_mse']:.4f}"] if "heldout_mse" in numbers else []
+        return "".join(
+            [f"mse {numbers['mse']:.4f}", *heldout, f", {numbers['tokens_per_second']:.0f} tokens/s"]
+        )
+
+    def _learn(self, batch: Sequence[TargetTree]) -> dict[str, float]:
+        """One update from the trees: the gradient is the sum of those of the micro-batches."""
+        decoder, head = decoder_and_score(self.model)
+        trees = [item.tree for item in batch]
+        weights = [target_weights(item.targets, self.vm.weight) for item in batch]
+        total = sum(map(sum, weights))
+        device = head.weight.device
+        sums, tokens = ValueSums(), 0
+        self.model.train()
+        with tree_mode(decoder):  # the backward pass of gradient checkpointing runs layers again
+            for pieces in tree_batches(trees, self.vm.tokens_per_microbatch):
+                packed = pack_trees(trees, pieces).to(device)
+                states = [(piece.tree, state) for piece in pieces for state in piece.states]
+                loss, micro = value_loss(
+                    state_values(decoder, head, packed),
+                    torch.tensor([batch[t].targets[s].value for t, s in states], device=device),
+                    torch.tensor([weights[t][s] for t, s in states], device=device),
+                    total,
+                )
+                self.manual_backward(loss)
+                sums, tokens = sums + micro, tokens + len(packed.ids)
+        norm = self.apply_update(self.optimizers(), self._rates(), self.vm.clip_norm)
+        return sums.means() | {"grad_norm": norm, "states": float(sums.states), "tokens": float(tokens)}
+
+    def _rates(self) -> list[float]:
+        """Learning rates of decoder and head: warm-up, then (``lr_decay``) linearly down."""
+        factor = min(1.0, (self.updates + 1) / (self.vm.warmup_steps + 1))
+        if self.vm.lr_decay:
+            factor *= 1 - self.updates / self.total_steps
+        return [self.vm.lr * factor, self.vm.head_lr * factor]
+
+    def _report(self) -> dict[str, float]:
+        targets, values = predictions(self.model, self.heldout, self.vm.tokens_per_microbatch)
+        return self.report(targets, values, self.constant)
+
+
+def predictions(
+    model: Any, trees: Sequence[TargetTree], budget: int
+) -> tuple[list[ValueTarget], list[float]]:
+    """The targets of the trees and what the model says of them, as it is used: clipped to [0, 1]."""
+    model.eval()
+    values = predict_values(*decoder_and_score(model), [item.tree for item in trees], budget)
+    targets = [target for item in trees for target in item.targets]
+    return targets, [min(max(value, 0.0), 1.0) for some in values for value in some]

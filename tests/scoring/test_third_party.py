@@ -1,0 +1,185 @@
+"""Reward models of third parties: tiny random models of the same classes, read as their cards say."""
+
+import pytest
+import torch
+from transformers import (
+    LlamaConfig,
+    LlamaForSequenceClassification,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForTokenClassification,
+)
+
+from restrl.config import ScorerConfig
+from restrl.errors import UserError
+from restrl.model.tiny import tiny_tokenizer
+from restrl.records import Problem, State
+from restrl.scoring.registry import Resources, build_scorer
+from restrl.scoring.text import fit_middle, steps
+
+PROBLEMS = {"a": Problem("a", "Double x.", {}), "b": Problem("b", "Say hello to everyone, twice.", {})}
+STATES = [
+    State("a", (), (), "def f(x):\n    return 2 * x", terminal=True),
+    State("b", (), (), "print(1)", terminal=True),
+    State("a", (), (), "def f(x):\n\n    y = x\n    y += x\n    return y\n", terminal=True),
+]
+SIZES = {
+    "vocab_size": 384, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
+}  # fmt: skip
+
+
+def save(folder, cls, config, std=0.2, **extra):
+    torch.manual_seed(0)
+    model = cls(config(**SIZES, **extra)).eval()
+    head = model.get_output_embeddings() or model.score
+    torch.nn.init.normal_(head.weight, std=std)
+    model.save_pretrained(folder)
+    tokenizer = tiny_tokenizer()
+    tokenizer.save_pretrained(folder)
+    return model, tokenizer
+
+
+def scores(folder, name, states=STATES, **changes):
+    config = ScorerConfig(name=name, path=str(folder), **changes)
+    return build_scorer(config, Resources(PROBLEMS, torch.device("cpu"))).score(states)
+
+
+@pytest.mark.parametrize("padding", [0, None])
+@pytest.mark.parametrize("tokens", [8192, 1])
+def test_a_chat_reward_model(tmp_path, padding, tokens):
+    model, tokenizer = save(
+        tmp_path, LlamaForSequenceClassification, LlamaConfig, num_labels=1, pad_token_id=padding
+    )
+    expected = []
+    for state in STATES:  # as the model's card reads it: the template's text, the output at its end
+        conversation = [
+            {"role": "user", "content": PROBLEMS[state.task_id].prompt},
+            {"role": "assistant", "content": f"```python\n{state.text.rstrip()}\n```"},
+        ]
+        text = tokenizer.apply_chat_template(conversation, tokenize=False)
+        with torch.no_grad():
+            expected.append(model(**tokenizer(text, return_tensors="pt")).logits[0, 0])
+    raw = torch.stack(expected)
+    assert scores(tmp_path, "skywork", tokens_per_batch=tokens) == pytest.approx(raw.tolist(), abs=1e-5)
+    squashed = scores(tmp_path, "skywork", tokens_per_batch=tokens, squash=True)
+    assert squashed == pytest.approx(raw.sigmoid().tolist(), abs=1e-5)
+    assert scores(tmp_path, "skywork", states=[]) == []
+
+
+def aggregated(per_step, aggregate):
+    return {
+        "last": per_step[-1],
+        "min": per_step.min(),
+        "mean": per_step.mean(),
+        "product": per_step.prod(),
+    }[aggregate].item()
+
+
+@pytest.mark.parametrize("aggregate", ["last", "min", "mean", "product"])
+def test_a_causal_model_that_says_plus_or_minus(tmp_path, aggregate):
+    model, tokenizer = save(tmp_path, MistralForCausalLM, MistralConfig, sliding_window=None)
+    plus, minus = tokenizer("+")["input_ids"][0], tokenizer("-")["input_ids"][0]
+    end = tokenizer("@")["input_ids"][0]
+    expected = []
+    for state in STATES:
+        lines = [line for line in state.text.split("\n") if line]
+        text = PROBLEMS[state.task_id].prompt + "\n" + "\n".join(line + "@" for line in lines)
+        ids = tokenizer(text, return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            probabilities = model(ids).logits[0][:, [plus, minus]].softmax(-1)[:, 0]
+        per_step = probabilities[ids[0] == end]
+        assert len(per_step) == len(lines)
+        expected.append(aggregated(per_step, aggregate))
+    found = scores(tmp_path, "math_shepherd", separator="@", aggregate=aggregate)
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("aggregate", ["last", "min", "mean", "product"])
+@pytest.mark.parametrize("trusted", [False, True])
+def test_a_model_with_two_outputs_at_each_separator(tmp_path, aggregate, trusted):
+    model, tokenizer = save(tmp_path, Qwen2ForTokenClassification, Qwen2Config, num_labels=2)
+    if trusted:
+        ship_code(tmp_path)
+    separator = "<|endoftext|>"  # a special token, as <extra_0> is
+    expected = []
+    for state in STATES:
+        lines = [line for line in state.text.split("\n") if line]
+        system = "Please reason step by step, and put your final answer within \\boxed{}."
+        conversation = [
+            {"role": "system", "content": system},
+            {"role": "user", "content": PROBLEMS[state.task_id].prompt},
+            {"role": "assistant", "content": separator.join(lines) + separator},
+        ]
+        ids = tokenizer.apply_chat_template(conversation, return_tensors="pt", return_dict=True)["input_ids"]
+        with torch.no_grad():
+            logits = model(ids).logits[0]
+        per_step = (-logits if trusted else logits).softmax(-1)[:, 1][ids[0] == tokenizer.pad_token_id]
+        assert len(per_step) == len(lines)
+        expected.append(aggregated(per_step, aggregate))
+    found = scores(
+        tmp_path, "qwen_math_prm", separator=separator, aggregate=aggregate, trust_remote_code=trusted
+    )
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def ship_code(folder):
+    """Makes the folder one whose model comes with code of its own: the same outputs, negated."""
+    import json
+
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {"AutoModel": "modeling_prm.Negated"}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "modeling_prm.py").write_text(
+        "from transformers import Qwen2ForTokenClassification\n\n\n"
+        "class Negated(Qwen2ForTokenClassification):\n"
+        "    def forward(self, **inputs):\n"
+        "        return (-super().forward(**inputs).logits,)\n"
+    )
+
+
+def test_a_program_without_a_step_has_no_score(tmp_path):
+    save(tmp_path, Qwen2ForTokenClassification, Qwen2Config, num_labels=2)
+    states = [State("a", (), (), " \n"), STATES[1]]
+    found = scores(tmp_path, "qwen_math_prm", states, separator="<|endoftext|>")
+    assert found[0] is None
+    assert found[1] is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("skywork", {}, "scorer=skywork: the model has 2 labels, not 1"),
+        ("qwen_math_prm", {}, "scorer.separator=None: must be one token of the model, and it is 0"),
+        ("qwen_math_prm", {"separator": "@ @"}, r"scorer.separator=@ @: must be one token .* and it is [23]"),
+    ],
+)
+def test_what_does_not_fit_is_refused(tmp_path, name, changes, message):
+    cls = LlamaForSequenceClassification if name == "skywork" else Qwen2ForTokenClassification
+    save(tmp_path, cls, LlamaConfig if name == "skywork" else Qwen2Config, num_labels=2)
+    with pytest.raises(UserError, match=message):
+        scores(tmp_path, name, **changes)
+
+
+def test_a_reward_model_without_a_template_is_refused(tmp_path):
+    _, tokenizer = save(tmp_path, LlamaForSequenceClassification, LlamaConfig, num_labels=1)
+    tokenizer.chat_template = None
+    (tmp_path / "chat_template.jinja").unlink(missing_ok=True)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="the reward model's tokenizer has no chat template"):
+        scores(tmp_path, "skywork")
+
+
+def test_a_missing_model_is_named():
+    with pytest.raises(UserError, match=r"scorer=skywork: cannot load /nowhere/at/all: .*; set scorer.path"):
+        scores("/nowhere/at/all", "skywork")
+
+
+def test_steps_are_the_lines_that_hold_anything():
+    assert steps("a\n\n  b\n \n") == ["a", "  b"]
+
+
+def test_what_is_too_long_keeps_its_head_and_its_end():
+    assert fit_middle(range(10), 8) == [0, 1, 4, 5, 6, 7, 8, 9]
+    assert fit_middle(range(8), 8) == list(range(8))
