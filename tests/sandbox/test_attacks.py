@@ -7,6 +7,7 @@ import pytest
 from restrl.config import SandboxConfig
 from restrl.sandbox import Sandbox
 from tests.sandbox.attacks import ATTACKS, FAMILIES, STDIO_TAIL, escape, limits
+from tests.sandbox.leaks import descriptors, left_behind, remove, zombies
 
 X = [2, 3, 4]  # f(x) = x * x + 7: 11, 16, 23
 CALL = {"kind": "call", "fn_name": "f", "inputs": [[x] for x in X], "outputs": [11, 16, 23]}
@@ -62,7 +63,7 @@ def crowd():
 def sandbox():
     with Sandbox(CONFIG) as sandbox:
         sandbox.judge([("def f(x): return 0", CALL)] * 3)
-        sandbox.before = left_over(sandbox)
+        sandbox.before = descriptors(sandbox)
         yield sandbox
 
 
@@ -113,37 +114,11 @@ def test_the_honest_solution_is_paid(judged):
 def test_nothing_is_left(sandbox):
     """Processes, files and descriptors, before and after all attacks on a tier."""
     sandbox.judge([("def f(x): return 0", CALL)])
-    after = left_over(sandbox)
-    assert after["processes"] == sandbox.before["processes"] == 0
-    assert after["files"] == sandbox.before["files"] == 0
-    assert after["descriptors"] == sandbox.before["descriptors"]
+    assert left_behind(sandbox) == {"processes": [], "files": [], "ipc": []}
+    assert descriptors(sandbox) == sandbox.before
+    assert zombies() == []
     assert not os.path.exists("/tmp/restrl-escaped")
     assert not os.path.exists("/dev/shm/restrl-escaped")
-
-
-def left_over(sandbox):
-    """What exists below the workers, beside the workers themselves."""
-    servers = [worker.server.pid for worker in sandbox.workers]
-    testers = [worker.tester.pid for worker in sandbox.workers]
-    descriptors = [len(os.listdir(f"/proc/{pid}/fd")) for pid in [*servers, *testers, os.getpid()]]
-    files = sum(len(os.listdir(worker.settings.folder)) for worker in sandbox.workers)
-    return {"processes": len(descendants(servers)), "files": files, "descriptors": descriptors}
-
-
-def descendants(roots):
-    parents = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat") as stat:
-                    parents[int(name)] = int(stat.read().rsplit(")", 1)[1].split()[1])
-            except (OSError, ProcessLookupError):
-                continue
-    found, new = set(), set(roots)
-    while new:
-        new = {pid for pid, parent in parents.items() if parent in new} - found
-        found |= new
-    return found
 
 
 class Unprotected(Sandbox):
@@ -165,10 +140,11 @@ def test_the_escapes_are_real_ones():
     with Unprotected(CONFIG) as sandbox:
         assert set(Unprotected.disable) <= set(sandbox.missing)
         verdicts = sandbox.judge([(escape.ATTACKS[name], CALL) for name in names])
-    for path in ("/tmp/restrl-escaped", "/tmp/restrl-renamed"):
-        if os.path.exists(path):
-            os.remove(path)
+        left = left_behind(sandbox)
+        remove(left)
     assert {n: v.status for n, v in zip(names, verdicts, strict=True)} == dict.fromkeys(names, "passed")
+    assert {"/tmp/restrl-escaped", "/tmp/restrl-renamed"} <= set(left["files"])  # what is left is seen
+    assert [kind for kind, _number in left["ipc"]] == ["shm"]
 
 
 def test_without_process_namespaces_every_process_is_still_found():
@@ -180,4 +156,4 @@ def test_without_process_namespaces_every_process_is_still_found():
         )
         assert {name: v for name, v in verdicts.items() if v.reward not in (0, None)} == {}
         assert unjudged(verdicts, before) == {}
-        assert left_over(sandbox)["processes"] == 0
+        assert left_behind(sandbox)["processes"] == []

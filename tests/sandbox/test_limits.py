@@ -10,7 +10,7 @@ import pytest
 
 from restrl.config import SandboxConfig
 from restrl.sandbox import Sandbox
-from tests.sandbox.test_attacks import descendants
+from tests.sandbox.leaks import descendants
 from tests.sandbox.test_pool import IDENTITY, call, one, short
 
 

@@ -58,7 +58,7 @@ ATTACKS = {
     "setns": _call(308, 0, 0),
     "userfaultfd": _call(323, 1),
     "perf_event_open": _call(298, 0, 0, -1, -1, 0),
-    "shared memory segment": _call(29, 4242, 4096, 0o1666),
+    "shared memory segment": _call(29, 0, 4096, 0o1666),
     "message queue": _call(68, 4242, 0o1666),
     "memory file without a name": _call(447, 0),
     "x32 call": _call(0x40000000 + 39, 0),
