@@ -1,7 +1,7 @@
 """Programs per second of the sandbox against its rivals, in one run: ``python tests/bench/sandbox.py``.
 
 The samples are HumanEval's reference solutions and empty bodies, each made different by a comment so that
-each is judged.  ``--load N`` judges N programs, one in ten hostile, and looks for lost or wrong verdicts.
+each is judged.
 """
 
 from __future__ import annotations
@@ -118,40 +118,12 @@ def timed(one: Callable[..., object], items: Sequence[object]) -> float:
     return len(items) / (time.perf_counter() - start)
 
 
-def load(count: int) -> None:
-    """Many programs, one in ten hostile: each verdict must be right and none may be missing."""
-    from tests.sandbox.attacks import ATTACKS
-    from tests.sandbox.test_attacks import CALL as TASK
-    from tests.sandbox.test_attacks import left_over
-
-    attacks = list(ATTACKS.values())
-    honest = "def f(x):\n    return x * x + 7\n# {}\n"
-    pairs = [(attacks[i // 10 % len(attacks)] + f"\n# {i}" if i % 10 == 0 else honest.format(i), TASK)
-             for i in range(count)]  # fmt: skip
-    config = SandboxConfig(test_seconds=0.4, program_seconds=1.5, memory_mb=256, file_mb=4, preload=["numpy"])
-    with Sandbox(config) as sandbox:
-        start = time.perf_counter()
-        verdicts = sandbox.judge(pairs)
-        seconds = time.perf_counter() - start
-        rest = left_over(sandbox)
-    wrong = [(i, v) for i, v in enumerate(verdicts) if v.reward != (0.0 if i % 10 == 0 else 1.0)]
-    print(f"load: {count} programs in {seconds:.0f} s, {len(wrong)} wrong, left over: {rest}")
-    for i, verdict in wrong[:10]:
-        print(" ", i, pairs[i][0][:80].replace("\n", "; "), verdict)
-    if wrong or rest["processes"] or rest["files"]:
-        raise SystemExit(1)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--count", type=int, default=492, help="HumanEval samples (492 = each problem 3 times)"
     )
-    parser.add_argument("--load", type=int, default=0, help="programs of the load test; 0 = leave it out")
     options = parser.parse_args()
-    if options.load:
-        load(options.load)
-        return
     chosen = samples(options.count)
     right = [i % 2 == 0 for i in range(len(chosen))]
     calls = [f"def f(x):\n    return x * x\n# {i}\n" for i in range(1200)]

@@ -74,7 +74,7 @@ def test_a_program_has_a_folder_of_its_own():
         "import os, tempfile\ndef f(x):\n    with tempfile.NamedTemporaryFile('w', delete=False) as file:\n"
         "        file.write(str(x * x + 7))\n    os.makedirs('a/b')\n    os.rename(file.name, 'a/b/c')\n"
         "    os.symlink('a/b/c', 'd')\n    with open('d') as file: found = file.read()\n    os.remove('d')\n"
-        "    os.remove('a/b/c')\n    os.removedirs('a/b')\n    open('~', 'w').close()\n    return int(found)\n"
+        "    os.remove('a/b/c')\n    os.removedirs('a/b')\n    return int(found)\n"
     )
     with Sandbox(CONFIG) as sandbox:
         assert sandbox.judge([(source, CALL)])[0].reward == 1
