@@ -184,8 +184,9 @@ class Work:
     ``folder`` exists.  Other files than records appear in it by ``write_*_atomic`` or ``atomic_folder``.
     """
 
-    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, manifest: dict[str, Any], machine: Mapping[str, Any]) -> None:
         self.folder = folder
+        self._machine = machine
         self.fingerprint: str = manifest["fingerprint"]
         self._manifest = manifest
         self._logs: dict[str, RecordLog[Any]] = {}
@@ -212,6 +213,7 @@ class Work:
         manifest = self._manifest | {
             "cost": to_json(cost or Cost()),
             "summary": dict(summary or {}),
+            "machine": dict(self._machine),
             "records": {name: len(log) for name, log in self._logs.items()},
             "status": "done",
             "finished": _now(),
@@ -227,6 +229,7 @@ class Store:
     def __init__(self, root: Path | str, say: Callable[[str], None] = _log.warning) -> None:
         self.root = Path(root) / "artifacts"
         self._say = say
+        self.machine: dict[str, Any] = {}  # of this process's machine: manifests say it, fingerprints do not
 
     @contextlib.contextmanager
     def open(
@@ -251,7 +254,7 @@ class Store:
                     "seed": seed, "versions": _versions(), "status": "running", "started": _now(),
                 }  # fmt: skip
                 write_json_atomic(folder / MANIFEST, manifest)
-            yield Work(folder, manifest)
+            yield Work(folder, manifest, self.machine)
         finally:
             lock.release()
 

@@ -61,7 +61,7 @@ class DatasetConfig:
     seed: int = _limits(0, ge=0)  # of the split, the shuffle and the generator
     max_tokens: int = _limits(1024, ge=1)  # new tokens that a solution needs; every sampler reads it
     variant: str | None = None  # of a data set that comes in several; null: its default
-    block_list: str | None = None  # file of task ids that training leaves out; data check writes it
+    block_list: str | None = None  # file of task ids that training leaves out; null: data check's; none: off
 
 
 @dataclass

@@ -95,6 +95,21 @@ def test_a_finished_artifact_is_found_again(tmp_path):
     }  # fmt: skip
     assert set(manifest["versions"]) == {"python", "restrl", "torch", "transformers"}
     assert manifest["started"] <= manifest["finished"]
+    assert manifest["machine"] == {}
+
+
+def test_what_is_known_of_the_machine_is_told_and_not_fingerprinted(tmp_path):
+    stores = [Store(tmp_path / name, say=print) for name in "ab"]
+    made = []
+    for store, machine in zip(stores, ({}, {"sandbox": {"missing": {"landlock": "too old"}}}), strict=True):
+        with store.open("sample", {}, {}) as work:
+            store.machine |= machine  # a sandbox that was opened while the step ran
+            made.append(work.finish())
+    assert made[0].fingerprint == made[1].fingerprint
+    assert [artifact.manifest["machine"] for artifact in made] == [
+        {},
+        {"sandbox": {"missing": {"landlock": "too old"}}},
+    ]
 
 
 @pytest.mark.parametrize("change", ["config", "inputs", "seed", "step"])

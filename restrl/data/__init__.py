@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from restrl.config import DatasetConfig
 from restrl.data import apps, bigcodebench, ds1000, humaneval, jsonl, mbpp, mixtures, starter
+from restrl.data.blocked import OFF, read_blocked, without_blocked
 from restrl.data.schema import check_unique
-from restrl.data.splits import Split, limit, without_blocked
+from restrl.data.splits import Split, limit
 from restrl.errors import UserError
 from restrl.records import Problem
 from restrl.testforms import check_tests
@@ -43,7 +45,7 @@ def load_problems(config: DatasetConfig, split: Split) -> list[Problem]:
     check_unique(problems, f"dataset={config.name}")
     for problem in problems:
         check_tests(problem.tests, f"dataset={config.name}: {problem.task_id}")
-    if split == "train" and config.block_list is not None:
-        problems = without_blocked(problems, config.block_list)
+    if split == "train" and config.block_list not in (None, OFF):
+        problems = without_blocked(problems, read_blocked(Path(config.block_list)), config.block_list)
     count = config.train_limit if split == "train" else config.heldout_limit
     return limit(problems, count, config.seed, split)

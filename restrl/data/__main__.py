@@ -1,7 +1,8 @@
 """``python -m restrl.data check dataset=D``: judges each problem's reference and an empty body.
 
-Takes the overrides of ``train.py``, lists the broken problems and writes the block list that
-``dataset.block_list`` names in training.
+Takes the overrides of ``train.py``, lists the broken problems and writes the block list that training with
+the same ``dataset`` and ``paths`` reads by itself.  Verdicts are kept (``sandbox.cache``), so an interrupted
+check goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import hydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from restrl.cli import EXIT_USER_ERROR, register_schema
+from restrl.cli import EXIT_INTERRUPTED, EXIT_USER_ERROR, register_schema
 from restrl.config import Config
 from restrl.config_check import check, explain
 from restrl.errors import UserError
@@ -39,16 +40,21 @@ def main(arguments: list[str]) -> int:
     try:
         config = compose(arguments[1:])
         from restrl.stages.check import run_check  # loads what only a right configuration needs
+        from restrl.stages.console import Console
 
-        checked, path = run_check(config)
+        console = Console()
+        checked, path = run_check(config, console)
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_USER_ERROR
-    for broken in checked.broken:
-        print(f"{broken.task_id}: {broken.reason}")
-    good = checked.problems - len(checked.broken)
-    print(f"{good} of {checked.problems} problems are sound ({checked.references} have a reference)")
-    print(f"block list: {path}  (train with dataset.block_list={path})")
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on where this one stopped", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    for task_id, reason in checked.broken.items():
+        console.say(f"{task_id}: {reason}")
+    console.show(checked.table())
+    console.say(f"{checked.problems - len(checked.broken)} of {checked.problems} problems are sound")
+    console.say(f"block list: {path}")
     return 0
 
 

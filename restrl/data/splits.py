@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from random import Random
 from typing import Literal
 
@@ -74,19 +73,3 @@ def variant(config: DatasetConfig, known: tuple[str, ...]) -> str:
             f"dataset.variant: {chosen!r} is not one of {', '.join(known)} (dataset={config.name})"
         )
     return chosen
-
-
-def without_blocked(problems: list[Problem], path: str) -> list[Problem]:
-    """The problems whose task_id is not a line of the file ``path``; lines that start with # are comments."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise UserError(
-            f"{path}: cannot be read ({reason}); dataset.block_list names a list of task ids"
-        ) from None
-    blocked = {line.strip() for line in lines if line.strip() and not line.startswith("#")}
-    kept = [problem for problem in problems if problem.task_id not in blocked]
-    if not kept:
-        raise UserError(f"{path}: blocks all {len(problems)} problems; dataset.block_list must leave some")
-    return kept

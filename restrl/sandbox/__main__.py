@@ -35,6 +35,7 @@ def doctor() -> int:
         for name in PROTECTIONS:
             state = "yes" if name in sandbox.active else f"NO ({sandbox.missing.get(name, 'not available')})"
             print(f"  {name:9s} {state:4s}  {MEANING[name]}")
+        print(_speed(sandbox))
         verdicts = sandbox.judge([(program, tests) for program in programs])
     statuses = [verdict.status for verdict in verdicts]
     good = statuses == ["passed", "failed", "timeout"]
@@ -42,6 +43,17 @@ def doctor() -> int:
         f"a right, a wrong and an endless program: {', '.join(statuses)}{'' if good else '  NOT AS EXPECTED'}"
     )
     return 0 if good else 1
+
+
+def _speed(sandbox: Sandbox) -> str:
+    machine = sandbox.machine
+    if machine is None:
+        raise RuntimeError("the doctor calibrates")
+    waiting = "given back" if machine.schedstat else "NOT given back (the kernel does not count it)"
+    return (
+        f"speed: {1 / machine.slowness:.2f} of the reference, so limits in seconds are multiplied by "
+        f"{machine.factor:g}; time without a processor: {waiting}"
+    )
 
 
 def main() -> int:

@@ -85,6 +85,17 @@ class Sandbox:
         """What a manifest says about this machine."""
         return {"active": list(self.active), "missing": self.missing, "limits_factor": self.factor}
 
+    @property
+    def notices(self) -> list[str]:
+        """Lines that a run should begin with: what this machine lacks."""
+        lines = []
+        if self.missing:
+            gaps = ", ".join(f"{name} ({why})" for name, why in self.missing.items())
+            lines.append(f"sandbox: this machine does not enforce {gaps}")
+        if self.factor > 1:
+            lines.append(f"sandbox: limits in seconds are {self.factor:g} times longer on this slow machine")
+        return lines
+
     def _open_cache(self) -> None:
         self.context = b""
         if self.config.cache is not None and self.machine is not None:

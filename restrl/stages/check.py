@@ -1,33 +1,35 @@
 """Checks a data set: its references have to pass, and an empty body must not.
 
 What fails is broken for training: a problem that nobody can solve, or that everybody solves, teaches
-nothing.  The block list that is written here is what ``dataset.block_list`` names.
+nothing.  The block list that is written here is read by training (``restrl.data.blocked``).
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from rich.table import Table
 
 from restrl.config import Config
 from restrl.data import load_problems
+from restrl.data.blocked import OFF, blocked_text, default_path, read_blocked
 from restrl.data.splits import Split
 from restrl.errors import UserError
 from restrl.files import write_text_atomic
 from restrl.records import Problem, Verdict
 from restrl.sandbox import Sandbox
+from restrl.stages.console import Console
 
-Judge = Callable[[Sequence[tuple[str, Mapping[str, Any]]]], Sequence[Verdict]]
 
-
-@dataclass(frozen=True)
-class Broken:
-    """A problem that training should leave out."""
-
-    task_id: str
-    reason: str  # one line
+class Judge(Protocol):
+    def __call__(
+        self, programs: Sequence[tuple[str, Mapping[str, Any]]], progress: Callable[[int], None], /
+    ) -> Sequence[Verdict]: ...
 
 
 @dataclass(frozen=True)
@@ -35,31 +37,53 @@ class Checked:
     """What a check found, over both splits."""
 
     problems: int
-    references: int  # problems with a reference
-    broken: tuple[Broken, ...]
+    broken: Mapping[str, str]  # task id -> reason, one line: problems that training should leave out
+    references: Mapping[str, int]  # status -> problems with a reference
+    empty: Mapping[str, int]  # status -> problems, of the empty body
+
+    def table(self) -> Table:
+        """How many references and empty bodies got which status."""
+        statuses = sorted({*self.references, *self.empty}, key=lambda status: (status != "passed", status))
+        table = Table("", *statuses, "in all")
+        for name, counts in (("reference", self.references), ("empty body", self.empty)):
+            cells = [str(counts.get(status, 0)) for status in statuses]
+            table.add_row(name, *cells, str(sum(counts.values())))
+        return table
 
 
-def run_check(config: Config) -> tuple[Checked, Path]:
-    """Judges every problem of ``config.dataset`` and writes the block list; returns both."""
+def run_check(config: Config, console: Console) -> tuple[Checked, Path]:
+    """Judges every problem of ``config.dataset`` and writes the block list; returns both.
+
+    Problems that limits leave out keep what an earlier check said of them.
+    """
     problems = all_problems(config)
+    path = default_path(config.dataset, config.paths.outputs)
+    assert path is not None  # the problems were read from it
     with Sandbox(config.sandbox) as sandbox:
-        checked = check_problems(problems, sandbox.judge)
-    path = Path(config.paths.outputs) / "checks" / f"{config.dataset.name}.blocked.txt"
-    lines = [f"# {config.dataset.name}: {len(checked.broken)} of {checked.problems} problems are broken"]
-    for broken in checked.broken:
-        lines += [f"# {broken.reason}", broken.task_id]
-    write_text_atomic(path, "\n".join(lines) + "\n")
+        for line in sandbox.notices:
+            console.say(line)
+        programs = len(problems) + sum(problem.reference is not None for problem in problems)
+        with console.progress(f"check {config.dataset.name}", programs) as advance:
+            checked = check_problems(problems, sandbox.judge, advance)
+        if sandbox.known:
+            console.say(f"{sandbox.known} verdicts were known from {config.sandbox.cache}")
+    looked_at = {problem.task_id for problem in problems}
+    before = read_blocked(path) if path.exists() else {}
+    others = {task_id: reason for task_id, reason in before.items() if task_id not in looked_at}
+    title = f"{config.dataset.name}: {len(checked.broken)} of {checked.problems} problems are broken"
+    write_text_atomic(path, blocked_text(title, {**others, **checked.broken}))
     return checked, path
 
 
 def all_problems(config: Config) -> list[Problem]:
-    """Both splits, or the one that the data set has.  Raises UserError if it has none."""
+    """Both splits, or the one that the data set has, blocked ones too.  Raises UserError if it has none."""
     splits: tuple[Split, ...] = ("train", "heldout")
+    dataset = dataclasses.replace(config.dataset, block_list=OFF)
     problems: list[Problem] = []
     errors: list[UserError] = []
     for split in splits:
         try:
-            problems += load_problems(config.dataset, split)
+            problems += load_problems(dataset, split)
         except UserError as error:
             errors.append(error)
     if not problems:
@@ -67,11 +91,11 @@ def all_problems(config: Config) -> list[Problem]:
     return problems
 
 
-def check_problems(problems: Sequence[Problem], judge: Judge) -> Checked:
+def check_problems(problems: Sequence[Problem], judge: Judge, advance: Callable[[int], None]) -> Checked:
     """Judges each problem's reference, where it has one, and an empty body."""
     known = [problem for problem in problems if problem.reference is not None]
-    verdicts = judge([(problem.reference or "", problem.tests) for problem in known])
-    empty = judge([(empty_program(problem), problem.tests) for problem in problems])
+    verdicts = judge([(problem.reference or "", problem.tests) for problem in known], advance)
+    empty = judge([(empty_program(problem), problem.tests) for problem in problems], advance)
     reasons: dict[str, str] = {}
     for problem, verdict in zip(known, verdicts, strict=True):
         if verdict.status != "passed":
@@ -79,8 +103,10 @@ def check_problems(problems: Sequence[Problem], judge: Judge) -> Checked:
     for problem, verdict in zip(problems, empty, strict=True):
         if verdict.status == "passed":
             reasons[problem.task_id] = "an empty body passes"
-    broken = tuple(Broken(p.task_id, reasons[p.task_id]) for p in problems if p.task_id in reasons)
-    return Checked(len(problems), len(known), broken)
+    broken = {p.task_id: reasons[p.task_id] for p in problems if p.task_id in reasons}
+    return Checked(
+        len(problems), broken, Counter(v.status for v in verdicts), Counter(v.status for v in empty)
+    )
 
 
 def empty_program(problem: Problem) -> str:

@@ -69,11 +69,22 @@ def _step(name: str, artifact: Artifact) -> str:
         lines += [*_histogram(summary["spreads_before"], summary["spreads_after"]), "```"]
     else:
         lines += [f"- {key}: {_plain(value)}" for key, value in artifact.summary.items()]
+    lines += _machine(artifact.manifest.get("machine", {}).get("sandbox", {}))
     cost = artifact.cost
     if cost.completions:
         seconds = f", {cost.seconds:.0f} s" if cost.seconds else ""
         lines.append(f"- cost: {cost.completions} completions, {cost.model_tokens} tokens{seconds}")
     return "\n".join(lines)
+
+
+def _machine(sandbox: Mapping[str, Any]) -> list[str]:
+    """What a reader of the verdicts should know of the machine that gave them."""
+    lines = []
+    if sandbox.get("missing"):
+        lines.append(f"- sandbox: not enforced: {', '.join(sandbox['missing'])}")
+    if sandbox.get("limits_factor", 1) > 1:
+        lines.append(f"- sandbox: limits in seconds times {sandbox['limits_factor']:g}, for a slow machine")
+    return lines
 
 
 def _histogram(before: Sequence[float], after: Sequence[float]) -> list[str]:

@@ -21,8 +21,9 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from restrl.artifacts import RecordLog, Store
-from restrl.config import Config, LoraConfig, ModelConfig
+from restrl.config import Config, DatasetConfig, LoraConfig, ModelConfig
 from restrl.data import load_problems
+from restrl.data.blocked import default_path, read_blocked
 from restrl.data.splits import Split
 from restrl.engine.hf import HfEngine
 from restrl.errors import UserError
@@ -89,15 +90,25 @@ class Runtime:
     @cached_property
     def sandbox(self) -> Sandbox:
         sandbox = self._exit.enter_context(Sandbox(self.config.sandbox))
-        if sandbox.missing:
-            gaps = ", ".join(f"{name} ({why})" for name, why in sandbox.missing.items())
-            self.console.say(f"sandbox: this machine does not enforce {gaps}")
+        for line in sandbox.notices:
+            self.console.say(line)
+        self.store.machine["sandbox"] = sandbox.facts
         return sandbox
+
+    @cached_property
+    def dataset(self) -> DatasetConfig:
+        """The configured data set, with the block list that a check of it left."""
+        dataset = self.config.dataset
+        path = default_path(dataset, self.config.paths.outputs) if dataset.block_list is None else None
+        if path is None or not path.exists() or not (blocked := read_blocked(path)):
+            return dataset
+        self.console.say(f"{len(blocked)} problems blocked by {path}")
+        return dataclasses.replace(dataset, block_list=str(path))
 
     def problems(self, split: Split) -> ProblemSet:
         """Raises UserError where the split has no problem."""
         if split not in self._problems:
-            problems = load_problems(self.config.dataset, split)
+            problems = load_problems(self.dataset, split)
             if not problems:
                 raise UserError(f"dataset={self.config.dataset.name} has no {split} problem")
             lines = "\n".join(json.dumps(to_json(problem), sort_keys=True) for problem in problems)

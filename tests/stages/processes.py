@@ -135,5 +135,5 @@ def contents(outputs: Path) -> dict[str, Any]:
             found[name] = path.read_bytes()
         elif path.name == "manifest.json":
             manifest = timeless(json.loads(path.read_text()))
-            found[name] = {k: v for k, v in manifest.items() if k not in ("started", "finished")}
+            found[name] = {k: v for k, v in manifest.items() if k not in ("started", "finished", "machine")}
     return found

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from restrl.config import Config, DatasetConfig, PathsConfig
 from restrl.data import load_problems
 from restrl.data.__main__ import main
+from restrl.data.blocked import blocked_text, default_path, read_blocked
 from restrl.errors import UserError
 from restrl.records import Problem
 from restrl.stages.check import all_problems, empty_program, run_check
+from restrl.stages.console import Console
+from restrl.stages.runtime import Runtime
 
 ADD = {"kind": "call", "fn_name": "add", "inputs": [[1, 2], [2, 2]], "outputs": [3, 4]}
 NOTHING = {"kind": "call", "fn_name": "add", "inputs": [[1, 2]], "outputs": [None]}
@@ -34,17 +38,86 @@ def problems_file(folder: Path) -> Path:
 
 def test_broken_problems_are_listed_and_blocked(tmp_path: Path) -> None:
     dataset = DatasetConfig(name="jsonl", path=str(problems_file(tmp_path)), heldout_fraction=0.25)
-    checked, path = run_check(Config(dataset=dataset, paths=PathsConfig(outputs=str(tmp_path))))
-    assert (checked.problems, checked.references) == (4, 3)
-    reasons = {broken.task_id: broken.reason for broken in checked.broken}
-    assert set(reasons) == {"wrong", "free"}
-    assert re.match("the reference gives failed: 1 of 2 tests", reasons["wrong"])
-    assert reasons["free"] == "an empty body passes"
+    checked, path = run_check(Config(dataset=dataset, paths=PathsConfig(outputs=str(tmp_path))), Console())
+    assert checked.problems == 4
+    assert checked.references == {"passed": 2, "failed": 1}
+    assert checked.empty == {"passed": 1, "failed": 3}
+    assert set(checked.broken) == {"wrong", "free"}
+    assert re.match("the reference gives failed: 1 of 2 tests", checked.broken["wrong"])
+    assert checked.broken["free"] == "an empty body passes"
+    assert read_blocked(path) == checked.broken
     blocking = DatasetConfig(
         name="jsonl", path=dataset.path, heldout_path=str(heldout(tmp_path)), block_list=str(path)
     )
     assert [p.task_id for p in load_problems(blocking, "train")] == ["sound", "unknown"]
     assert [p.task_id for p in load_problems(blocking, "heldout")] == ["other"]
+
+
+def checked_file(folder: Path, blocked: dict[str, str], **options: Any) -> Config:
+    """A configuration of the file of problems, and the list that a check of it would have left."""
+    dataset = DatasetConfig(
+        name="jsonl", path=str(problems_file(folder)), heldout_path=str(heldout(folder)), **options
+    )
+    path = default_path(dataset, str(folder))
+    assert path is not None
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(blocked_text("jsonl", blocked))
+    return Config(dataset=dataset, paths=PathsConfig(outputs=str(folder)))
+
+
+def train_ids(config: Config) -> tuple[list[str], str]:
+    with Runtime(config, Console()) as run:
+        problems = run.problems("train")
+        assert [p.task_id for p in run.problems("heldout").problems] == ["other"]
+    return [p.task_id for p in problems.problems], problems.fingerprint
+
+
+def test_training_reads_the_list_of_the_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ids, all_fingerprint = train_ids(checked_file(tmp_path, {}))
+    assert ids == ["sound", "wrong", "free", "unknown"]
+    assert capsys.readouterr().out == ""
+    ids, fingerprint = train_ids(checked_file(tmp_path, {"wrong": "why", "other": ""}))
+    assert ids == ["sound", "free", "unknown"]
+    assert fingerprint != all_fingerprint
+    assert re.fullmatch(
+        r"2 problems blocked by \S+/checks/jsonl\.[0-9a-f]{8}\.blocked\.txt\n", capsys.readouterr().out
+    )
+    ids, fingerprint = train_ids(checked_file(tmp_path, {"wrong": ""}, block_list="none"))
+    assert (len(ids), fingerprint) == (4, all_fingerprint)
+    (tmp_path / "mine.txt").write_text("# mine\n\nsound\nfree\n")
+    ids, _ = train_ids(checked_file(tmp_path, {"wrong": ""}, block_list=str(tmp_path / "mine.txt")))
+    assert ids == ["wrong", "unknown"]
+    config = checked_file(tmp_path, {"wrong": ""})
+    with open(tmp_path / "problems.jsonl", "a") as file:  # what was said of the old content is not applied
+        file.write("\n")
+    assert len(train_ids(config)[0]) == 4
+
+
+def test_lists_are_told_apart(tmp_path: Path) -> None:
+    problems_file(tmp_path)
+    configs = [
+        DatasetConfig(name="mbpp"),
+        DatasetConfig(name="mbpp", variant="all"),
+        DatasetConfig(name="apps"),
+        DatasetConfig(name="mbpp", path=str(tmp_path / "problems.jsonl")),
+        DatasetConfig(name="paper_mix", path=str(tmp_path)),  # a folder
+    ]
+    paths = [default_path(config, "out") for config in configs]
+    assert len(set(paths)) == 5
+    assert [str(path) for path in paths[:2]] == [
+        "out/checks/mbpp.blocked.txt",
+        "out/checks/mbpp.all.blocked.txt",
+    ]
+    assert default_path(DatasetConfig(path="nowhere.jsonl"), "out") is None
+
+
+def test_a_check_of_some_problems_keeps_what_was_said_of_the_others(tmp_path: Path) -> None:
+    config = checked_file(tmp_path, {"sound": "not so", "wrong": "as before"}, train_limit=1)
+    looked_at = {problem.task_id for problem in all_problems(config)}
+    checked, path = run_check(config, Console())
+    assert looked_at == {"sound", "other"}
+    assert checked.broken == {}
+    assert read_blocked(path) == {"wrong": "as before"}
 
 
 def heldout(folder: Path) -> Path:
@@ -91,8 +164,25 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", *overrides]) == 0
     out = capsys.readouterr().out
     assert "free: an empty body passes" in out
-    assert "2 of 4 problems are sound (3 have a reference)" in out
-    assert (tmp_path / "checks" / "jsonl.blocked.txt").is_file()
+    assert "2 of 4 problems are sound" in out
+    assert re.search(r"reference +\W 2 +\W 1 +\W 3 +\W\n", out)
+    assert re.search(r"empty body +\W 1 +\W 3 +\W 4 +\W\n", out)
+    [path] = (tmp_path / "checks").iterdir()
+    assert set(read_blocked(path)) == {"wrong", "free"}
+    assert main(["check", *overrides]) == 0  # 7 programs; three of the empty bodies are the same one
+    assert f"5 verdicts were known from {tmp_path}/verdicts" in capsys.readouterr().out
+
+
+def test_an_interrupted_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("restrl.sandbox.pool.Sandbox.judge", interrupted)
+        overrides = ["dataset=jsonl", f"dataset.path={problems_file(tmp_path)}", f"paths.outputs={tmp_path}"]
+        assert main(["check", *overrides]) == 130
+    assert capsys.readouterr().err == "interrupted: the same command goes on where this one stopped\n"
+    assert not (tmp_path / "checks").exists()
 
 
 @pytest.mark.parametrize(
