@@ -13,18 +13,19 @@ import types
 from typing import Any
 
 from . import codec, stdio, values, wire
-from .isolate import CHANNEL_FD, Isolation
+from .isolate import CHANNEL_FD, Entry, Isolation
 
 JOB_LIMIT = 1 << 30
 
 
-def main(channel: int, isolation: Isolation) -> None:
+def main(channel: int, isolation: Isolation, entry: Entry) -> None:
     """Confines this process, then does what the first message says.  Never returns."""
     try:
         isolation.enter(channel)
     except BaseException as error:
-        os.write(channel, wire.frame(codec.encode(("harness", f"{type(error).__name__}: {error}"))))
+        entry.failed(error)
         os._exit(1)
+    entry.confined()
     try:
         _work(isolation)
     finally:

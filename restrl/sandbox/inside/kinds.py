@@ -121,7 +121,7 @@ class StdioTests:
         return tally
 
     def _one(self, solution: Solution, expected: str, limit: int) -> str:
-        message = solution.read(solution.receive_raw())
+        message = solution.read(solution.receive_raw(), words=("output", "raise"))
         if message[0] == "raise":
             return describe(message)
         output, status, error = message[1:]

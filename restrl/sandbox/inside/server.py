@@ -21,7 +21,7 @@ import time
 from typing import Any
 
 from . import child, linux, wire
-from .isolate import Isolation, Settings
+from .isolate import Entry, Isolation, Settings
 
 BUFFER = 1 << 18  # of the socket between a child and the tests
 
@@ -38,7 +38,7 @@ def serve(control: socket.socket, settings: Settings) -> None:
         if message != b"F":
             return
         try:
-            inside, pid = _fork(isolation)
+            inside, pid, entry = _fork(isolation)
         except OSError as error:
             control.sendall(b"E" + str(error).encode()[:200])
             continue
@@ -48,7 +48,7 @@ def serve(control: socket.socket, settings: Settings) -> None:
         if control.recv(1) != b"K":
             _end(pid, isolation)
             return
-        control.sendall(_kill(pid, isolation, started) + b"\n")
+        control.sendall(_kill(pid, isolation, started, entry) + b"\n")
 
 
 # What solutions import most: loaded once here, found loaded by every child.
@@ -67,7 +67,8 @@ def preload(modules: list[str]) -> None:
             print(f"sandbox: preload of {name}: {error}", file=sys.stderr)
 
 
-def _fork(isolation: Isolation) -> tuple[socket.socket, int]:
+def _fork(isolation: Isolation) -> tuple[socket.socket, int, Entry]:
+    entry = Entry()
     inside, outside = socket.socketpair()
     for end in (inside, outside):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
@@ -78,13 +79,14 @@ def _fork(isolation: Isolation) -> tuple[socket.socket, int]:
         outside.close()
         raise
     if pid == 0:
-        child.main(outside.fileno(), isolation)  # never returns
+        child.main(outside.fileno(), isolation, entry)  # never returns
     outside.close()
-    return inside, pid
+    return inside, pid, entry
 
 
-def _kill(pid: int, isolation: Isolation, started: float) -> bytes:
-    """Ends the program.  JSON: its exit status if it had ended itself, CPU and wall seconds."""
+def _kill(pid: int, isolation: Isolation, started: float, entry: Entry) -> bytes:
+    """Ends the program.  JSON: its exit status if it had ended itself, CPU and wall seconds, and why it was
+    not run, if so."""
     early, status, usage = os.wait4(pid, os.WNOHANG)
     cpu = usage.ru_utime + usage.ru_stime
     if not early:
@@ -97,6 +99,7 @@ def _kill(pid: int, isolation: Isolation, started: float) -> bytes:
     _empty(isolation.settings.folder)
     answer: dict[str, Any] = {"status": status if early else None, "cpu": cpu}
     answer["seconds"] = time.monotonic() - started
+    answer["problem"] = entry.problem()
     return json.dumps(answer).encode()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from . import codec, wire
 
 CREDIT = 3  # program limits that a program may get back for time without a processor
+SIZES = {"value": 3, "raise": 3, "loaded": 2, "output": 4}  # parts of each message, its word included
 FRAME_LIMIT = 64 << 20  # bytes of one value that a solution may return
 
 
@@ -102,18 +103,20 @@ class Solution:
         """The solution's next message.  Raises Stop."""
         return bytes(self.guarded(lambda: self.channel.receive(self.deadline)))
 
-    def read(self, raw: bytes, handle: Callable[[int], Any] | None = None) -> tuple[Any, ...]:
-        """The message in ``raw``, a tuple whose first item is a word.  Raises Stop, HarnessError."""
+    def read(
+        self,
+        raw: bytes,
+        handle: Callable[[int], Any] | None = None,
+        words: tuple[str, ...] = ("value", "raise"),
+    ) -> tuple[Any, ...]:
+        """The message in ``raw``, a tuple that begins with one of ``words``.  Raises Stop."""
 
         def parse() -> tuple[Any, ...]:
             message = codec.decode(raw, handle)
-            sizes = {"value": 3, "raise": 3, "loaded": 2, "output": 4, "harness": 2}
             if type(message) is not tuple or not message or type(message[0]) is not str:
                 raise codec.CodecError("not a message")
-            if sizes.get(message[0]) != len(message):
-                raise codec.CodecError("not a known message")
-            if message[0] == "harness":
-                raise HarnessError(str(message[1])[:200])
+            if message[0] not in words or len(message) != SIZES[message[0]]:
+                raise codec.CodecError("not a message that may stand here")
             return message
 
         return tuple(self.guarded(parse))
@@ -125,17 +128,17 @@ class Solution:
 
     def loaded(self) -> list[str]:
         """Waits until the program's top level has run; its global names.  Raises Stop or LoadError."""
-        message = self.read(self.receive_raw())
+        message = self.read(self.receive_raw(), words=("loaded", "raise"))
         if message[0] == "raise":
             raise LoadError(describe(message))
-        if message[0] != "loaded" or type(message[1]) is not list:
+        if type(message[1]) is not list:
             raise Stop("broken", "not a known message")
         return [name for name in message[1] if type(name) is str]
 
     def end(self) -> dict[str, Any]:
         """Kills the program's whole tree.  Its exit status if it had ended itself, its seconds.
 
-        Raises HarnessError if the server is gone.
+        Raises HarnessError if the server is gone or the program was never run.
         """
         self.channel.close()
         self.server.sendall(b"K")
@@ -146,6 +149,8 @@ class Solution:
                 raise HarnessError("the server is gone")
             answer += data
         result: dict[str, Any] = json.loads(answer)
+        if result["problem"]:
+            raise HarnessError(result["problem"])
         return result
 
 

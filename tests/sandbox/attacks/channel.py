@@ -2,6 +2,10 @@
 # ruff: noqa: E501  (programs in strings)
 
 _ZERO = "\ndef f(x):\n    return 0\n"
+_SEND = (
+    "import os, sys\ncodec = sys.modules['inside.codec']\nfor m in {messages}:\n    d = codec.encode(m)\n"
+    "    os.write(3, len(d).to_bytes(4, 'big') + d)"
+)
 _ALL = "for fd in range(0, 64):\n    try: os.write(fd, {data})\n    except OSError: pass"
 
 ATTACKS = {
@@ -9,6 +13,11 @@ ATTACKS = {
     "json on every descriptor": "import os\n" + _ALL.format(data="b'{\"passed\": 3, \"total\": 3}'") + _ZERO,
     "frame of true values": "import os\nd = b't\\x00\\x00\\x00\\x03s\\x00\\x00\\x00\\x05valueTN'\n"
     "d = len(d).to_bytes(4, 'big') + d\n" + _ALL.format(data="d * 9") + _ZERO,
+    "claims that the harness failed": _SEND.format(messages="[('harness', 'OSError: too busy')]") + _ZERO,
+    "messages that stand elsewhere": _SEND.format(messages="[('loaded', ['f'])] * 5") + _ZERO,
+    "output for a call": _SEND.format(messages="[('output', b'11', 0, b'')] * 5") + _ZERO,
+    "messages of a wrong length": _SEND.format(messages="[('loaded', ['f']), ('value',), ('raise',)]") + _ZERO,
+    "words that are no words": _SEND.format(messages="[('loaded', ['f']), ([],), (1, 2, 3), {}]") + _ZERO,
     "huge frame": "import os\n" + _ALL.format(data="b'\\xff\\xff\\xff\\xff' * 100") + _ZERO,
     "zero frames": "import os\n" + _ALL.format(data="b'\\0' * 4096") + _ZERO,
     "random bytes": "import os\n" + _ALL.format(data="os.urandom(4096)") + _ZERO,

@@ -1,0 +1,135 @@
+"""Peers that send anything: honest transcripts of a solution, broken at random.
+
+``one_case`` runs everything that reads from a solution: frames, encoding, messages, and each kind of tests.
+``tests/bench/fuzz.py`` runs it for as long as one likes.
+"""
+
+import math
+import random
+import socket
+import time
+
+from restrl.sandbox.inside import codec, wire
+from restrl.sandbox.inside.codetests import AssertTests, CheckTests
+from restrl.sandbox.inside.kinds import CallTests, StdioTests
+from restrl.sandbox.inside.solution import Limits, Solution
+
+LIMITS = Limits(test=0.5, program=1.0)
+JUDGES = {
+    "call": CallTests({"fn_name": "f", "inputs": [[1], [2]], "outputs": [[1, {2: "a"}], (3.5, {4})]}),
+    "call with atol": CallTests(
+        {"fn_name": "f", "inputs": [[1], [2]], "outputs": [1.5, [2.5]], "atol": 1e-6, "tuples_as_lists": True}
+    ),
+    "stdio": StdioTests(
+        {"inputs": ["1", "2"], "outputs": ["1.5 a", "b"], "output_limit": 1 << 16, "atol": 1e-6}
+    ),
+    "asserts": AssertTests({"asserts": ["assert f(1) == [1, {2: 'a'}]", "v = [1]\nassert sorted(f(v)) == v",
+                                        "assert g(f).x > 2"]}),
+    "check": CheckTests(
+        {"entry_point": "f",
+         "test": "def check(candidate):\n    assert abs(candidate(1) - 1.5) < 1e-6\n"
+         "    for y in candidate(2): assert y in [3.5, 4]\n"
+         "    v = candidate([3])\n    assert v['a'] == {4}\n"}
+    ),
+}  # fmt: skip
+HONEST = {
+    "call": [("loaded", ["f"]), ("value", [1, {2: "a"}], None), ("value", (3.5, {4}), None)],
+    "call with atol": [("loaded", ["f"]), ("value", 1.5, None), ("value", (2.5,), None)],
+    "stdio": [("output", b"1.5 a", 0, b""), ("output", b"b", 0, b"")],
+    "asserts": [
+        ("loaded", ["f", "g"]), ("value", codec.Handle(0), None), ("value", [1, {2: "a"}], None),
+        ("value", [1], [[1]]), ("value", codec.Handle(1), None), ("value", codec.Handle(2), None),
+        ("value", 3, None),
+    ],
+    "check": [
+        ("loaded", ["f"]), ("value", codec.Handle(0), None), ("value", 1.5, None), ("value", [4, 3.5], None),
+        ("value", {"a": {4}}, [[3]]), ("raise", "ValueError", "text"),
+    ],
+}  # fmt: skip
+NASTY = [
+    b"", b"N", b"\0" * 64, b"\xff" * 64, b"t\0\0\0\1s\0\0\0\5value", codec.encode(("harness", "forged")),
+    codec.encode(("value", 10**6000, None)), codec.encode(("raise", "SystemExit", "")),
+    codec.encode(("raise", "KeyboardInterrupt", 1)), codec.encode(("raise", "UnicodeDecodeError", None)),
+    codec.encode(("raise", [], {})), codec.encode(("loaded", [[], {}, 1])),
+    codec.encode(("value", "\ud800", "\ud800")), codec.encode(("value", math.nan, [[math.nan]])),
+    codec.encode(("output", b"\xff", -1, b"\xff")),
+    codec.encode(("value", codec.Handle(4294967295), [codec.Handle(7)])), b"l\0\0\0\1" * 300 + b"N",
+    b"S\0\0\0\1l\0\0\0\0", b"D\0\0\0\1l\0\0\0\0N", b"r" + b"i" + b"\0" * 8 + b"N" + b"T", b"I\0\0\0\0",
+    b"S\0\0\0\2h\0\0\0\1h\0\0\0\1", codec.encode(("value", "9" * 5000, None)),
+]  # fmt: skip
+
+
+def broken(rng, messages):
+    """Bytes of a peer that begins like an honest one: frames and their contents changed at random."""
+    payloads = [codec.encode(message) for message in messages]
+    for _ in range(rng.choice([0, 1, 1, 2, 4])):
+        i = rng.randrange(len(payloads))
+        change = rng.randrange(6)
+        if change == 0:
+            payloads[i] = rng.choice(NASTY)
+        elif change == 1:
+            payloads.insert(i, rng.choice(NASTY + payloads))
+        elif change == 2:
+            payloads[i] = payloads[i][: rng.randrange(len(payloads[i]) + 1)]
+        else:
+            payloads[i] = mutated(rng, payloads[i])
+    stream = b"".join(map(wire.frame, payloads))
+    return mutated(rng, stream) if rng.random() < 0.2 else stream
+
+
+def mutated(rng, data):
+    data = bytearray(data or b"\0")
+    for _ in range(rng.choice([1, 1, 2, 5])):
+        at = rng.randrange(len(data))
+        choice = rng.randrange(4)
+        if choice == 0:
+            data[at] = rng.randrange(256)
+        elif choice == 1:
+            data[at] = rng.choice(b"NTFiIdcsbBltSZDrh")
+        elif choice == 2:
+            data[at : at + rng.randrange(9)] = b""
+        else:
+            data[at:at] = rng.choice([b"\xff" * 4, b"\0" * 4, b"\0\0\0\1", bytes(data[at : at + 16])])
+        data = data or bytearray(b"\0")
+    return bytes(data)
+
+
+class Peer:
+    """A server and a child in one: its child sends ``stream`` whatever it is asked, then ends."""
+
+    def __init__(self, stream):
+        self.stream = stream
+        self.control, self.far = socket.socketpair()
+        self.inside, outside = socket.socketpair()
+        wire.send_fd(self.far, b"F%d" % 0x7FFFFFFF, self.inside.fileno())
+        self.inside.close()
+        outside.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        outside.sendall(stream)
+        outside.shutdown(socket.SHUT_WR)
+        self.outside = outside
+
+    def start(self, job):
+        self.solution = Solution(self.control, LIMITS, job, self.far.fileno())
+        return self.solution
+
+    def close(self):
+        self.solution.channel.close()
+        for end in (self.control, self.far, self.outside):
+            end.close()
+
+
+def one_case(seed):
+    """Judges one broken peer.  Returns how it ended; raises if the judge did what it must not."""
+    rng = random.Random(seed)
+    kind = rng.choice(list(JUDGES))
+    stream = broken(rng, HONEST[kind])
+    peer = Peer(stream)
+    started = time.monotonic()
+    try:
+        tally = JUDGES[kind].run(peer.start, "source")
+    finally:
+        peer.close()
+    assert 0 <= tally.passed <= tally.total, (seed, kind, tally)
+    assert time.monotonic() - started < 5, (seed, kind, "slow")
+    assert peer.solution.harness_error == "", (seed, kind, "a program cannot make the harness fail")
+    return kind, "passed" if tally.passed == tally.total else tally.stop or "failed"
