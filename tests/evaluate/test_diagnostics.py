@@ -53,6 +53,8 @@ def test_errors_are_weighted_and_compared_with_the_constant():
     assert found["mse"] == pytest.approx((3 * 0.25 + 0.04) / 4)
     assert found["mse_constant"] == pytest.approx((3 * 0.0625 + 0.5625) / 4)
     assert (found["states"], found["problems"], found["constant"]) == (2, 1, 0.75)
+    gain = found["mse_constant"] - found["mse"]
+    assert found["mse_gain_interval"] == pytest.approx([gain, gain])  # one problem: nothing to resample
 
 
 def test_calibration_by_tenths():

@@ -1,5 +1,7 @@
 """States of a problem packed into one tree give the values and gradients of one forward per state."""
 
+import math
+
 import pytest
 import torch
 from torch.nn.attention.flex_attention import flex_attention
@@ -104,6 +106,18 @@ def test_the_layout_of_a_tree():
     )
     # in the order of TREES[0].states
     assert batch.ends.tolist() == [4, 6, 7, 8, 2, 11, 6, 9]
+
+
+def test_siblings_fork_from_the_same_branch():
+    tree = TokenTree((1,), ((2, 3), (2, 4), (2, 5)))
+    branches = pack_trees([tree], whole([tree])).layout.branches
+    assert branches == (Branch(-1, 0, 3), Branch(0, 2, 1), Branch(0, 2, 1))
+
+
+def test_the_value_of_two_outputs_is_the_probability_of_the_second():
+    logits = torch.tensor([[0.0, math.log(3)], [1.0, 1.0]])  # odds of 3 to 1, and even ones
+    assert head_values(logits).tolist() == pytest.approx([0.75, 0.5])
+    assert head_values(torch.tensor([[1.5], [-2.0]])).tolist() == [1.5, -2.0]
 
 
 def test_a_token_sees_its_ancestors_and_itself():
