@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from restrl.config import DecoderConfig
 from restrl.engine.base import Engine, Progress
+from restrl.errors import UserError
 from restrl.records import Answer, Problem
+from restrl.scoring.base import Scorer
+from restrl.search.run import Journal
+from restrl.search.saved import SavedTree
 
 
 class Prompter(Protocol):
@@ -28,6 +32,7 @@ class Policy:
 
     engine: Engine
     prompter: Prompter
+    tokenizer: Any = None  # the model's; decoder=mcts cuts actions with it
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,27 @@ class Job:
     seed: int
     policy: Callable[[], Policy]  # loads the model on the first call; only called by decoders that sample
     progress: Progress | None = None
+    scorer: Callable[[], Scorer] | None = None  # loads it on the first call; None: scorer=none
+    journal: Journal | None = None  # decoder=mcts: where an interrupted search is taken up again
+    keep_tree: Callable[[SavedTree], None] | None = None  # decoder=mcts: gets each tree when it is done
+
+
+def need_scorer(job: Job) -> Scorer:
+    """Raises UserError where there is none."""
+    if job.scorer is None:
+        raise UserError(
+            f"decoder={job.config.name} needs a scorer to choose by: scorer=vm, prm, orm or verifier"
+        )
+    return job.scorer()
+
+
+def need_answers(job: Job) -> None:
+    """Raises UserError where pass@k is asked for more answers than a problem gets."""
+    if max(job.config.k, default=1) > job.config.answers:
+        raise UserError(
+            f"decoder.k: pass@{max(job.config.k)} needs as many answers, and decoder.answers is "
+            f"{job.config.answers}; raise it, or leave larger values out of decoder.k"
+        )
 
 
 Decoder = Callable[[Job], list[Answer]]  # answers by problem, each problem's in the order of its samples

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from restrl.decode.base import Decoder, Job
+from restrl.decode.best_of_n import best_of_n
+from restrl.decode.mcts import mcts
 from restrl.decode.replay import replay
 from restrl.decode.sampling import greedy, sample
 from restrl.errors import UserError
 from restrl.records import Answer
 
-DECODERS: dict[str, Decoder] = {"greedy": greedy, "sample": sample, "replay": replay}
+DECODERS: dict[str, Decoder] = {
+    "greedy": greedy,
+    "sample": sample,
+    "best_of_n": best_of_n,
+    "mcts": mcts,
+    "replay": replay,
+}
 
 
 def decode(job: Job) -> list[Answer]:

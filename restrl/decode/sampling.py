@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from restrl.config import SamplingConfig
 from restrl.decode.base import Job
 from restrl.engine.base import make_request
 from restrl.errors import UserError
-from restrl.records import Answer, Cost
+from restrl.records import Answer, Completion, Cost
 from restrl.seeds import derive_seed
 
 
@@ -25,15 +25,27 @@ def sample(job: Job) -> list[Answer]:
             f"decoder.k: pass@{max(job.config.k)} needs as many samples, and decoder.sampling.n is "
             f"{sampling.n}; raise it, or leave larger values out of decoder.k"
         )
-    return _generate(job, sampling)
+    return _answers(job, sampling)
 
 
 def greedy(job: Job) -> list[Answer]:
     """The most likely token at each step: one answer per problem.  Of ``sampling`` only max_tokens counts."""
-    return _generate(job, replace(job.config.sampling, n=1, temperature=0.0, top_p=1.0))
+    return _answers(job, replace(job.config.sampling, n=1, temperature=0.0, top_p=1.0))
 
 
-def _generate(job: Job, sampling: SamplingConfig) -> list[Answer]:
+@dataclass(frozen=True)
+class Sampled:
+    """A completion, and the program that it makes."""
+
+    task_id: str
+    prompt_ids: tuple[int, ...]
+    completion: Completion
+    program: str
+    seconds: float  # its share of the batch's wall clock
+
+
+def draw(job: Job, sampling: SamplingConfig) -> list[Sampled]:
+    """``sampling.n`` completions of each problem, by problem, each problem's in the order of its samples."""
     policy = job.policy()
     states = [policy.prompter.encode(problem) for problem in job.problems]
     requests = [
@@ -42,15 +54,23 @@ def _generate(job: Job, sampling: SamplingConfig) -> list[Answer]:
     ]
     started = time.perf_counter()
     results = policy.engine.generate(requests, job.progress)
-    # the batch is shared, so each answer carries an equal part of its wall clock
+    # the batch is shared, so each completion carries an equal part of its wall clock
     seconds = (time.perf_counter() - started) / max(1, len(requests) * sampling.n)
     return [
+        Sampled(problem.task_id, ids, completion, policy.prompter.program(code, completion.text), seconds)
+        for problem, (ids, code), completions in zip(job.problems, states, results, strict=True)
+        for completion in completions
+    ]
+
+
+def _answers(job: Job, sampling: SamplingConfig) -> list[Answer]:
+    """Each completion is an answer."""
+    return [
         Answer(
-            problem.task_id,
-            index,
-            policy.prompter.program(code, completion.text),
-            cost=Cost(completions=1, model_tokens=len(completion.ids), seconds=seconds),
+            one.task_id,
+            index % sampling.n,
+            one.program,
+            cost=Cost(completions=1, model_tokens=len(one.completion.ids), seconds=one.seconds),
         )
-        for problem, (_, code), completions in zip(job.problems, states, results, strict=True)
-        for index, completion in enumerate(completions)
+        for index, one in enumerate(draw(job, sampling))
     ]

@@ -27,8 +27,8 @@ def results_table(results: Mapping[str, Any], title: str) -> Table:
     if len(rows) > 1:
         rows["all"] = results
     for name, part in rows.items():
-        cells = [_percent(part[metric], part["confidence_interval"][metric]) for metric in metrics]
-        table.add_row(escape(name or "-"), str(part["n"]), str(part["samples"]), *cells)
+        cells = [percent(part[metric], part["confidence_interval"][metric]) for metric in metrics]
+        table.add_row(escape(name or "-"), str(part["n"]), str(part["samples"]), *map(escape, cells))
     return table
 
 
@@ -47,10 +47,10 @@ def comparison_table(
         table.add_column(escape(name), justify="right")
     table.add_column(escape(f"{names[-1]} - {names[0]}"), justify="right")
     for metric in metric_names(first):
-        cells = [_percent(p[metric], p["confidence_interval"][metric]) for p in policies.values()]
+        cells = [percent(p[metric], p["confidence_interval"][metric]) for p in policies.values()]
         pair = pairs.get(metric)
-        cells.append(_percent(pair["difference"], pair["interval"], signed=True) if pair else "-")
-        table.add_row(_heading(metric), *cells)
+        cells.append(percent(pair["difference"], pair["interval"], signed=True) if pair else "-")
+        table.add_row(_heading(metric), *map(escape, cells))
     return table
 
 
@@ -58,12 +58,13 @@ def _heading(metric: str) -> str:
     return escape(metric.replace("_", " ") + " %")
 
 
-def _percent(value: float | None, interval: Sequence[float] | None, signed: bool = False) -> str:
+def percent(value: float | None, interval: Sequence[float] | None, signed: bool = False) -> str:
+    """A share with its interval, in percent; "-" where there is none."""
     if value is None or interval is None:
         return "-"
     form = "+.1f" if signed else ".1f"
     low, high = interval
-    return escape(f"{100 * value:{form}} [{100 * low:{form}}, {100 * high:{form}}]")
+    return f"{100 * value:{form}} [{100 * low:{form}}, {100 * high:{form}}]"
 
 
 def _caption(results: Mapping[str, Any]) -> str:

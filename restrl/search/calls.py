@@ -16,20 +16,13 @@ class Generate:
 
 
 @dataclass(frozen=True)
-class Score:
-    """A scorer's numbers, please."""
+class Rate:
+    """The teacher's numbers, please: rewards of whole programs, or a scorer's scores of states."""
 
     states: tuple[State, ...]
 
 
-@dataclass(frozen=True)
-class Verify:
-    """The rewards of whole programs, please: what their tests say."""
-
-    states: tuple[State, ...]
-
-
-Call = Generate | Score | Verify
+Call = Generate | Rate
 
 
 @dataclass(frozen=True)
@@ -43,7 +36,7 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Reply:
-    """The answer to one call: ``samples`` to Generate, ``ratings`` (one per state) to Score and Verify."""
+    """The answer to one call: ``samples`` to Generate, ``ratings`` (one per state) to Rate."""
 
     samples: tuple[Sampled, ...] = ()
     ratings: tuple[float | None, ...] = ()  # None: could not be judged

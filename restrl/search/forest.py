@@ -5,19 +5,19 @@ Every call carries its own seed, so a tree does not depend on its neighbours (up
 engine, and unless a budget in seconds ends it).
 
 The replies of each wave are handed out as a record.  Given those records again, the same code goes the same
-way without engine, scorer or sandbox, and goes on where they end; as the waves are the same, so are the
+way without engine and teacher, and goes on where they end; as the waves are the same, so are the
 batches.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from restrl.records import Completion, Request, State
-from restrl.search.calls import Call, Generate, Reply, Sampled, Score, Search, Verify, Wave
+from restrl.search.calls import Call, Generate, Rate, Reply, Sampled, Search, Wave
 from restrl.search.tree import Tree
 
 Ratings = Sequence[float | None]
@@ -28,8 +28,7 @@ class Services:
     """Who serves the calls; each takes a batch and keeps its order."""
 
     generate: Callable[[Sequence[Request]], Sequence[Sequence[Completion]]]
-    score: Callable[[Sequence[State]], Ratings]
-    verify: Callable[[Sequence[State]], Ratings]
+    rate: Callable[[Sequence[State]], Ratings]  # the teacher: a scorer, or the sandbox
 
 
 @dataclass(eq=False)
@@ -76,8 +75,7 @@ def grow_forest(
 
 def _same_wave(growing: Sequence[_Growing]) -> list[_Growing]:
     """Those that wait for ratings, if any do: samples are asked for when all trees want them."""
-    rated = [item for item in growing if not isinstance(item.call, Generate)]
-    return rated or list(growing)
+    return [item for item in growing if isinstance(item.call, Rate)] or list(growing)
 
 
 def _advance(served: Sequence[_Growing], wave: Wave) -> set[_Growing]:
@@ -92,45 +90,33 @@ def _advance(served: Sequence[_Growing], wave: Wave) -> set[_Growing]:
 
 
 def _serve(calls: Sequence[Call], services: Services) -> Wave:
-    """One call of the engine, one of the scorer and one of the sandbox, as far as they are asked for."""
-    replies: dict[int, Reply] = {}
-    asked = [(i, call.request) for i, call in enumerate(calls) if isinstance(call, Generate)]
-    if asked:
-        replies |= _generate(asked, services.generate)
-    for kind, rate in ((Score, services.score), (Verify, services.verify)):
-        rated = [(i, call.states) for i, call in enumerate(calls) if isinstance(call, kind)]
-        if rated:
-            replies |= _rate(rated, rate)
-    return Wave(tuple(replies[i] for i in range(len(calls))))
+    """One call of the engine, or one of the teacher."""
+    rated = [call.states for call in calls if isinstance(call, Rate)]
+    if rated:
+        return Wave(_rate(rated, services))
+    return Wave(_generate([call.request for call in calls if isinstance(call, Generate)], services))
 
 
-def _generate(
-    asked: Sequence[tuple[int, Request]],
-    generate: Callable[[Sequence[Request]], Sequence[Sequence[Completion]]],
-) -> dict[int, Reply]:
+def _generate(requests: Sequence[Request], services: Services) -> tuple[Reply, ...]:
     started = time.perf_counter()
-    results = generate([request for _, request in asked])
+    results = services.generate(requests)
     seconds = time.perf_counter() - started
     tokens = [sum(len(completion.ids) for completion in completions) for completions in results]
-    return {
-        i: Reply(
+    return tuple(
+        Reply(
             samples=tuple(Sampled(c.ids, c.text, c.finish) for c in completions),
             seconds=seconds * own / max(1, sum(tokens)),
         )
-        for (i, _), completions, own in zip(asked, results, tokens, strict=True)
-    }
+        for completions, own in zip(results, tokens, strict=True)
+    )
 
 
-def _rate(
-    asked: Sequence[tuple[int, tuple[State, ...]]], rate: Callable[[Sequence[State]], Ratings]
-) -> dict[int, Reply]:
+def _rate(asked: Sequence[tuple[State, ...]], services: Services) -> tuple[Reply, ...]:
     started = time.perf_counter()
-    states = [state for _, some in asked for state in some]
-    ratings = deque(rate(states))
-    seconds = (time.perf_counter() - started) / max(1, len(states))
+    states = [state for some in asked for state in some]
+    ratings = list(services.rate(states))
+    seconds = (time.perf_counter() - started) / len(states)
     if len(ratings) != len(states):
         raise ValueError(f"{len(states)} states were to be rated, and there are {len(ratings)} ratings")
-    return {
-        i: Reply(ratings=tuple(ratings.popleft() for _ in some), seconds=seconds * len(some))
-        for i, some in asked
-    }
+    left = iter(ratings)
+    return tuple(Reply(ratings=tuple(islice(left, len(some))), seconds=seconds * len(some)) for some in asked)

@@ -26,7 +26,7 @@ import numpy as np
 
 from restrl.config import MctsConfig
 from restrl.records import Cost, Request, State
-from restrl.search.calls import Call, Generate, Reply, Score, Search, Verify
+from restrl.search.calls import Call, Generate, Rate, Reply, Search
 from restrl.search.cut import Cut
 from restrl.search.tree import Node, Rollout, Tree
 from restrl.search.uct import select
@@ -37,13 +37,13 @@ from restrl.seeds import derive_seed
 class Teacher:
     """Who values programs: the columns of the paper's two searches as data."""
 
-    call: type[Score] | type[Verify]
+    verifies: bool  # by the tests: its calls cost as such
     rates_states: bool  # values new children too, and backs up their values instead of the rollouts'
 
 
-TESTS = Teacher(Verify, rates_states=False)  # collect
-OUTCOME = Teacher(Score, rates_states=False)  # decode with an ORM
-STATE = Teacher(Score, rates_states=True)  # decode with a PRM or a value model
+TESTS = Teacher(verifies=True, rates_states=False)  # collect
+OUTCOME = Teacher(verifies=False, rates_states=False)  # decode with an ORM
+STATE = Teacher(verifies=False, rates_states=True)  # decode with a PRM or a value model
 
 
 @dataclass(frozen=True)
@@ -155,10 +155,10 @@ def rate(tree: Tree, children: Sequence[Node], rollouts: Sequence[Rollout], teac
         if (state.text, state.terminal) not in tree.ratings
     }
     if new:
-        reply = yield teacher.call(tuple(new.values()))
+        reply = yield Rate(tuple(new.values()))
         rated = {key: r for key, r in zip(new, reply.ratings, strict=True) if r is not None}
         tree.ratings.update(rated)
-        verified = len(new) if teacher.call is Verify else 0
+        verified = len(new) if teacher.verifies else 0
         tree.cost += Cost(0, 0, verified, len(new) - verified, reply.seconds)
     for item, state in states.items():
         item.rating = tree.ratings.get((state.text, state.terminal))

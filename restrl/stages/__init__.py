@@ -16,10 +16,13 @@ from restrl.errors import UserError
 from restrl.evaluate.outputs import write_outputs
 from restrl.evaluate.results import evaluate
 from restrl.evaluate.table import results_table
+from restrl.stages.collect import collect_step
 from restrl.stages.console import Console
+from restrl.stages.evaluation import ORACLE, configured_method, evaluate_step, show_trees
+from restrl.stages.fit import fit_step
 from restrl.stages.rest_grpo import compare_policies, rest_grpo
+from restrl.stages.rest_rl import rest_rl
 from restrl.stages.runtime import Runtime
-from restrl.stages.steps import evaluate_step
 
 # what a user can mend, and no bug of ours
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -69,8 +72,9 @@ def _one_iteration(run: Runtime, folder: Path) -> float | None:
 
 
 def _train(run: Runtime, folder: Path, iterations: int) -> float | None:
-    if run.config.stage.evaluate:
-        run.problems("heldout")  # a missing held-out set should not be found out after the training
+    if run.config.stage.evaluate:  # what is missing should not be found out after the training
+        run.problems("heldout")
+        configured_method(run.config)
     history = rest_grpo(run, iterations)
     if not run.config.stage.evaluate:
         run.console.say(f"policy: {history.policy.model.path}")
@@ -91,13 +95,28 @@ def _assemble(run: Runtime, folder: Path) -> None:
     run.console.say(f"start states: {artifact.folder}")
 
 
+def _collect(run: Runtime, folder: Path) -> None:
+    del folder
+    artifact = collect_step(run, run.base)
+    run.console.say(f"value targets: {artifact.folder}")
+
+
+def _value_model(run: Runtime, folder: Path) -> None:
+    del folder
+    scorer, _ = fit_step(run, run.base, collect_step(run, run.base))
+    run.console.say(f"value model: scorer={scorer.name} scorer.path={scorer.path}")
+
+
 def _decode(run: Runtime, folder: Path) -> float | None:
-    decoder, seed = run.config.decoder, run.config.seed
+    decoder, seed, method = run.config.decoder, run.config.seed, configured_method(run.config)
     problems = run.problems("train" if decoder.split == "train" else "heldout")
-    artifact, outcomes = evaluate_step(run, run.base, problems, f"decode ({decoder.name})")
-    results = evaluate(outcomes, problems.problems, decoder, seed)
+    artifact, outcomes = evaluate_step(run, run.base, problems, method, f"decode ({decoder.name})")
+    results = evaluate(outcomes, problems.problems, decoder, seed) | {"oracle": method.oracle}
+    if decoder.name == "mcts":
+        show_trees(artifact, folder)
     write_outputs(folder, outcomes, results)
-    run.console.show(results_table(results, f"{decoder.name} on {run.config.dataset.name} ({decoder.split})"))
+    title = f"{decoder.name} on {run.config.dataset.name} ({decoder.split})"
+    run.console.show(results_table(results, title + (ORACLE if method.oracle else "")))
     run.console.say(f"results: {folder / 'results.json'} (artifact {artifact.folder})")
     return results["pass@1"]  # type: ignore[no-any-return]
 
@@ -108,4 +127,7 @@ STAGES: dict[str, Stage] = {
     "sample": _sample,
     "assemble": _assemble,
     "evaluate": _decode,
+    "collect": _collect,
+    "value_model": _value_model,
+    "rest_rl": rest_rl,
 }

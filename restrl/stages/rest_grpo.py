@@ -10,9 +10,10 @@ from restrl.artifacts import Artifact
 from restrl.evaluate.results import compare, evaluate
 from restrl.evaluate.table import comparison_table
 from restrl.records import Cost, to_json
+from restrl.stages.evaluation import configured_method, evaluate_step
 from restrl.stages.report import write_report
 from restrl.stages.runtime import PolicyRef, Runtime
-from restrl.stages.steps import POLICY, assemble_step, evaluate_step, grpo_step, sample_step
+from restrl.stages.steps import POLICY, assemble_step, grpo_step, sample_step
 
 
 @dataclass
@@ -43,8 +44,9 @@ def compare_policies(run: Runtime, history: History, folder: Path) -> dict[str, 
     """Base against trained policy on the held-out problems: printed, and written to ``folder``."""
     decoder, seed = run.config.decoder, run.config.seed
     problems = run.problems("heldout")
-    _, base = evaluate_step(run, run.base, problems, "evaluate the base policy")
-    _, trained = evaluate_step(run, history.policy, problems, "evaluate the trained policy")
+    method = configured_method(run.config)
+    _, base = evaluate_step(run, run.base, problems, method, "evaluate the base policy")
+    _, trained = evaluate_step(run, history.policy, problems, method, "evaluate the trained policy")
     policies = {
         "base": evaluate(base, problems.problems, decoder, seed),
         "trained": evaluate(trained, problems.problems, decoder, seed),

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from transformers.utils.logging import disable_progress_bar
 
-from restrl.artifacts import RecordLog, Store
+from restrl.artifacts import Artifact, RecordLog, Store
 from restrl.config import Config, DatasetConfig, LoraConfig, ModelConfig
 from restrl.data import load_problems
 from restrl.data.blocked import default_path, read_blocked
@@ -71,7 +70,6 @@ class Runtime:
 
     def __init__(self, config: Config, console: Console) -> None:
         """Raises UserError where the configured device is not there."""
-        disable_progress_bar()  # type: ignore[no-untyped-call]  # of transformers: loading, saving
         self.config = config
         self.console = console
         self.store = Store(Path(config.paths.outputs), say=console.say)
@@ -144,6 +142,11 @@ class Runtime:
         gc.collect()  # a finished trainer refers to itself and holds two copies of the weights
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def found(self, artifact: Artifact) -> Artifact:
+        """Says that a step was done before."""
+        self.console.say(f"{artifact.manifest['step']}: done before, {artifact.folder}")
+        return artifact
 
     @property
     def sampling_context(self) -> dict[str, Any]:

@@ -6,38 +6,25 @@ A step's fingerprint covers what it reads and nothing else, so that a sweep over
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from restrl.actions import cut_positions, text_of
-from restrl.artifacts import Artifact
+from restrl.artifacts import Artifact, RecordLog
 from restrl.config import LoraConfig
-from restrl.decode.base import Job, Policy
-from restrl.decode.registry import decode
 from restrl.engine.base import Progress, make_request
-from restrl.evaluate.judge import judge_answers
 from restrl.model import add_lora, save_model
-from restrl.records import Answer, Cost, Group, Outcome, Problem, StartState
+from restrl.records import Cost, Group, Problem, StartState
 from restrl.seeds import derive_seed
 from restrl.select.start_states import assemble
-from restrl.stages.runtime import LoadedPolicy, PolicyRef, ProblemSet, Runtime, in_chunks
+from restrl.stages.runtime import LoadedPolicy, PolicyRef, Runtime, in_chunks
 from restrl.train.grpo import train_grpo
 from restrl.train.loop import remove_checkpoints
 
 POLICY = "policy"  # folder of a grpo artifact, in Hugging Face layout
-
-
-@dataclass(frozen=True)
-class Judged:
-    """The outcomes of one problem: a record of an evaluation."""
-
-    task_id: str
-    outcomes: tuple[Outcome, ...]
 
 
 def sample_step(run: Runtime, policy: PolicyRef, iteration: int) -> Artifact:
@@ -47,24 +34,36 @@ def sample_step(run: Runtime, policy: PolicyRef, iteration: int) -> Artifact:
     inputs = {"policy": policy.fingerprint, "problems": problems.fingerprint}
     with run.store.open("sample", config, inputs, run.config.seed) as work:
         if work.done:
-            return _found(run, work.artifact)
+            return run.found(work.artifact)
         log, total = work.records(Group), len(problems.problems) * sampling.n
+        costs = work.records(Cost, "costs.jsonl")  # a line per chunk, so that a resumed run adds up
+        size = run.config.engine.chunk_problems
+
+        def resumed(done: int) -> None:
+            costs.truncate(-(-done // size))
+            advance(done * sampling.n)
+
         with run.console.progress(f"sample (iteration {iteration})", total) as advance:
             in_chunks(
                 log,
                 problems.problems,
-                run.config.engine.chunk_problems,
-                lambda chunk: _sample(run, run.load(policy), chunk, iteration, advance),
-                resumed=lambda done: advance(done * sampling.n),
+                size,
+                lambda chunk: _sample(run, run.load(policy), chunk, iteration, advance, costs),
+                resumed,
             )
         groups = log.read()
-        return work.finish(_cost(groups), _sample_summary(groups))
+        return work.finish(sum(costs.read(), Cost()), _sample_summary(groups))
 
 
 def _sample(
-    run: Runtime, policy: LoadedPolicy, problems: Sequence[Problem], iteration: int, advance: Progress
+    run: Runtime,
+    policy: LoadedPolicy,
+    problems: Sequence[Problem],
+    iteration: int,
+    advance: Progress,
+    costs: RecordLog[Cost],
 ) -> list[Group]:
-    sampling = run.config.grpo.sample
+    started, sampling = time.monotonic(), run.config.grpo.sample
     states = [policy.prompter.encode(problem) for problem in problems]
     requests = [
         make_request(
@@ -82,10 +81,12 @@ def _sample(
         for completion in completions
     ]
     verdicts = iter(run.sandbox.judge(programs))
-    return [
+    groups = [
         Group(problem.task_id, ids, code, completions, tuple(next(verdicts) for _ in completions))
         for problem, (ids, code), completions in zip(problems, states, sampled, strict=True)
     ]
+    costs.append([_cost(groups, time.monotonic() - started)])
+    return groups
 
 
 def assemble_step(run: Runtime, policy: PolicyRef, samples: Artifact, iteration: int) -> Artifact:
@@ -95,7 +96,7 @@ def assemble_step(run: Runtime, policy: PolicyRef, samples: Artifact, iteration:
     config = {key: getattr(grpo, key) for key in keys}
     with run.store.open("assemble", config, {"samples": samples.fingerprint}, run.config.seed) as work:
         if work.done:
-            artifact = _found(run, work.artifact)
+            artifact = run.found(work.artifact)
         else:
             tokenizer = run.tokenizer(policy)
             assembly = assemble(
@@ -127,7 +128,7 @@ def grpo_step(
     problems = run.problems("train")
     with run.store.open("grpo", {**read, **run.sampling_context}, inputs, config.seed) as work:
         if work.done:
-            artifact = _found(run, work.artifact)
+            artifact = run.found(work.artifact)
         else:
             run.console.say(f"grpo (iteration {iteration}): {work.folder}")
             loaded = run.load(policy)
@@ -156,103 +157,10 @@ def grpo_step(
         return PolicyRef(model, artifact.fingerprint), artifact
 
 
-def evaluate_step(
-    run: Runtime, policy: PolicyRef, problems: ProblemSet, title: str
-) -> tuple[Artifact, list[Outcome]]:
-    """The decoder's answers to ``problems``, judged (a Judged per problem)."""
-    source = _answers(run, policy, problems)
-    inputs = {"problems": problems.fingerprint, **source.inputs}
-    with run.store.open("evaluate", source.config, inputs, run.config.seed) as work:
-        if work.done:
-            artifact = _found(run, work.artifact)
-        else:
-            log, total = work.records(Judged), source.count(problems.problems)
-            with run.console.progress(title, total) as advance:
-                in_chunks(
-                    log,
-                    problems.problems,
-                    run.config.engine.chunk_problems,
-                    lambda chunk: _judge(run, chunk, source.answer(chunk, advance)),
-                    resumed=lambda done: advance(source.count(problems.problems[:done])),
-                )
-            outcomes = [outcome for judged in log.read() for outcome in judged.outcomes]
-            cost = sum((o.answer.cost for o in outcomes), Cost(verifier_calls=len(outcomes)))
-            artifact = work.finish(cost)
-        return artifact, [outcome for judged in artifact.read(Judged) for outcome in judged.outcomes]
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Where the answers of an evaluation come from."""
-
-    answer: Callable[[Sequence[Problem], Progress], list[Answer]]  # those of a chunk of the problems
-    count: Callable[[Sequence[Problem]], int]  # how many answers some problems have
-    inputs: dict[str, str]  # fingerprints of what it reads
-    config: dict[str, Any]  # settings that decide answers and verdicts
-
-
-def _answers(run: Runtime, ref: PolicyRef, problems: ProblemSet) -> _Source:
-    """Raises UserError where a file of answers does not fit the problems."""
-    decoder, seed = run.config.decoder, run.config.seed
-    if decoder.name == "replay":
-        return _recorded(run, problems)
-
-    def policy() -> Policy:
-        loaded = run.load(ref)
-        return Policy(loaded.engine, loaded.prompter)
-
-    return _Source(
-        answer=lambda chunk, advance: decode(Job(chunk, decoder, seed, policy, advance)),
-        count=lambda some: len(some) * (1 if decoder.name == "greedy" else decoder.sampling.n),
-        inputs={"policy": ref.fingerprint},
-        config={"decoder": decoder.name, "sampling": decoder.sampling, **run.sampling_context},
-    )
-
-
-def _recorded(run: Runtime, problems: ProblemSet) -> _Source:
-    """The answers of a file, which is read and checked whole, against all problems.  No model is needed."""
-    decoder = run.config.decoder
-
-    def no_policy() -> Policy:
-        raise RuntimeError("replay samples nothing")
-
-    by_task: dict[str, list[Answer]] = {problem.task_id: [] for problem in problems.problems}
-    for answer in decode(Job(problems.problems, decoder, run.config.seed, no_policy)):
-        by_task[answer.task_id].append(answer)
-
-    def answers(chunk: Sequence[Problem], advance: Progress) -> list[Answer]:
-        chosen = [answer for problem in chunk for answer in by_task[problem.task_id]]
-        advance(len(chosen))
-        return chosen
-
-    texts = json.dumps([[answer.task_id, answer.text] for some in by_task.values() for answer in some])
-    return _Source(
-        answer=answers,
-        count=lambda some: sum(len(by_task[problem.task_id]) for problem in some),
-        inputs={"samples": hashlib.sha256(texts.encode()).hexdigest()[:16]},
-        config={
-            "decoder": decoder.name,
-            "chunk_problems": run.config.engine.chunk_problems,
-            **run.judging_context,
-        },
-    )
-
-
-def _judge(run: Runtime, problems: Sequence[Problem], answers: Sequence[Answer]) -> list[Judged]:
-    by_task: dict[str, list[Outcome]] = {problem.task_id: [] for problem in problems}
-    for outcome in judge_answers(answers, problems, run.sandbox):
-        by_task[outcome.answer.task_id].append(outcome)
-    return [Judged(task_id, tuple(outcomes)) for task_id, outcomes in by_task.items()]
-
-
-def _found(run: Runtime, artifact: Artifact) -> Artifact:
-    run.console.say(f"{artifact.manifest['step']}: done before, {artifact.folder}")
-    return artifact
-
-
-def _cost(groups: Sequence[Group]) -> Cost:
+def _cost(groups: Sequence[Group], seconds: float) -> Cost:
     completions = [completion for group in groups for completion in group.completions]
-    return Cost(len(completions), sum(len(c.ids) for c in completions), verifier_calls=len(completions))
+    tokens = sum(len(c.ids) for c in completions)
+    return Cost(len(completions), tokens, verifier_calls=len(completions), seconds=seconds)
 
 
 def _sample_summary(groups: Sequence[Group]) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def test_greedy_takes_one_answer_whatever_the_sampling_says():
 
 
 def test_bad_configurations_are_told():
-    with pytest.raises(UserError, match=r"decoder\.name: 'beam' is none of greedy, replay, sample"):
+    with pytest.raises(UserError, match=r"decoder\.name: 'beam' is none of best_of_n, greedy, mcts, replay, sample"):
         decode(job(DecoderConfig("beam"))[1])
     with pytest.raises(
         UserError, match=r"decoder\.k: pass@8 needs as many samples, and decoder\.sampling\.n is 2"
@@ -87,7 +87,7 @@ def test_bad_configurations_are_told():
         decode(job(DecoderConfig("sample", sampling=sampling(), k=[1, 8]))[1])
     with pytest.raises(UserError, match=r"decoder\.k: 0 is no number of samples; each k is at least 1"):
         decode(job(DecoderConfig("sample", sampling=sampling(), k=[0]))[1])
-    assert set(DECODERS) == {"greedy", "sample", "replay"}
+    assert set(DECODERS) == {"greedy", "sample", "best_of_n", "mcts", "replay"}
 
 
 def no_model():

@@ -74,17 +74,13 @@ class World:
             for program, request in zip(programs, requests, strict=True)
         ]
 
-    def _rate(self, kind: str, states: Sequence[State]) -> list[float | None]:
-        self.batches.append((kind, len(states)))
+    def teach(self, states: Sequence[State]) -> list[float | None]:
+        self.batches.append(("rate", len(states)))
         self.rated += states
         return [self.rate(state.text, state.terminal) for state in states]
 
     def services(self) -> Services:
-        return Services(
-            self.generate,
-            lambda states: self._rate("score", states),
-            lambda states: self._rate("verify", states),
-        )
+        return Services(self.generate, self.teach)
 
 
 def settings(**changes) -> MctsConfig:

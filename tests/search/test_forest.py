@@ -69,7 +69,7 @@ def test_the_calls_of_all_trees_go_into_one_batch() -> None:
     forest("collect", 100, world=world)
     kinds = [kind for kind, _ in world.batches]
     # samples and verdicts take turns, as long as any tree wants more of them; no tree gets a batch of its own
-    assert kinds[:6] == ["generate", "verify"] * 3
+    assert kinds[:6] == ["generate", "rate"] * 3
     assert world.batches[0] == ("generate", 7)
     assert len(kinds) <= 2 * 12
     single = World(TEXTS, some_rating)
@@ -122,6 +122,6 @@ def test_waves_of_other_trees_are_refused() -> None:
 
 
 def test_a_scorer_that_loses_states_is_an_error() -> None:
-    services = replace(World(TEXTS, some_rating).services(), verify=lambda states: [0.0] * (len(states) - 1))
+    services = replace(World(TEXTS, some_rating).services(), rate=lambda states: [0.0] * (len(states) - 1))
     with pytest.raises(ValueError, match="states were to be rated, and there are"):
         list(grow_forest([plant(STARTS[0], TEACHERS["collect"], settings())], services, 1))

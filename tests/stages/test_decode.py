@@ -59,7 +59,7 @@ def heldout(workplace: Workplace) -> list[str]:
 
 
 def test_sample_writes_the_files_and_goes_on_after_a_kill(workplace: Workplace) -> None:
-    second_chunk = Strike("restrl.stages.steps:judge_answers", call=2)
+    second_chunk = Strike("restrl.stages.evaluation:judge_answers", call=2)
     assert workplace.decode("decoder=sample", "dataset.max_tokens=3", strikes=(second_chunk,)).code == -9
     done = workplace.decode("decoder=sample", "dataset.max_tokens=3")
     assert (done.code, done.err) == (0, "")

@@ -108,7 +108,7 @@ MOMENTS = {
         1,
     ),
     "grpo, before checkpoints are removed": ("restrl.stages.steps:remove_checkpoints", 1),
-    "evaluate, second chunk": ("restrl.stages.steps:judge_answers", 2),
+    "evaluate, second chunk": ("restrl.stages.evaluation:judge_answers", 2),
     "report": ("restrl.stages.rest_grpo:write_report", 1),
 }
 

@@ -1,0 +1,56 @@
+"""Search with a scorer as its teacher (ReST-RL, arXiv 2508.19576, section 3.2: VM-MCTS, ORM-MCTS)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from restrl.decode.base import Job, Policy, need_answers, need_scorer
+from restrl.records import Answer, Problem
+from restrl.search.cut import token_cut
+from restrl.search.forest import Services
+from restrl.search.mcts import OUTCOME, STATE, Rules
+from restrl.search.run import run_searches
+from restrl.search.saved import SavedTree
+from restrl.search.tree import Start
+from restrl.seeds import derive_seed
+
+
+def mcts(job: Job) -> list[Answer]:
+    """``answers`` answers to each problem, each from a search of its own with its own seed and budget.
+
+    An answer is the completion with the best score of all that its search sampled, the first of equal ones;
+    where nothing was sampled, the problem's code as it is.  Raises UserError without a scorer.
+    """
+    need_answers(job)
+    config, scorer, policy = job.config.mcts, need_scorer(job), job.policy()
+    rules = Rules(
+        config,
+        STATE if scorer.kind == "state" else OUTCOME,
+        token_cut(policy.tokenizer, config.skip_blank),
+        policy.prompter.stop,
+    )
+    starts = [
+        _start(job, policy, problem, sample)
+        for problem in job.problems
+        for sample in range(job.config.answers)
+    ]
+    services = Services(policy.engine.generate, scorer.score)
+    answers: dict[tuple[str, int], Answer] = {}
+    for tree in run_searches(starts, rules, services, job.journal, job.progress):
+        answers[tree.task_id, tree.sample] = _answer(tree, policy.prompter.program)
+        if job.keep_tree is not None:
+            job.keep_tree(tree)
+    return [answers[start.task_id, start.sample] for start in starts]
+
+
+def _start(job: Job, policy: Policy, problem: Problem, sample: int) -> Start:
+    ids, code = policy.prompter.encode(problem)
+    seed = derive_seed(job.seed, "mcts", problem.task_id, sample)
+    return Start(problem.task_id, sample, ids, code, seed)
+
+
+def _answer(tree: SavedTree, program: Callable[[str, str], str]) -> Answer:
+    best = tree.best()
+    text = "" if best is None else tree.program(best).removeprefix(tree.code)
+    score = None if best is None else best.rating
+    return Answer(tree.task_id, tree.sample, program(tree.code, text), score, tree.cost)

@@ -1,0 +1,77 @@
+"""Ways to answer side by side: pass@1 with intervals, the paired difference to sampling, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from restrl.evaluate.table import percent
+
+Results = Mapping[str, Mapping[str, Any]]  # name of a row -> results of `evaluate` and what rest_rl adds
+
+COST = {
+    "completions": "completions",
+    "model_tokens": "tokens",
+    "scorer_calls": "scores",
+    "seconds": "seconds",
+}
+
+
+def methods_table(results: Results, title: str) -> Table:
+    """For the terminal."""
+    table = Table(title=escape(title), caption=escape(caption(results)))
+    for index, heading in enumerate(headings()):
+        table.add_column(escape(heading), justify="right" if index else "left")
+    for name, result in results.items():
+        table.add_row(*(escape(cell) for cell in cells(name, result)))
+    return table
+
+
+def methods_markdown(results: Results, title: str) -> str:
+    """The same for ``report.md``."""
+    lines = [f"# {title}", "", caption(results), "", _line(headings()), _line(["---"] * len(headings()))]
+    lines += [_line(cells(name, result)) for name, result in results.items()]
+    return "\n".join(lines) + "\n"
+
+
+def headings() -> list[str]:
+    return [
+        "",
+        "pass@1 %",
+        "less sampling's",
+        "mean reward %",
+        *(f"{name} per answer" for name in COST.values()),
+    ]
+
+
+def cells(name: str, result: Mapping[str, Any]) -> list[str]:
+    """A row: an oracle's name carries a star."""
+    intervals, pair = result["confidence_interval"], result.get("paired", {}).get("pass@1")
+    return [
+        name + (" *" if result["oracle"] else ""),
+        percent(result["pass@1"], intervals["pass@1"]),
+        percent(pair["difference"], pair["interval"], signed=True) if pair else "-",
+        percent(result["mean_reward"], intervals["mean_reward"]),
+        *(f"{result['cost_per_answer'][key]:.3g}" for key in COST),
+    ]
+
+
+def caption(results: Results) -> str:
+    first = next(iter(results.values()))
+    notes = [f"{first['confidence']:.0%} bootstrap intervals over {first['n']} problems"]
+    compared = sorted({result["paired_with"] for result in results.values() if "paired_with" in result})
+    if compared:
+        notes.append(f"differences paired by problem, to {' and '.join(compared)}")
+    if any(result["oracle"] for result in results.values()):
+        notes.append("* oracle: the tests choose the answer, an upper bound")
+    errors = sum(result["harness_errors"] for result in results.values())
+    if errors:
+        notes.append(f"{errors} answers could not be judged and are left out")
+    return "; ".join(notes)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
