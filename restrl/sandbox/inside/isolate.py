@@ -291,7 +291,9 @@ def _open_tree(path: str, folders: set[str], readable: list[str]) -> None:
         return
     for name in os.listdir(path):
         entry = os.path.join(path, name)
-        if name.split("-")[0].split(".")[0] not in ANSWER_PACKAGES and not os.path.islink(entry):
+        if name.split("-")[0].split(".")[0] in ANSWER_PACKAGES:
+            continue
+        if not os.path.islink(entry):
             _open_tree(entry, folders, readable)
-        elif os.path.islink(entry) and path in folders:
+        elif path in folders and os.path.realpath(entry) not in folders:
             readable.append(entry)
