@@ -203,6 +203,7 @@ class VmConfig:
     problems_per_step: int = _limits(8, ge=1)
     lr: float = _limits(1e-7, gt=0)  # of the decoder
     head_lr: float = _limits(1e-4, gt=0)
+    head_init: str = _limits("ridge", choices=("zero", "ridge"))
     lr_decay: bool = True  # linear to 0 at the last step
     weight_decay: float = _limits(0.0, ge=0)
     warmup_steps: int = _limits(0, ge=0)

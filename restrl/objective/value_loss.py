@@ -20,8 +20,12 @@ def state_values(decoder: Any, head: torch.nn.Linear, batch: TreeBatch) -> Tenso
     One label: the head's output as it is, which nothing bounds.  Two labels: the probability of the second,
     in (0, 1).
     """
-    hidden = tree_hidden(decoder, batch.ids, batch.positions, batch.layout)
-    return head_values(head(hidden[batch.ends]))
+    return head_values(head(state_hidden(decoder, batch)))
+
+
+def state_hidden(decoder: Any, batch: TreeBatch) -> Tensor:
+    """[S, H] the decoder's last hidden states at the states' ends."""
+    return tree_hidden(decoder, batch.ids, batch.positions, batch.layout)[batch.ends]
 
 
 def head_values(logits: Tensor) -> Tensor:

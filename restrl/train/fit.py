@@ -13,6 +13,7 @@ from typing import Any
 from restrl.config import TrainerConfig, VmConfig
 from restrl.errors import UserError
 from restrl.records import ValueTarget
+from restrl.train.head_init import start_head
 from restrl.train.loop import precision, run_steps
 from restrl.train.metrics_file import read_metrics
 from restrl.train.value_data import (
@@ -67,6 +68,8 @@ def fit_value_model(
     schedule = epoch_schedule(len(trees), vm.problems_per_step, vm.epochs, seed)
     constant = weighted_mean(split.fit, vm.weight)
     module = ValueModule(model, trees, heldout, vm, folder, len(schedule), constant, report)
+    if vm.head_init == "ridge":
+        start_head(model, trees, families, vm)
     resumed_from = run_steps(
         module,
         schedule,

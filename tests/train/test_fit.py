@@ -61,7 +61,7 @@ FAMILIES = {f"p{i}": f"f{i // 2}" for i in range(12)}
 def vm(**changes: Any) -> VmConfig:
     settings: dict[str, Any] = {
         "lr": 1e-2, "head_lr": 1e-2, "problems_per_step": 3, "tokens_per_microbatch": 60, "epochs": 2,
-        "checkpoint_every": 2, "heldout_fraction": 0.34, "warmup_steps": 1,
+        "checkpoint_every": 2, "heldout_fraction": 0.34, "warmup_steps": 1, "head_init": "zero",
     }  # fmt: skip
     return VmConfig(**(settings | changes))
 
