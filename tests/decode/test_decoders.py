@@ -79,7 +79,9 @@ def test_greedy_takes_one_answer_whatever_the_sampling_says():
 
 
 def test_bad_configurations_are_told():
-    with pytest.raises(UserError, match=r"decoder\.name: 'beam' is none of best_of_n, greedy, mcts, replay, sample"):
+    with pytest.raises(
+        UserError, match=r"decoder\.name: 'beam' is none of best_of_n, greedy, mcts, replay, sample"
+    ):
         decode(job(DecoderConfig("beam"))[1])
     with pytest.raises(
         UserError, match=r"decoder\.k: pass@8 needs as many samples, and decoder\.sampling\.n is 2"

@@ -1,0 +1,90 @@
+"""The pictures of a tree: whole, well-formed, and safe to open."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+
+from restrl.search.mcts import STATE, TESTS
+from restrl.search.picture import colour, tree_svg, trees_page
+from tests.search.scripted import World, grow, script, settings, some_lines, some_rating, start
+
+EVIL = "\n<script>alert('a & b')</script>"
+VOID = {"meta"}
+
+
+class Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag, attrs):
+        assert not {name for name, _ in attrs} & {"src", "href", "onclick"}
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def read(page: str) -> Reader:
+    reader = Reader()
+    reader.feed(page)
+    assert reader.open == []
+    return reader
+
+
+@pytest.mark.parametrize("teacher", [TESTS, STATE], ids=["collect", "vm"])
+def test_the_page_shows_every_node_and_every_rollout(teacher) -> None:
+    tree = grow(World(some_lines(), some_rating), start(), teacher, settings())
+    reader = read(trees_page([tree, tree]))
+    assert reader.tags.count("details") == 2 * (len(tree.nodes) + len(tree.rollouts))
+    assert reader.text.count("whole program") >= 2 * sum(node.terminal for node in tree.nodes)
+    assert f"N {tree.nodes[0].visits}" in reader.text
+
+
+def test_what_a_model_wrote_stays_text() -> None:
+    world = World(script({"p": [EVIL + "\n<b>.", EVIL + "."]}), lambda _program, _whole: 0.5)
+    config = settings(iterations=1)
+    config.sampling.n = 2
+    tree = grow(world, start(), TESTS, config)
+    reader = read(trees_page([tree]))
+    assert "script" not in reader.tags
+    assert "<script>alert('a & b')</script>" in reader.text
+    assert "<script>" in "".join(ElementTree.fromstring(tree_svg(tree)).itertext())
+
+
+def test_a_tree_without_rollouts_and_a_very_deep_one() -> None:
+    empty = grow(World(lambda _program, _n: [], some_rating), start(), TESTS, settings())
+    read(trees_page([empty]))
+    ElementTree.fromstring(tree_svg(empty))
+    config = settings(iterations=1200, revisit_terminals=False)
+    config.sampling.n, config.sampling.max_tokens = 1, 9999
+    deep = grow(World(lambda _program, _n: ["\na\nb."], lambda *_: 0.5), start(), TESTS, config)
+    assert max(node.depth for node in deep.nodes) == 1200
+    assert read(trees_page([deep])).tags.count("details") == 1 + 2 * 1200
+
+
+def test_the_svg_shows_the_most_visited_visible_nodes() -> None:
+    tree = grow(World(some_lines("abcd", 5), some_rating), start(), TESTS, settings(iterations=40))
+    picture = ElementTree.fromstring(tree_svg(tree, most=10))
+    boxes = picture.findall("{http://www.w3.org/2000/svg}rect")
+    assert 2 <= len(boxes) <= 10
+    assert len(picture.findall("{http://www.w3.org/2000/svg}path")) == len(boxes) - 1
+    places = {(box.get("x"), box.get("y")) for box in boxes}
+    assert len(places) == len(boxes)
+
+
+def test_colours_stay_in_range() -> None:
+    assert [colour(v) for v in (None, -5.0, 0.0, 0.5, 1.0, 7.0)] == [
+        "#e8e8e8", "hsl(0,70%,80%)", "hsl(0,70%,80%)", "hsl(60,70%,80%)", "hsl(120,70%,80%)",
+        "hsl(120,70%,80%)",
+    ]  # fmt: skip
