@@ -72,6 +72,8 @@ def evaluate_step(
             artifact = run.found(work.artifact)
         else:
             log, total = work.records(Judged), source.count(problems.problems)
+            if method.decoder.name == "mcts":
+                work.records(SavedTree, TREES)  # the manifest counts them, also where all were there before
             with run.console.progress(title, total) as advance:
                 in_chunks(
                     log,
