@@ -1,6 +1,7 @@
 """No attack is paid, none outlives its limit, nothing is left."""
 
 import os
+import time
 
 import pytest
 
@@ -68,9 +69,14 @@ def sandbox():
 
 
 @pytest.fixture(scope="module", params=TIERS)
-def judged(sandbox, request):
+def tier(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def judged(sandbox, tier):
     """All attacks on one tier and the honest solution: verdicts by family and name, how crowded it was."""
-    pairs, before = programs_of(request.param), crowd()
+    pairs, before = programs_of(tier), crowd()
     return dict(zip(pairs, sandbox.judge(list(pairs.values())), strict=True)), before
 
 
@@ -99,10 +105,19 @@ def test_every_attack_is_judged(judged):
     assert unjudged(*judged) == {}
 
 
-def test_no_attack_outlives_its_limit(judged):
-    verdicts, crowd_before = judged
-    allowed = (CONFIG.program_seconds + 1) * max(crowd_before, crowd())
-    assert {name: v for name, v in verdicts.items() if v.seconds > allowed} == {}
+def test_no_attack_outlives_its_limit(judged, sandbox, tier):
+    """A busy machine delays anything once: what was late is timed from outside, alone, up to three times."""
+    pairs, limit = programs_of(tier), CONFIG.program_seconds * sandbox.factor + 1
+    late = [n for n, v in judged[0].items() if v.seconds > limit or v.detail == "the tests did not end"]
+    assert {name for name in late if min(wall_seconds(sandbox, *pairs[name])) > limit} == set()
+
+
+def wall_seconds(sandbox, source, tests):
+    """Seconds until the verdict is there, three times."""
+    for i in range(3):
+        start = time.monotonic()
+        sandbox.judge([(f"{source}\n# again {i}", tests)])
+        yield time.monotonic() - start
 
 
 def test_the_honest_solution_is_paid(judged):

