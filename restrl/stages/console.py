@@ -5,7 +5,6 @@ On a terminal progress is a moving bar; into a file it is a line now and then, s
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.tree import Tree
 
-LINE_EVERY_SECONDS = 15.0
+from restrl.progress import ProgressLines
 
 
 class Console:
@@ -49,24 +48,7 @@ class Console:
                 task = bar.add_task(escape(title), total=total)
                 yield lambda n: bar.advance(task, n)
         else:
-            yield _Lines(self, title, total).advance
-
-
-class _Lines:
-    """Progress as lines, at most one every few seconds, and one at the end."""
-
-    def __init__(self, console: Console, title: str, total: int) -> None:
-        self.console, self.title, self.total = console, title, total
-        self.done = 0
-        self.started = self.last = time.monotonic()
-
-    def advance(self, n: int) -> None:
-        self.done += n
-        now = time.monotonic()
-        if self.done < self.total and now - self.last < LINE_EVERY_SECONDS:
-            return
-        self.last = now
-        self.console.say(f"{self.title}: {self.done}/{self.total}, {now - self.started:.0f} s")
+            yield ProgressLines(self.say, title, total).advance
 
 
 def _grow(branch: Tree, node: Mapping[str, Any]) -> None:

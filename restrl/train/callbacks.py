@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from restrl.errors import UserError
+from restrl.progress import ProgressLines
 from restrl.train.checkpoint import (
     AtomicCheckpointIO,
     checkpoint_path,
@@ -78,23 +79,31 @@ class Checkpoints(Callback):
 
 
 class StepProgress(Callback):
-    """A bar of steps with the last step's numbers."""
+    """The steps with the last step's numbers: a bar on a terminal, lines in a file."""
 
     def __init__(self) -> None:
         self.bar: Any = None
+        self.lines: ProgressLines | None = None
 
     def on_train_start(self, _trainer: Any, pl_module: Any) -> None:
-        self.bar = tqdm(
-            total=pl_module.total_steps, initial=pl_module.steps_done, desc=pl_module.title, unit="step",
-            file=sys.stdout, dynamic_ncols=True,
-        )  # fmt: skip
+        total, done, title = pl_module.total_steps, pl_module.steps_done, pl_module.title
+        if sys.stdout.isatty():
+            self.bar = tqdm(
+                total=total, initial=done, desc=title, unit="step", file=sys.stdout, dynamic_ncols=True
+            )
+        else:
+            self.lines = ProgressLines(lambda text: print(text, flush=True), title, total, done)
 
     def on_train_batch_end(self, _trainer: Any, pl_module: Any, *_: Any) -> None:
-        self.bar.set_postfix_str(pl_module.progress_text())
-        self.bar.update()
+        if self.bar is not None:
+            self.bar.set_postfix_str(pl_module.progress_text())
+            self.bar.update()
+        if self.lines is not None:
+            self.lines.advance(1, pl_module.progress_text())
 
     def on_train_end(self, _trainer: Any, _module: Any) -> None:
-        self.bar.close()
+        if self.bar is not None:
+            self.bar.close()
 
     def on_exception(self, _trainer: Any, _module: Any, _exception: BaseException) -> None:
         if self.bar is not None:
