@@ -3,6 +3,7 @@
 import os
 import signal
 import textwrap
+import time
 
 import pytest
 
@@ -10,6 +11,7 @@ from restrl.config import SandboxConfig
 from restrl.errors import UserError
 from restrl.sandbox import Sandbox
 from restrl.sandbox.flags import flags_of
+from restrl.sandbox.inside.codec import encode
 
 
 @pytest.fixture(scope="module")
@@ -254,3 +256,34 @@ def test_flags_are_reported_and_can_be_a_veto():
         verdict = one(sandbox, source, call([[1]], [1]))
     assert (verdict.status, verdict.reward, verdict.flags) == ("failed", 0, ("frames", "gc"))
     assert verdict.detail == "vetoed: gc"
+
+
+def test_programs_of_a_batch_are_in_flight_together_and_their_tests_are_sent_once(monkeypatch):
+    sent = []
+
+    def spy(message):
+        sent.append("tests" in message)
+        return encode(message)
+
+    monkeypatch.setattr("restrl.sandbox.worker.encode", spy)
+    tests = call([[1]], [1])
+    programs = [(f"import time\ntime.sleep(0.2)\n{IDENTITY}#{i}", tests) for i in range(16)]
+    with Sandbox(SandboxConfig(workers=4, calibrate=False)) as sandbox:
+        started = time.monotonic()
+        assert all(verdict.reward == 1 for verdict in sandbox.judge(programs))
+        assert time.monotonic() - started < 2.4  # 16 x 0.2 s = 3.2 s one by one, 0.8 s by four
+    assert (len(sent), sum(sent)) == (16, 4)
+
+
+def test_workers_are_recycled_and_tests_forgotten(monkeypatch):
+    monkeypatch.setattr("restrl.sandbox.pool.RECYCLE", 7)
+    monkeypatch.setattr("restrl.sandbox.worker.TESTS_HELD", 2)
+    programs = [(IDENTITY, call([[i]], [i if i % 3 else 0])) for i in range(12)]
+    with Sandbox(SandboxConfig(workers=1, calibrate=False)) as sandbox:
+        first = sandbox.workers[0].server.pid
+        verdicts = sandbox.judge(programs + programs[:3])
+        assert [v.reward for v in verdicts] == [1 if i % 3 or i == 0 else 0 for i in [*range(12), 0, 1, 2]]
+        assert sandbox.started == 2  # 12 programs: 7 and 5
+        assert sandbox.workers[0].server.pid != first
+        assert len(sandbox.workers[0].held) <= 2
+        assert not os.path.exists(f"/proc/{first}")

@@ -199,3 +199,9 @@ def test_bad_commands(arguments: list[str], message: str, capsys: pytest.Capture
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_blocked_problems_are_checked_again(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("sound\nwrong\n")
+    config = checked_file(tmp_path, {}, block_list=str(tmp_path / "mine.txt"))
+    assert len(all_problems(config)) == 5
