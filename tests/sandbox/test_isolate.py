@@ -41,9 +41,7 @@ def test_packages_with_answers_are_not_readable_even_as_links(tmp_path):
     (site / "six.py").touch()
     (site / "evalplus").symlink_to(other / "evalplus")
     (site / "linked").symlink_to(other)
-    (tmp_path / "lib" / "same").symlink_to(
-        site
-    )  # as in a virtual environment that borrows another's packages
+    (tmp_path / "lib" / "same").symlink_to(site)  # packages borrowed from another environment
     (site / "again").symlink_to(site)
     readable = []
     _open_tree(str(tmp_path / "lib"), {str(site)}, readable)
