@@ -37,10 +37,10 @@ tests themselves to take memory or time without end fails the program: ``memory`
 **Limits** in seconds mean a machine of ordinary speed: where it is slower they are multiplied by 1.5 to 10
 (``sandbox.calibrate``), and a program gets back the time for which others kept it from a processor.
 
-**Verdicts are kept** below ``sandbox.cache`` and shared by all processes that name it: a program is not judged
-again unless its tests, the settings, the protections, the interpreter with its packages or the sandbox itself
-changed.  Timeouts and harness errors are judged anew.  ``Cost.verifier_calls`` counts verdicts that were asked
-for, known or not, so that methods compare at the same cost whatever ran before them.
+**Verdicts are kept** below ``sandbox.cache`` and shared by all processes that name it: a program is judged
+again only if its tests, the settings, the protections, the interpreter with its packages or the sandbox
+itself changed.  Timeouts and harness errors are judged anew.  ``Cost.verifier_calls`` counts the verdicts
+that were asked for, known or not, so that methods compare at the same cost whatever ran before them.
 
 **Not covered**: a program can fill the disk with files of ``file_mb`` each and memory with ``processes`` of
 ``memory_mb`` each until its time is up; side channels between programs that run at the same time; a kernel
