@@ -8,12 +8,15 @@ and models that others saved in that layout load here.  A new head is zero: at f
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification
+from transformers.utils import logging
 
 from restrl.config import LoraConfig, ModelConfig, PathsConfig
 from restrl.errors import UserError
@@ -41,13 +44,25 @@ def new_value_model(
         model.base_model.load_state_dict(base.base_model.state_dict())
         model = model.to(dtype)
     else:
-        model = load_pretrained(
-            AutoModelForSequenceClassification, policy, paths, num_labels=labels, dtype=dtype
-        )
+        with _errors_only():  # that the head is new is no news
+            model = load_pretrained(
+                AutoModelForSequenceClassification, policy, paths, num_labels=labels, dtype=dtype
+            )
     if policy.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     nn.init.zeros_(decoder_and_score(model)[1].weight)
     return model.to(device).eval()
+
+
+@contextlib.contextmanager
+def _errors_only() -> Iterator[None]:
+    """Hides the warnings of transformers."""
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
 
 
 def load_value_model(

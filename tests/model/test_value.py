@@ -1,5 +1,7 @@
 """Value models in the layout of AutoModelForSequenceClassification: ours load there, theirs load here."""
 
+from logging import Handler
+
 import pytest
 import torch
 from transformers import (
@@ -9,6 +11,7 @@ from transformers import (
     Qwen2Config,
     Qwen2ForSequenceClassification,
 )
+from transformers.utils import logging
 
 from restrl.config import LoraConfig, ModelConfig, PathsConfig
 from restrl.errors import UserError
@@ -57,6 +60,21 @@ def test_a_new_model_is_the_policy_with_a_head_of_zeros(tmp_path, head, labels):
             torch.testing.assert_close(weight, expected[name], rtol=0, atol=0)
         assert value_at_the_end(model).tolist() == [[0.0] * labels]
         assert not model.training
+
+
+def test_nothing_is_said_of_the_new_head(tmp_path):
+    save_model(tiny_model(), tiny_tokenizer(), tmp_path / "policy")
+    said = []
+    handler = Handler()
+    handler.emit = said.append
+    before = logging.get_verbosity()
+    logging.add_handler(handler)
+    try:
+        new_value_model(ModelConfig(path=str(tmp_path / "policy")), PathsConfig(), "scalar")
+    finally:
+        logging.remove_handler(handler)
+    assert said == []
+    assert logging.get_verbosity() == before
 
 
 @pytest.mark.parametrize("head", ["scalar", "prob"])
