@@ -49,7 +49,7 @@ def diagnostics(
         "states": len(rated.targets),
         "problems": len(set(problems)),
         "constant": rated.constant,
-        **{name: _numbers(rated)[name] for name in ("mse", "mse_constant", "spearman")},
+        **_numbers(rated),
         "spearman_within": within_problems(rated),
         **intervals,
         "best_child": best_child(rated),
