@@ -21,12 +21,16 @@ COST = {
 
 
 def methods_table(results: Results, title: str) -> Table:
-    """For the terminal."""
+    """For the terminal; no cell is broken, however narrow it is."""
+    rows = [headings(), *(cells(name, result) for name, result in results.items())]
     table = Table(title=escape(title), caption=escape(caption(results)))
-    for index, heading in enumerate(headings()):
-        table.add_column(escape(heading), justify="right" if index else "left")
-    for name, result in results.items():
-        table.add_row(*(escape(cell) for cell in cells(name, result)))
+    for index, column in enumerate(zip(*rows, strict=True)):
+        width = max(map(len, column))
+        table.add_column(
+            escape(column[0]), justify="right" if index else "left", min_width=width, no_wrap=True
+        )
+    for row in rows[1:]:
+        table.add_row(*map(escape, row))
     return table
 
 
@@ -38,13 +42,7 @@ def methods_markdown(results: Results, title: str) -> str:
 
 
 def headings() -> list[str]:
-    return [
-        "",
-        "pass@1 %",
-        "less sampling's",
-        "mean reward %",
-        *(f"{name} per answer" for name in COST.values()),
-    ]
+    return ["", "pass@1 %", "less sampling's", "mean reward %", *COST.values()]
 
 
 def cells(name: str, result: Mapping[str, Any]) -> list[str]:
@@ -61,7 +59,7 @@ def cells(name: str, result: Mapping[str, Any]) -> list[str]:
 
 def caption(results: Results) -> str:
     first = next(iter(results.values()))
-    notes = [f"{first['confidence']:.0%} bootstrap intervals over {first['n']} problems"]
+    notes = [f"{first['confidence']:.0%} bootstrap intervals over {first['n']} problems", "cost per answer"]
     compared = sorted({result["paired_with"] for result in results.values() if "paired_with" in result})
     if compared:
         notes.append(f"differences paired by problem, to {' and '.join(compared)}")

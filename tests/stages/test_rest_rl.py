@@ -1,0 +1,105 @@
+"""Both stages from the command line, and the rows that they are compared in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from restrl.config import Config, ScorerConfig
+from restrl.errors import UserError
+from restrl.stages.rest_rl import Row, method_of, parse_rows, reference_of
+from tests.stages.conftest import Workplace
+from tests.stages.processes import artifacts, never, timeless
+
+pytestmark = pytest.mark.timeout(400)  # a busy machine is no failure
+ROWS = [
+    "base sample",
+    "trained sample",
+    "trained best_of_n orm",
+    "trained mcts vm",
+    "base best_of_n verifier",
+]
+REST_RL = (
+    "stage=rest_rl", "grpo.iterations=1", "grpo.max_steps=1", "mcts.iterations=4", "evaluation.completions=6",
+    "evaluation.answers=2", f"evaluation.rows={ROWS}".replace("'", ""), "vm.lr=1e-3",
+)  # fmt: skip
+
+
+def test_rest_rl_compares_every_row_at_equal_completions(workplace: Workplace) -> None:
+    done = workplace.train(*REST_RL)
+    assert (done.code, done.err) == (0, "")
+    results = workplace.results()["rows"]
+    assert list(results) == ROWS
+    for name, row in results.items():
+        assert row["oracle"] == ("verifier" in name)
+        assert row["n"] == 4
+        assert row["samples"] == 4 * (6 if "sample" in name else 2)
+        per_answer = row["cost_per_answer"]
+        # a search ends early where nothing is left to expand
+        most = 1 if "sample" in name else 6
+        assert per_answer["completions"] == most or ("mcts" in name and 0 < per_answer["completions"] < most)
+        assert (per_answer["scorer_calls"] > 0) == ("sample" not in name)
+    paired = {name: row.get("paired_with") for name, row in results.items()}
+    assert paired == {
+        "base sample": None, "trained sample": "base sample", "trained best_of_n orm": "trained sample",
+        "trained mcts vm": "trained sample", "base best_of_n verifier": "base sample",
+    }  # fmt: skip
+    report = (workplace.last / "report.md").read_text()
+    assert [row for row in ROWS if f"| {row} |" in report or f"| {row} * |" in report] == ROWS
+    steps = {"sample": 1, "assemble": 1, "grpo": 1, "collect": 1, "fit": 2, "evaluate": 5}
+    assert {step: len(artifacts(workplace.outputs, f"{step}-")) for step in steps} == steps
+    before = timeless(results)
+    again = workplace.train(*REST_RL, strikes=(never("restrl.stages.runtime:load_model"),))
+    assert again.code == 0
+    assert timeless(workplace.results()["rows"]) == before
+
+
+def test_a_value_model_decodes(workplace: Workplace) -> None:
+    """The two commands of stage 2, as a user types them."""
+    fitted = workplace.train("stage=value_model", "mcts.iterations=3", "vm.lr=1e-3")
+    assert (fitted.code, fitted.err) == (0, "")
+    scorer = next(line for line in fitted.out.splitlines() if line.startswith("value model: "))
+    path = next(word for word in scorer.split() if word.startswith("scorer.path="))
+    for decoder, extra in (("mcts", ()), ("best_of_n", ("decoder.sampling.n=3",))):
+        done = workplace.decode(f"decoder={decoder}", "scorer=vm", path, "decoder.k=[1]", *extra)
+        assert (done.code, done.err) == (0, "")
+        answers = workplace.lines("answers.jsonl")
+        assert len(answers) == 4
+        assert all(0 <= answer["score"] <= 1 for answer in answers)
+        assert workplace.results()["oracle"] is False
+
+
+def test_rows_are_parsed_and_refused() -> None:
+    assert parse_rows(["base greedy", "trained mcts vm"]) == [
+        Row("base", "greedy"),
+        Row("trained", "mcts", "vm"),
+    ]
+    for wrong in ("base", "best greedy", "base replay", "base mcts", "base sample vm", "base mcts vm x", ""):
+        with pytest.raises(UserError, match=r"evaluation\.rows: '.*' is not a policy .*, a decoder"):
+            parse_rows([wrong])
+    for rows in ([], ["base greedy", "base  greedy"]):
+        with pytest.raises(UserError, match="needs at least one row, and each row once"):
+            parse_rows(rows)
+
+
+def test_every_row_gets_the_same_number_of_completions() -> None:
+    config = Config()
+    config.evaluation.completions, config.evaluation.answers = 40, 3
+    scorer = ScorerConfig(name="vm", path="x")
+    by_row = {name: method_of(config, Row("base", name), scorer).decoder for name in
+              ("greedy", "sample", "best_of_n", "mcts")}  # fmt: skip
+    assert (by_row["greedy"].sampling.n, by_row["greedy"].k) == (1, [1])
+    assert (by_row["sample"].sampling.n, by_row["sample"].k) == (40, [1, 40])
+    assert (by_row["best_of_n"].sampling.n, by_row["best_of_n"].answers) == (40, 3)
+    assert (by_row["mcts"].mcts.completions, by_row["mcts"].answers, by_row["mcts"].k) == (40, 3, [1, 3])
+    assert reference_of(Row("base", "greedy"), []) is None
+
+
+def test_the_shipped_rows_are_right() -> None:
+    from omegaconf import OmegaConf
+
+    conf = Path(__file__).parents[2] / "conf" / "evaluation"
+    for path in conf.glob("*.yaml"):
+        rows = parse_rows(list(OmegaConf.load(path).rows))
+        assert all(reference_of(row, rows) is not None for row in rows if row != Row("base", "sample"))
