@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
 import pytest
 
 from restrl.artifacts import read_records
-from restrl.records import Group, StartState
+from restrl.records import Cost, Group, StartState
 from tests.stages.conftest import Workplace, make_workplace
 from tests.stages.processes import Strike, artifacts, contents, never, timeless
 
@@ -48,6 +49,15 @@ def test_it_leaves_results_report_and_policies(undisturbed: Workplace, expected:
         "## Iteration 1", "## Iteration 2", "## Files",
     ]  # fmt: skip
     assert [len(artifacts(undisturbed.outputs, step)) for step in STEPS] == [2, 2, 2, 2]
+
+
+def test_the_cost_of_sampling_is_counted(undisturbed: Workplace) -> None:
+    for folder in (undisturbed.outputs / "artifacts").glob("sample-*"):
+        cost = json.loads((folder / "manifest.json").read_text())["cost"]
+        assert (cost["completions"], cost["verifier_calls"]) == (24, 24)  # 4 problems x 6 samples
+        chunks = list(read_records(folder / "costs.jsonl", Cost))
+        assert [chunk.completions for chunk in chunks] == [12, 12]  # 2 problems a chunk
+        assert cost["seconds"] == sum(chunk.seconds for chunk in chunks) > 0
 
 
 def test_rewards_vary_and_start_states_lie_inside_solutions(undisturbed: Workplace) -> None:
