@@ -7,6 +7,7 @@ keeps a wrong program from being paid is the wall between the solution and its t
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 FLAGS = {
     "frames": r"_getframe|\bf_back\b|\btb_frame\b|\bgi_frame\b|\bcurrentframe\b|\binspect\.stack\b",
@@ -22,6 +23,7 @@ FLAGS = {
 _PATTERNS = {name: re.compile(pattern) for name, pattern in FLAGS.items()}
 
 
-def flags_of(source: str) -> tuple[str, ...]:
-    """The names of ``FLAGS`` that the text shows, in that order."""
-    return tuple(name for name, pattern in _PATTERNS.items() if pattern.search(source))
+def flags_of(source: str, seen: Iterable[str] = ()) -> tuple[str, ...]:
+    """The names of ``FLAGS`` that the text shows, or that the program was ``seen`` trying, in that order."""
+    tried = set(seen)
+    return tuple(name for name, pattern in _PATTERNS.items() if name in tried or pattern.search(source))

@@ -250,7 +250,7 @@ class Sandbox:
                 return
             job.verdict = Verdict("harness_error", 0, 0, None, answer["seconds"], answer["detail"])
         else:
-            job.verdict = self._verdict(answer, flags_of(job.source))
+            job.verdict = self._verdict(answer, flags_of(job.source, answer.get("flags", ())))
             if self.cache is not None:
                 self.cache.add(job.digest, job.verdict)
         note(index)

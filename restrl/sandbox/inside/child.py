@@ -12,7 +12,7 @@ import sys
 import types
 from typing import Any
 
-from . import codec, stdio, values, wire
+from . import codec, shared, stdio, values, wire
 from .isolate import CHANNEL_FD, Entry, Isolation
 
 JOB_LIMIT = 1 << 30
@@ -40,6 +40,8 @@ def _work(isolation: Isolation) -> None:
     os.environ["HOME"] = os.environ["TMPDIR"] = isolation.settings.folder
     if job["mode"] == "stdio":
         stdio.run(link, job)
+    elif job["mode"] == "shared":
+        shared.serve(link, job, isolation.settings.disable)
     else:
         _serve_objects(link, job)
 

@@ -4,7 +4,7 @@ judges one program."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from . import codec
@@ -23,6 +23,7 @@ class Tally:
     detail: str = ""  # the first failure
     stop: str = ""  # kind of Stop that ended the program early
     memory: bool = False
+    flags: list[str] = field(default_factory=list)  # what the program was seen trying
 
     def fail(self, detail: str) -> None:
         self.detail = self.detail or " ".join(detail.split())[:200]

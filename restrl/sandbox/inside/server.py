@@ -1,7 +1,8 @@
 """The fork server: a warm interpreter that forks one confined child per program and kills it whole.
 
 It never sees a program or a test.  The tests' process asks for a child and gets a socket to it; the child
-reads its program from there.  Messages from the tests' process: ``F`` fork, ``K`` kill.  Answers: to ``F``
+reads its program from there.  Messages from the tests' process: ``F`` fork, ``S`` fork for tests
+in the program's process, ``K`` kill.  Answers: to ``F`` and ``S``
 the letter ``F``, the process id and the socket, or ``E`` and a reason; to ``K`` a line of JSON (``_kill``).
 """
 
@@ -20,7 +21,7 @@ import sys
 import time
 from typing import Any
 
-from . import child, linux, wire
+from . import child, linux, shared, wire
 from .isolate import Entry, Isolation, Settings
 
 BUFFER = 1 << 18  # of the socket between a child and the tests
@@ -35,8 +36,10 @@ def serve(control: socket.socket, settings: Settings) -> None:
     print(json.dumps(report), flush=True)
     while True:
         message = control.recv(1)
-        if message != b"F":
+        if message not in (b"F", b"S"):
             return
+        if message == b"S":
+            shared.warm()
         try:
             inside, pid, entry = _fork(isolation)
         except OSError as error:

@@ -13,7 +13,7 @@ from typing import Any
 from . import codec, wire
 
 CREDIT = 3  # program limits that a program may get back for time without a processor
-SIZES = {"value": 3, "raise": 3, "loaded": 2, "output": 4}  # parts of each message, its word included
+SIZES = {"value": 3, "raise": 3, "loaded": 2, "output": 4, "ended": 1, "proof": 4}  # parts, the word included
 FRAME_LIMIT = 64 << 20  # bytes of one value that a solution may return
 
 
@@ -45,7 +45,7 @@ class Solution:
         self.server = server
         self.limits = limits
         self.stop: Stop | None = None
-        server.sendall(b"F")
+        server.sendall(b"S" if job["mode"] == "shared" else b"F")
         answer, fd = wire.receive_fd(server)
         if fd is None:
             raise HarnessError(answer[1:].decode("utf-8", "replace") or "the server is gone")

@@ -18,9 +18,17 @@ from typing import Any
 from . import codec, linux, wire
 from .codetests import AssertTests, CheckTests
 from .kinds import CallTests, StdioTests, Tally
+from .sharedtests import Ds1000Tests, UnittestTests
 from .solution import CREDIT, FRAME_LIMIT, HarnessError, Limits, Solution
 
-KINDS: dict[str, Any] = {"call": CallTests, "stdio": StdioTests, "asserts": AssertTests, "check": CheckTests}
+KINDS: dict[str, Any] = {
+    "call": CallTests,
+    "stdio": StdioTests,
+    "asserts": AssertTests,
+    "check": CheckTests,
+    "unittest": UnittestTests,
+    "ds1000": Ds1000Tests,
+}
 GRACE = 5.0  # seconds that a job may take beyond the program's own limit
 COPIES = 4 * FRAME_LIMIT  # bytes beyond the solution's memory: its largest result is also held encoded
 
@@ -90,6 +98,7 @@ def _judge(tests: Any, source: str, server: socket.socket, limits: Limits, host:
         return _error(running[-1].harness_error)
     status = _status(tally, end, limits)
     answer = {"status": status, "passed": tally.passed, "total": tally.total, "detail": tally.detail}
+    answer["flags"] = tally.flags
     return answer | {"seconds": time.monotonic() - started - running[-1].credit}
 
 

@@ -1,0 +1,64 @@
+"""Functions that a program cannot rebind, and objects that it cannot find."""
+
+from __future__ import annotations
+
+import builtins
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+# The functions below keep these, whatever a program does to builtins.
+__builtins__ = dict(vars(builtins))  # type: ignore[assignment]
+
+FILENAME = "<tests>"  # of all code of tests
+CHECK, VALUE, RESULT, UNITTEST = "$check", "$value", "$result", "$unittest"  # see rewrite.py
+
+
+def bind(code: types.CodeType, constants: Mapping[str, Any]) -> types.CodeType:
+    """``code``, and all code in it, with constants that are keys of the mapping replaced by its values."""
+
+    def replaced(constant: Any) -> Any:
+        if isinstance(constant, types.CodeType):
+            return bind(constant, constants)
+        return constants.get(constant, constant) if type(constant) is str else constant
+
+    return code.replace(co_consts=tuple(map(replaced, code.co_consts)))
+
+
+def bound(function: Callable[..., Any], **constants: Any) -> Any:
+    """A copy of ``function``: each constant "$name" replaced, and globals of its own that hold nothing."""
+    code = bind(function.__code__, {f"${name}": value for name, value in constants.items()})
+    return types.FunctionType(code, {"__builtins__": dict(vars(builtins))}, function.__name__)
+
+
+def text_of(error: BaseException) -> str:
+    """An exception in one line of exact text; of a failed test the line is made already (``failed``)."""
+    if type(error) is AssertionError and len(error.args) == 1 and type(error.args[0]) is str:
+        return error.args[0][:300] or "AssertionError"
+    try:
+        text = str.__str__(str(error))[:300]
+    except BaseException:
+        text = ""
+    return f"{type(error).__name__[:100]}: {text}"
+
+
+def sealed(box: list[Any], step: Callable[[], None]) -> str:
+    """Runs ``step()`` while nothing but C holds what is in ``box``; why it failed, "" if it did not.
+
+    CPython keeps the elements of a list that is being sorted on the C stack: the list looks empty, and the
+    step runs inside the key function of the last element.
+    """
+
+    def key(item: Any) -> int:
+        if item is step:
+            item()
+        return 0
+
+    box.append(step)
+    try:
+        box.sort(key=key)
+    except BaseException as error:
+        return text_of(error)
+    finally:
+        box.pop()  # the step: the order of equal keys does not change
+    return ""

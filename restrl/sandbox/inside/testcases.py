@@ -1,0 +1,169 @@
+"""BigCodeBench's kind of tests: class TestCases(unittest.TestCase), which uses the program's global names."""
+
+from __future__ import annotations
+
+import builtins
+import marshal
+import os
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+from .binding import CHECK, RESULT, UNITTEST, VALUE, bind, bound, text_of
+
+# The functions below keep these, whatever a program does to builtins.
+__builtins__ = dict(vars(builtins))  # type: ignore[assignment]
+
+NAME = "__test__"  # the one module that program and tests are in BigCodeBench's own harness
+
+
+def prepare(job: dict[str, Any], tools: Any, begin: Callable[..., None]) -> Callable[[str], None]:
+    """Loads tests and program; a function that runs the test of a name and raises unless it succeeds."""
+    program = {"__name__": NAME, "__builtins__": builtins, "sys": sys, "os": os, "environ": os.environ}
+    tests = dict(program)
+    current: list[Any] = []  # the one TestCase that runs
+    code = bind(marshal.loads(job["code"]), checks(tools, current))
+    if job["tests_first"]:
+        exec(code, tests)
+        begin(tests, *_classes(tests))
+        names = load(job["source"], program | {name: tests[name] for name in job["shared"] if name in tests})
+        for name in names.keys() - tests.keys():
+            tests[name] = names[name]
+    else:
+        begin()
+        names = load(job["source"], program)
+        tests.update({name: value for name, value in names.items() if name not in tests})
+        exec(code, tests)
+        for subject in (tests, *_classes(tests)):
+            tools.watch(subject)
+    return runner(tests, job["ids"][-1], tools, current)
+
+
+def load(source: str, names: dict[str, Any]) -> dict[str, Any]:
+    """Runs the program as a module with these names; its globals."""
+    module = types.ModuleType(NAME)
+    module.__dict__.update(names)
+    sys.modules[NAME] = module
+    exec(compile(source, "<solution>", "exec"), module.__dict__)
+    return module.__dict__
+
+
+def _classes(tests: dict[str, Any]) -> list[type]:
+    return [value for value in tests.values() if isinstance(value, type) and value.__module__ == NAME]
+
+
+def checks(tools: Any, current: list[Any]) -> dict[str, Any]:
+    """The functions that stand for the marks in the tests' code (rewrite.py)."""
+    unittest = tools.unittest
+    case_class = unittest["unittest"].TestCase
+
+    def refuse(why: str) -> None:
+        tools.violations.append(why)  # the test may catch what is raised
+        raise AssertionError(why)
+
+    def value(item: Any) -> Any:
+        why = tools.problem(item)
+        if why:
+            refuse(why)
+        return item
+
+    def verified(all_of_it: bool) -> None:
+        changed = tools.verify(all_of_it)
+        if changed:
+            refuse(f"patched: {changed}")
+
+    def result(item: Any) -> Any:
+        verified(True)
+        return value(item)
+
+    def check(target: Any, name: str, /, *arguments: Any, **keywords: Any) -> Any:
+        for argument in (*arguments, *keywords.values()):
+            value(argument)
+        if isinstance(target, case_class) and (target not in current or name in vars(target)):
+            refuse("a test runs that nobody asked for")
+        switch = sys.getswitchinterval()
+        sys.setswitchinterval(1e6)  # no other thread changes anything from here to the assertion's end
+        try:
+            verified(False)
+            return getattr(target, name)(*arguments, **keywords)
+        finally:
+            sys.setswitchinterval(switch)
+
+    return {CHECK: check, VALUE: value, RESULT: result, UNITTEST: lambda name: unittest[name]}
+
+
+def watch_mocks(tools: Any) -> None:
+    """Mocks compare the arguments that they record: those are checked as well."""
+    mixin = tools.unittest["unittest.mock"].CallableMixin
+    mixin._increment_mock_call = bound(
+        _increment_mock_call,
+        real=mixin._increment_mock_call,
+        problem=tools.problem,
+        note=tools.violations.append,
+    )
+
+
+def _increment_mock_call(self: Any, /, *arguments: Any, **keywords: Any) -> Any:
+    problem: Any = "$problem"
+    note: Any = "$note"
+    real: Any = "$real"
+    for argument in (*arguments, *keywords.values()):
+        why = problem(argument)
+        if why:
+            note(why)
+    return real(self, *arguments, **keywords)
+
+
+def runner(tests: dict[str, Any], last: str, tools: Any, current: list[Any]) -> Callable[[str], None]:
+    """A function that runs one test.  Fixtures of class and module run before the first, after the last."""
+    cls = tests["TestCases"]
+    begun: list[str] = []
+
+    def run(name: str) -> None:
+        tools.violations[:] = [why for why in tools.violations if why.startswith("patched")]
+        if not begun:
+            begun.append(name)
+            tests.get("setUpModule", _nothing)()
+            cls.setUpClass()
+        case, problems, passed = cls(name), list[str](), list[Any]()
+        current[:] = [case]
+        case.run(_recorder(problems, passed))
+        current.clear()
+        if name == last:
+            cls.tearDownClass()
+            cls.doClassCleanups()
+            tests.get("tearDownModule", _nothing)()
+        changed = tools.verify(True)
+        problems = tools.violations + ([f"patched: {changed}"] if changed else []) + problems
+        if problems:
+            raise AssertionError(problems[0])
+        if passed != [case]:
+            raise AssertionError("the test did not report its success")
+
+    return run
+
+
+def _recorder(problems: list[str], passed: list[Any]) -> Any:
+    """What TestCase.run reports to.  Only a success is one: a skipped test, or a failure expected, is not."""
+
+    def problem(_test: Any, error: Any) -> None:
+        problems.append(text_of(error[1]))
+
+    return types.SimpleNamespace(
+        failfast=False,
+        shouldStop=False,
+        startTest=_nothing,
+        stopTest=_nothing,
+        addSuccess=passed.append,
+        addError=problem,
+        addFailure=problem,
+        addSubTest=lambda _test, _part, error: problem(None, error) if error else None,
+        addSkip=lambda _test, reason: problems.append(f"skipped: {str(reason)[:200]}"),
+        addExpectedFailure=lambda _test, _error: problems.append("failed, as it was expected to"),
+        addUnexpectedSuccess=lambda _test: problems.append("succeeded unexpectedly"),
+    )
+
+
+def _nothing(*_arguments: Any) -> None:
+    pass
