@@ -43,6 +43,9 @@ _SYSTEM = [
     "/usr/bin",
 ]
 _SYSTEM_FILES = ["/etc/ld.so.cache", "/etc/localtime", "/dev/urandom", "/dev/random", "/dev/zero"]
+_SYSTEM_FILES += ["/etc/mime.types", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat"]  # mimetypes, psutil
+# tensorflow ends without the one, threadpoolctl reads the other
+_OWN_FILES = ["/proc/self/cmdline", "/proc/self/maps"]
 
 
 @dataclass
@@ -187,6 +190,8 @@ class Isolation:
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)  # changing the user cleared it
         if rules >= 0:
+            for path in _OWN_FILES:
+                landlock.allow(rules, path, landlock.READ_FILE)
             landlock.restrict(rules)
             os.close(rules)
         if self.filter is not None:
@@ -276,6 +281,7 @@ def _library_paths() -> tuple[list[str], list[str]]:
         *_SYSTEM,
         os.path.join(sys.base_prefix, "bin"),
         os.path.join(sys.prefix, "bin"),
+        os.path.join(sys.prefix, "share"),  # packages' data files
         *sorted(folders),
     ]
     roots.append(sysconfig.get_config_var("LIBDIR") or "/usr/lib")

@@ -14,6 +14,7 @@ _SPECIAL = 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11  # make character devices, socket
 
 READ = _READ_FILE | _READ_DIR | _EXECUTE
 LIST = _READ_DIR
+READ_FILE = _READ_FILE
 USE = _READ_FILE | _WRITE_FILE  # a device such as /dev/null
 
 
@@ -49,11 +50,12 @@ def ruleset(readable: list[str], listable: list[str], writable: list[str], devic
         (devices, USE),
     ):
         for path in paths:
-            _allow(descriptor, path, rights & everything)
+            allow(descriptor, path, rights & everything)
     return descriptor
 
 
-def _allow(descriptor: int, path: str, rights: int) -> None:
+def allow(descriptor: int, path: str, rights: int) -> None:
+    """Adds a rule for ``path``; none if it does not exist."""
     try:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:

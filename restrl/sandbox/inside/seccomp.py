@@ -11,7 +11,7 @@ from . import linux
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _LOAD, _EQUAL, _AT_LEAST, _BITS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NR, _ARCH, _ARG0 = 0, 4, 16  # offsets in struct seccomp_data; the arguments' low words, little endian
+_NR, _ARCH, _ARG0, _ARG1, _ARG2 = 0, 4, 16, 24, 32  # offsets in struct seccomp_data; the arguments' low words, little endian
 
 DENIED = [
     "accept",
@@ -101,7 +101,7 @@ DENIED = [
     "vhangup",
 ]
 # Landlock does not cover these.  They answer success and do nothing, so that shutil.copy works.
-IGNORED = ["chmod", "fchmod", "fchmodat", "fchmodat2", "futimesat", "utime", "utimensat", "utimes"]
+IGNORED = ["chmod", "fchmod", "fchmodat", "fchmodat2", "futimesat", "utime", "utimes"]
 # Without a pid namespace these let a process leave its group or signal others.
 DENIED_IN_SHARED_PIDS = ["kill", "tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "setpgid", "setsid"]
 _NAMESPACES = (
@@ -143,6 +143,7 @@ def build(shared_pids: bool) -> _Program | None:
         at = linux.number(name)
         if at is not None:
             steps += [_step(_EQUAL, 0, 1, at), _refuse(0)]
+    steps += _file_times(linux.number("utimensat") or 0)
     at = linux.number("clone3")  # its flags are behind a pointer: glibc falls back to clone
     steps += [_step(_EQUAL, 0, 1, at or 0), _refuse(errno.ENOSYS)]
     steps += _when("clone", [_step(_BITS, 0, 1, _NAMESPACES), _refuse(errno.EPERM)])
@@ -151,6 +152,17 @@ def build(shared_pids: bool) -> _Program | None:
     steps.append(_step(_RETURN, 0, 0, _ALLOW))
     code = b"".join(steps)
     return _Program(len(steps), code)
+
+
+def _file_times(at: int) -> list[bytes]:
+    """Ignored as well, but not where a path gets the time of now: that is how Path.touch makes a file, and it
+    goes on to open it if this fails.  Pointers are compared with NULL by their low words."""
+    return [
+        _step(_EQUAL, 0, 6, at),
+        _step(_LOAD, 0, 0, _ARG2), _step(_EQUAL, 0, 3, 0),  # times
+        _step(_LOAD, 0, 0, _ARG1), _step(_EQUAL, 1, 0, 0),  # path
+        _refuse(errno.EPERM), _refuse(0),
+    ]  # fmt: skip
 
 
 def _when(name: str, checks: list[bytes]) -> list[bytes]:
