@@ -50,7 +50,11 @@ def probe(python: str, processes: int, unit: int = UNIT) -> Machine:
     try:
         running = [
             subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment("/"), cwd="/"
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                env=environment("/", python),
+                cwd="/",
             )
             for _ in range(processes)
         ]

@@ -45,7 +45,7 @@ class Sandbox:
             )
         self.config = config
         self.lock = threading.Lock()
-        self.folder = tempfile.mkdtemp(prefix="restrl-sandbox-")
+        self.folder = tempfile.mkdtemp(prefix="restrl_sandbox_")
         os.chmod(self.folder, 0o711)
         self.started = 0
         self.workers: list[Worker] = []
@@ -117,7 +117,7 @@ class Sandbox:
         c, slot = self.config, self.started
         self.started += 1
         settings = Settings(
-            folder=os.path.join(self.folder, f"program-{slot}"),
+            folder=os.path.join(self.folder, f"program_{slot}"),
             memory=c.memory_mb << 20,
             processes=c.processes,
             file_size=c.file_mb << 20,

@@ -78,7 +78,7 @@ class Worker:
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
-                env=environment(self.settings.folder),
+                env=environment(self.settings.folder, self.python),
                 pass_fds=[end.fileno() for end in ends],
                 start_new_session=True,
                 cwd="/",
@@ -159,10 +159,11 @@ class Worker:
         return ended
 
 
-def environment(folder: str) -> dict[str, str]:
-    """All that programs see of the environment."""
+def environment(folder: str, python: str) -> dict[str, str]:
+    """All that programs see of the environment.  ``python`` is the one that they run as a command."""
     one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    fixed = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0"}
+    path = f"{os.path.dirname(os.path.abspath(python))}:/usr/local/bin:/usr/bin:/bin"
+    fixed = {"PATH": path, "LANG": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0"}
     quiet = {"PYTHONDONTWRITEBYTECODE": "1", "MPLBACKEND": "Agg"}
     return one | fixed | quiet | {"HOME": folder, "TMPDIR": folder}
 

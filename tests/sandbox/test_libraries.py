@@ -45,6 +45,11 @@ def test_mime_types(sandbox: Sandbox) -> None:
     )
 
 
+def test_python_is_the_interpreter_that_runs_programs(sandbox: Sandbox) -> None:
+    body = "import os, sys\nreturn os.environ['PATH'].split(':')[0] == os.path.dirname(sys.executable)"
+    assert outcome(sandbox, body) == "passed"
+
+
 def test_own_entries_of_proc_and_no_others(sandbox: Sandbox) -> None:
     """tensorflow reads its command line, threadpoolctl the libraries that are mapped."""
     read = "len(open('/proc/{}').read()) > 0"
