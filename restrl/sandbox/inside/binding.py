@@ -11,7 +11,11 @@ from typing import Any
 __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
 
 FILENAME = "<tests>"  # of all code of tests
-CHECK, VALUE, RESULT, UNITTEST = "$check", "$value", "$result", "$unittest"  # see rewrite.py
+# Marks in the code of tests, see rewrite.py.
+ENTER, CHECK, VALUE, RESULT, UNITTEST = "$enter", "$check", "$value", "$result", "$unittest"
+
+
+class_name: Callable[[type], str] = type.__dict__["__name__"].__get__  # asks no metaclass
 
 
 def bind(code: types.CodeType, constants: Mapping[str, Any]) -> types.CodeType:
@@ -32,14 +36,21 @@ def bound(function: Callable[..., Any], **constants: Any) -> Any:
 
 
 def text_of(error: BaseException) -> str:
-    """An exception in one line of exact text; of a failed test the line is made already (``failed``)."""
-    if type(error) is AssertionError and len(error.args) == 1 and type(error.args[0]) is str:
-        return error.args[0][:300] or "AssertionError"
+    """An exception as exact text.  May run code of the program."""
+    text = exact(error)
+    if text:
+        return text
     try:
         text = str.__str__(str(error))[:300]
     except BaseException:
         text = ""
-    return f"{type(error).__name__[:100]}: {text}"
+    return f"{class_name(type(error))}: {text}"
+
+
+def exact(error: BaseException) -> str:
+    """The text of an AssertionError with one exact string, "" of any other exception."""
+    known = type(error) is AssertionError and len(error.args) == 1 and type(error.args[0]) is str
+    return error.args[0][:300] if known else ""
 
 
 def sealed(box: list[Any], step: Callable[[], None]) -> str:
@@ -57,8 +68,10 @@ def sealed(box: list[Any], step: Callable[[], None]) -> str:
     box.append(step)
     try:
         box.sort(key=key)
-    except BaseException as error:
-        return text_of(error)
+    except AssertionError as error:  # whatever else the step raises is its own to turn into text
+        return exact(error) or "AssertionError"
+    except BaseException:
+        return "the test did not end"
     finally:
         box.pop()  # the step: the order of equal keys does not change
     return ""

@@ -16,7 +16,7 @@ import sys
 import sysconfig
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .binding import FILENAME, bound
@@ -31,7 +31,8 @@ _CODE = {"__code__", "__defaults__", "__kwdefaults__", "gi_code", "cr_code", "ag
 _HANDS_ON = (
     "/inspect.py", "/traceback.py", "/bdb.py", "/pdb.py", "/trace.py", "/cProfile.py", "/profile.py",
     "/asyncio/base_tasks.py", "/asyncio/tasks.py", "/ctypes/__init__.py", "/ctypes/util.py", "/ctypeslib.py",
-    "/_ctypeslib.py", "/six.py", "/operator.py", "/functools.py",
+    "/_ctypeslib.py", "/six.py", "/operator.py", "/functools.py", "/importlib/__init__.py",
+    "<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>",
 )  # fmt: skip
 _READS_TRACEBACKS = {"walk_tb", "extended_frame_gen", "_walk_tb_with_full_positions"}
 _TRACES = {"sys.settrace", "sys.setprofile", "sys.addaudithook"}
@@ -40,11 +41,12 @@ _STACKS = {"sys._getframe", "sys._current_frames", "sys._current_exceptions"}
 _CHANGES = {"object.__setattr__", "object.__delattr__"}
 
 
-def install(flags: set[str], native: bool) -> Callable[[], None]:
+def install(flags: set[str], native: Mapping[str, Any] | None) -> Callable[[], None]:
     """Installs the hook and returns the function that arms it, for good.
 
     What is denied raises PermissionError, and its kind is added to ``flags``: frames, gc, ctypes, patching.
-    ``native``: the tests themselves use ctypes.
+    ``native``: the modules that give access to memory, taken out of sys.modules: libraries get them back.
+    None: the tests use them themselves.
     """
     armed: list[bool] = []
     busy: set[int] = set()
@@ -76,7 +78,7 @@ def install(flags: set[str], native: bool) -> Callable[[], None]:
 Kind = Callable[[str], str]
 
 
-def _judges(native: bool) -> dict[str, Any]:
+def _judges(native: Mapping[str, Any] | None) -> dict[str, Any]:
     """For each event the function that says which flag it earns; "" if it may happen."""
     table: dict[str, Any] = {"object.__getattr__": _reads, "compile": _compiles, "marshal.loads": _unmarshals}
     table |= dict.fromkeys(_CHANGES, _changes) | dict.fromkeys(_STACKS, _stack)
@@ -84,7 +86,8 @@ def _judges(native: bool) -> dict[str, Any]:
     table |= dict.fromkeys(_COLLECTOR, lambda _e, _a, f, kind: "gc" if behind(f, kind) else "")
     table["code.__new__"] = lambda _e, a, f, kind: _makes(a[1], f, kind)
     table["function.__new__"] = lambda _e, a, f, kind: _makes(a[0].co_filename, f, kind)
-    table["ctypes"] = lambda _e, _a, f, kind: "ctypes" if not native and asks(f, kind) else ""
+    table["ctypes"] = lambda _e, _a, f, kind: "ctypes" if native is not None and asks(f, kind) else ""
+    table["import"] = lambda _e, a, f, kind: _imports(native or {}, a[0], f, kind)
     return table
 
 
@@ -146,6 +149,14 @@ def _changes(_event: str, arguments: tuple[Any, ...], frame: Any, kind: Kind) ->
     target, name = arguments[:2]
     if name in _CODE and kind(_file_of(target)) != OURS and behind(frame, kind):
         return "patching"
+    return ""
+
+
+def _imports(native: Mapping[str, Any], name: str, frame: Any, kind: Kind) -> str:
+    if name in native:
+        if asks(frame, kind):
+            return "ctypes"
+        sys.modules[name] = native[name]
     return ""
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import trust
+from .binding import class_name
 
 # The functions below keep these, whatever a program does to builtins.
 __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
@@ -26,7 +27,9 @@ _ALWAYS = (
 _CHANGING = frozenset({"__doc__", "__abstractmethods__", "_abc_impl", "__annotations__", "__signature__"})
 _BELOW = {"os": ("posixpath", "genericpath")}  # modules that a module's functions live in
 
-Entry = tuple[Any, tuple[str, ...], tuple[Any, ...], str]  # a namespace, names, their values, its name
+_BUILTINS = frozenset(name for name in vars(builtins) if not name.startswith("__"))
+# A namespace, names and their values; what its name is; all its names; what a new name would hide.
+Entry = tuple[Any, tuple[str, ...], tuple[Any, ...], str, frozenset[str], tuple[Any, ...]]
 Verify = Callable[[bool], str]
 
 
@@ -61,7 +64,7 @@ def verifier(imported: Iterable[str], patched: Iterable[str]) -> tuple[Verify, C
 def _entries(subject: Any, exempt: frozenset[str]) -> list[Entry]:
     """The subject's own names, and those of the classes that a module defines."""
     if isinstance(subject, type):
-        return [_entry(trust.namespace(subject), exempt, subject.__name__, lambda _value: True)]
+        return [_class_entry(subject, exempt, class_name(subject), lambda _value: True)]
     if type(subject) is dict:
         return [_entry(subject, exempt, "tests", lambda _value: True)]
     names = vars(subject)
@@ -69,7 +72,7 @@ def _entries(subject: Any, exempt: frozenset[str]) -> list[Entry]:
     found = [_entry(names, exempt, module, _is_watched)]
     for value in list(names.values()):
         if isinstance(value, type) and trust.namespace(value).get("__module__") == module:
-            found.append(_entry(trust.namespace(value), exempt, f"{module}.{value.__name__}", _is_watched))
+            found.append(_class_entry(value, exempt, f"{module}.{class_name(value)}", _is_watched))
     return found
 
 
@@ -78,13 +81,28 @@ def _is_watched(value: Any) -> bool:
     return callable(value) or type(value) in (float, types.ModuleType, property, staticmethod, classmethod)
 
 
-def _entry(names: Any, exempt: frozenset[str], label: str, watched: Callable[[Any], bool]) -> Entry:
+def _class_entry(cls: type, exempt: frozenset[str], label: str, watched: Callable[[Any], bool]) -> Entry:
+    below = tuple(trust.namespace(base) for base in trust.mro(cls)[1:])
+    return _entry(trust.namespace(cls), exempt, label, watched, below)
+
+
+def _entry(
+    names: Any,
+    exempt: frozenset[str],
+    label: str,
+    watched: Callable[[Any], bool],
+    below: tuple[Any, ...] = (_BUILTINS,),
+) -> Entry:
     kept = {name: value for name, value in list(names.items()) if name not in exempt and watched(value)}
-    return names, tuple(kept), tuple(kept.values()), label
+    return names, tuple(kept), tuple(kept.values()), label, frozenset(names) | exempt, below
 
 
 def _changed(entries: list[Entry], same: Any = operator.is_) -> str:
-    for names, keys, values, label in entries:
+    for names, keys, values, label, known, below in entries:
+        if len(names) > len(known) or not known.issuperset(names):
+            for name in names.keys() - known:
+                if any(name in hidden for hidden in below):
+                    return f"{label}.{name}"
         if not all(map(same, map(names.get, keys), values)):
             for key, value in zip(keys, values, strict=True):
                 if names.get(key) is not value:

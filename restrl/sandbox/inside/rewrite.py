@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
-from .binding import CHECK, RESULT, UNITTEST, VALUE
+from .binding import CHECK, ENTER, RESULT, UNITTEST, VALUE
 
 _ASSERTIONS = ("assert", "fail")
 
@@ -33,6 +33,15 @@ class Rewriter(ast.NodeTransformer):
             result.append(_assign(alias.asname or alias.name, value, node))
         return result
 
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
+        """Test methods say that they begin: only the one that was asked for may."""
+        self.generic_visit(node)
+        for method in node.body:
+            if _is_test(method):
+                begin = _call(ENTER, ast.Name(method.args.args[0].arg, ast.Load()))
+                method.body.insert(0, _at(ast.Expr(begin), method))
+        return node
+
     def visit_Call(self, node: ast.Call) -> Any:
         self.generic_visit(node)
         function = node.func
@@ -54,6 +63,12 @@ class Rewriter(ast.NodeTransformer):
         self.generic_visit(node)
         node.test = _at(_call(VALUE, node.test), node)
         return node
+
+
+def _is_test(node: ast.stmt) -> TypeGuard[ast.FunctionDef | ast.AsyncFunctionDef]:
+    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return False
+    return node.name.startswith("test") and bool(node.args.args)
 
 
 def _import(node: ast.Import, alias: ast.alias) -> list[ast.stmt]:

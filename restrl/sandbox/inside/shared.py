@@ -24,7 +24,6 @@ import functools
 import gc
 import hashlib
 import importlib
-import os
 import signal
 import sys
 import types
@@ -32,7 +31,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import codec, contexts, guard, integrity, testcases, trust, wire
-from .binding import sealed, text_of
+from .binding import class_name, sealed, text_of
 
 # The functions below keep these, whatever a program does to builtins.
 __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
@@ -78,14 +77,14 @@ def serve(link: wire.Channel, job: dict[str, Any], disable: list[str]) -> None:
             tools.verify, tools.watch = integrity.verifier(job["modules"], job["patched"])
             for subject in [*_unittest.values(), *subjects]:
                 tools.watch(subject)
-        _hide(native)
+        hidden = _hide(() if native else _NATIVE)
         if "guard" not in disable:
-            guard.install(tools.flags, native)()
+            guard.install(tools.flags, None if native else hidden)()
 
     try:
         run = _KINDS[job["kind"]](job, tools, begin)
     except BaseException as error:
-        link.send(codec.encode(("raise", type(error).__name__[:100], text_of(error))))
+        link.send(codec.encode(("raise", class_name(type(error))[:100], text_of(error))))
         return
     answer(link, box, run, tools.flags)
 
@@ -98,7 +97,7 @@ def answer(link: wire.Channel, box: list[Any], run: Callable[[str], None], flags
         name = decode(receive())
         if type(name) is not str:
             return
-        failure = sealed(box, functools.partial(run, name))
+        failure = sealed(box, functools.partial(told, run, name))
         _quiet()
         send(encode(("ended",)))
         number = decode(receive())
@@ -108,6 +107,14 @@ def answer(link: wire.Channel, box: list[Any], run: Callable[[str], None], flags
             hashed.update(number + name.encode())
             proof = hashed.digest()
         send(encode(("proof", proof, failure, sorted(flags))))
+
+
+def told(run: Callable[[str], None], name: str) -> None:
+    """``run(name)``; whatever it raises becomes text while the box is sealed."""
+    try:
+        run(name)
+    except BaseException as error:
+        raise AssertionError(text_of(error) or "AssertionError") from None
 
 
 def _trusted(_value: Any) -> str:
@@ -154,12 +161,10 @@ def _imports(source: str) -> list[str]:
     return names
 
 
-def _hide(native: bool) -> None:
-    """Takes the harness, and the doors to native code, out of the program's reach."""
+def _hide(names: Iterable[str]) -> dict[str, Any]:
+    """Takes the harness, and the modules ``names``, which it returns, out of sys.modules."""
     package = __name__.rpartition(".")[0]
     for name in [n for n in sys.modules if n == package or n.startswith(package + ".")]:
         del sys.modules[name]
-    for name in () if native else _NATIVE:
-        sys.modules[name] = None  # type: ignore[assignment]  # an import raises ImportError
     sys.modules["__main__"] = types.ModuleType("__main__")
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    return {name: sys.modules.pop(name) for name in names if name in sys.modules}

@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from .binding import CHECK, RESULT, UNITTEST, VALUE, bind, bound, text_of
+from .binding import CHECK, ENTER, RESULT, UNITTEST, VALUE, bind, bound, text_of
 
 # The functions below keep these, whatever a program does to builtins.
 __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
@@ -73,6 +73,11 @@ def checks(tools: Any, current: list[Any]) -> dict[str, Any]:
         if changed:
             refuse(f"patched: {changed}")
 
+    def enter(case: Any) -> None:
+        if not current or case is not current[0] or len(current) > 1:
+            refuse("a test runs that nobody asked for")
+        current.append("entered")
+
     def result(item: Any) -> Any:
         verified(True)
         return value(item)
@@ -80,7 +85,9 @@ def checks(tools: Any, current: list[Any]) -> dict[str, Any]:
     def check(target: Any, name: str, /, *arguments: Any, **keywords: Any) -> Any:
         for argument in (*arguments, *keywords.values()):
             value(argument)
-        if isinstance(target, case_class) and (target not in current or name in vars(target)):
+        if isinstance(target, case_class) and (
+            not current or target is not current[0] or name in vars(target)
+        ):
             refuse("a test runs that nobody asked for")
         switch = sys.getswitchinterval()
         sys.setswitchinterval(1e6)  # no other thread changes anything from here to the assertion's end
@@ -90,7 +97,7 @@ def checks(tools: Any, current: list[Any]) -> dict[str, Any]:
         finally:
             sys.setswitchinterval(switch)
 
-    return {CHECK: check, VALUE: value, RESULT: result, UNITTEST: lambda name: unittest[name]}
+    return {ENTER: enter, CHECK: check, VALUE: value, RESULT: result, UNITTEST: lambda name: unittest[name]}
 
 
 def watch_mocks(tools: Any) -> None:

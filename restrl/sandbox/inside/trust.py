@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import guard
+from .binding import class_name
 
 # The functions below keep these, whatever a program does to builtins.
 __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
 
-_PLAIN = frozenset({int, float, complex, bool, str, bytes, bytearray, type(None), type(...), range, slice})
-_BOXES = frozenset({list, tuple, set, frozenset})
+# Classes are told apart by identity: == and hash of a class are its metaclass's.
+_PLAIN = frozenset(map(id, (int, float, complex, bool, str, bytes, bytearray, type(None), range, slice)))
+_BOXES = frozenset(map(id, (list, tuple, set, frozenset)))
 _SPECIAL = """
     eq ne lt le gt ge bool contains hash class getattr getattribute dict
     instancecheck subclasscheck subclasshook
@@ -38,6 +40,8 @@ _ARRAYS = {"ndarray": "numpy", "DataFrame": "pandas", "Series": "pandas", "Index
 
 namespace: Callable[[type], Any] = type.__dict__["__dict__"].__get__  # asks no metaclass
 mro: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
+_flags: Callable[[type], int] = type.__dict__["__flags__"].__get__
+_qualname: Callable[[type], str] = type.__dict__["__qualname__"].__get__
 
 
 def checker(mocks: tuple[type, ...]) -> Callable[[Any], str]:
@@ -45,21 +49,21 @@ def checker(mocks: tuple[type, ...]) -> Callable[[Any], str]:
 
     Called when everything is loaded but the program.  ``mocks``: the tests' own mock classes.
     """
-    known = {id(cls): cls for cls in classes()}
+    known = classes()
     kind = guard.classifier()
 
     def lies(cls: type) -> str:
         """What the class decides itself, "" if nothing."""
-        if not cls.__flags__ & _HEAP or id(cls) in known:
+        if not _flags(cls) & _HEAP or id(cls) in known:
             return ""
         bases = mro(cls)
-        if any(base in mocks for base in bases):
+        if any(base is mock for base in bases for mock in mocks):
             return ""
         if lies(type(cls)):
             return "its metaclass"
         values = [base for base in bases if "__eq__" in namespace(base) and base is not object]
         for base in bases:
-            if base.__flags__ & _HEAP and id(base) not in known:
+            if _flags(base) & _HEAP and id(base) not in known:
                 name = _redefined(base, [b for b in values if b is not base], kind)
                 if name:
                     return name
@@ -70,32 +74,38 @@ def checker(mocks: tuple[type, ...]) -> Callable[[Any], str]:
         while todo:
             item = todo.pop()
             cls = type(item)
-            if cls in _PLAIN or id(item) in seen:
+            if id(cls) in _PLAIN or id(item) in seen:
                 continue
             seen.add(id(item))
-            if cls in _BOXES:
-                if not set(map(type, item)) <= _PLAIN:
+            if id(cls) in _BOXES:
+                if not set(map(id, map(type, item))) <= _PLAIN:
                     todo += item
                 continue
-            subject = item if isinstance(item, type) else cls
+            subject = item if _is(cls, type) else cls
             name = lies(subject) or _shadowed(item, cls, kind, lies)
             if name:
-                return f"an object of a class of the program ({subject.__name__[:40]}) that decides by {name}"
+                return (
+                    f"an object of a class of the program ({class_name(subject)[:40]}) that decides by {name}"
+                )
             todo += _contents(item, cls)
         return ""
 
     return problem
 
 
-def classes() -> set[type]:
-    """All classes there are."""
-    found: set[type] = set()
+def _is(cls: type, base: type) -> bool:
+    return any(one is base for one in mro(cls))
+
+
+def classes() -> dict[int, type]:
+    """All classes there are, by id."""
+    found: dict[int, type] = {}
     todo: list[type] = [object]
     subclasses: Callable[..., list[type]] = type.__subclasses__
     while todo:
         for cls in subclasses(todo.pop()):
-            if cls not in found:
-                found.add(cls)
+            if id(cls) not in found:
+                found[id(cls)] = cls
                 todo.append(cls)
     return found
 
@@ -124,13 +134,13 @@ def _authentic(cls: type, name: str, attribute: Any, kind: guard.Kind) -> bool:
     if any(liar in code.co_filename for liar in _LIARS):
         return False
     qualname = getattr(code, "co_qualname", None)  # from Python 3.11 on
-    return kind(code.co_filename) != guard.OURS and qualname in (None, f"{cls.__qualname__}.{name}")
+    return kind(code.co_filename) != guard.OURS and qualname in (None, f"{_qualname(cls)}.{name}")
 
 
 def _is_programs(attribute: Any, kind: guard.Kind) -> bool:
     """Whether the attribute is a function of the program, however it is wrapped."""
     for name in ("fget", "__func__", "func"):
-        if type(attribute) in _WRAPPERS and hasattr(attribute, name):
+        if any(type(attribute) is wrapper for wrapper in _WRAPPERS) and hasattr(attribute, name):
             return _is_programs(getattr(attribute, name), kind)
     if type(attribute) is not types.FunctionType:
         return False
@@ -149,7 +159,7 @@ _WRAPPERS: tuple[Any, ...] = (
 
 def _shadowed(item: Any, cls: type, kind: guard.Kind, lies: Callable[[type], str]) -> str:
     """A method that the object has for itself alone, in front of its class's."""
-    if cls in (types.FunctionType, types.ModuleType) or isinstance(item, type):
+    if cls is types.FunctionType or _is(cls, types.ModuleType) or _is(cls, type):
         return ""
     try:
         own = object.__getattribute__(item, "__dict__")
@@ -168,23 +178,23 @@ def _shadowed(item: Any, cls: type, kind: guard.Kind, lies: Callable[[type], str
 def _contents(item: Any, cls: type) -> Iterable[Any]:
     """The objects that a container holds and that a comparison of it compares."""
     bases = mro(cls)
-    if dict in bases:
+    if _is(cls, dict):
         return [*dict.keys(item), *dict.values(item)]
     for box in _ITERABLES:
-        if box in bases:
+        if _is(cls, box):
             return list(box.__iter__(item))
     for base in bases:
-        if _ARRAYS.get(base.__name__) == str(namespace(base).get("__module__")).split(".")[0]:
+        if _ARRAYS.get(class_name(base)) == str(namespace(base).get("__module__")).split(".")[0]:
             return _elements(item, base)
-        if base.__name__ == "ndarray" and not base.__flags__ & _HEAP:
+        if class_name(base) == "ndarray" and not _flags(base) & _HEAP:
             return item.ravel().tolist() if item.dtype.hasobject else ()
     return ()
 
 
 def _elements(item: Any, base: type) -> Iterable[Any]:
     """The arrays of a pandas object that hold objects."""
-    if base.__name__ == "DataFrame":
+    if class_name(base) == "DataFrame":
         arrays = [block.values for block in item._mgr.blocks] + [item.columns, item.index]
     else:
-        arrays = [item._values] + ([item.index] if base.__name__ == "Series" else [])
+        arrays = [item._values] + ([item.index] if class_name(base) == "Series" else [])
     return [array for array in arrays if getattr(getattr(array, "dtype", None), "hasobject", True)]
