@@ -146,8 +146,8 @@ def main() -> None:
             continue
         if name in pythons:
             overrides = [*overrides, "sandbox=libraries", f"sandbox.python={pythons[name]}"]
-        config = compose([*overrides, f"dataset.path={path}", *options.override])
-        judged = judge_set(name, config, plain=name in pythons)
+        overrides = [*overrides, f"dataset.path={path}", "sandbox.cache=null", *options.override]
+        judged = judge_set(name, compose(overrides), plain=name in pythons)
         rows.append(judged.row())
         for task_id, why, detail in judged.failed:
             print(f"{task_id}: {why}: {detail}")
