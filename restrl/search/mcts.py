@@ -82,7 +82,7 @@ def iterate(tree: Tree, rules: Rules, rng: np.random.Generator) -> Search:
     config, teacher = rules.config, rules.teacher
     leaf = select(tree.root, config.c, config.eps, config.revisit_terminals, rng)
     if leaf.terminal:
-        back_up(leaf, [leaf.value if leaf.visits else leaf.rating])
+        back_up(leaf, [leaf.rating])  # its V on later visits is the same
         return
     rollouts = yield from sample(tree, leaf, rules)
     arrivals = [child_of(leaf, rollout) for rollout in rollouts]  # equal actions share one child

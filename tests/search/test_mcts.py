@@ -144,6 +144,14 @@ def test_a_value_model_rates_children_and_programs() -> None:
     assert tree.program(best) == "p\nc"
 
 
+def test_any_score_is_better_than_none() -> None:
+    for scores, best in (({"p\nb": -3.0}, "p\nb"), ({"p\na": -3.0, "p\nb": -3.0}, "p\na"), ({}, "p\na")):
+        _, tree = tree_of({"p": ["\na.", "\nb."]}, scores, OUTCOME, iterations=1)
+        chosen = tree.best()
+        assert chosen is not None
+        assert tree.program(chosen) == best
+
+
 @pytest.mark.parametrize(
     ("limit", "value", "spent"),
     [("iterations", 5, 5), ("completions", 18, 18), ("model_tokens", 60, 60), ("seconds", 3.0, 3.0)],
