@@ -19,7 +19,7 @@ __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
 
 
 def prepare(job: dict[str, Any], tools: Any, begin: Callable[..., None]) -> Callable[[str], None]:
-    """Loads the context; a function that runs ``case N`` or ``test_string`` and raises unless it succeeds."""
+    """Loads the context; a function that runs ``case N`` and raises unless it succeeds."""
     names: dict[str, Any] = {"__name__": "context", "__builtins__": builtins}
     exec(marshal.loads(job["code"]), names)
     source: str = job["source"]
@@ -58,9 +58,8 @@ def prepare(job: dict[str, Any], tools: Any, begin: Callable[..., None]) -> Call
     begin()
 
     def run(test: str) -> None:
-        if test == "test_string":
-            failure = on_text
-        else:
+        failure = on_text
+        if not failure:
             passed.clear()
             names["range"] = lambda _count: [int(test.split()[1]) - 1]
             failure = _outcome(execute, source) or (

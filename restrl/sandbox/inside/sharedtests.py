@@ -96,8 +96,7 @@ class Ds1000Tests(SharedTests):
             if name not in functions:
                 raise ValueError(f"code_context defines no {name}")
         cases = _range(functions["test_execution"])
-        self.ids = ["test_string"] if "test_string" in functions else []
-        self.ids += [f"case {number}" for number in range(1, cases + 1)]
+        self.ids = [f"case {number}" for number in range(1, cases + 1)]
         self.job = {
             "kind": "ds1000",
             "hidden": sorted(_texts(functions["exec_test"]) - _mentioned(tree)),
@@ -209,13 +208,25 @@ def _outer_names(tree: ast.AST) -> set[str]:
 
 
 def imported(tree: ast.AST) -> list[str]:
-    """Modules that import statements name, wherever they stand."""
+    """What import statements name, and the attributes of it that the source uses, all with dots.
+
+    Libraries load parts of themselves when they are first used: the child uses them before the program does.
+    """
+    names: dict[str, str] = {}
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
+            names |= {alias.asname: alias.name for alias in node.names if alias.asname}
+            names |= {alias.name.split(".")[0]: alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
             found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            root, _dot, rest = ast.unparse(node).partition(".")
+            if root in names and rest.replace(".", "").isidentifier():
+                found.add(f"{names[root]}.{rest}")
     return sorted(found)
 
 
