@@ -134,18 +134,19 @@ def tree_svg(tree: SavedTree, most: int = 40) -> str:
     below: dict[int, list[int]] = defaultdict(list)
     for index in shown:
         below[tree.nodes[index].parent].append(index)
-    free = 0
+    leaves = [index for index in shown if not below[index]]
+    rows |= {index: float(row) for row, index in enumerate(leaves)}
     for index in reversed(shown):  # children before parents
-        kids = below[index]
-        rows[index] = sum(rows[kid] for kid in kids) / len(kids) if kids else float(free)
-        free += not kids
-    height = max(1, free) * ROW + 20
+        if kids := below[index]:
+            rows[index] = sum(rows[kid] for kid in kids) / len(kids)
+    height = len(leaves) * ROW + 20
     width = (1 + max(tree.nodes[index].depth for index in shown)) * COLUMN + 20
     lines = [_edge(tree, rows, index) for index in shown if tree.nodes[index].parent >= 0]
     boxes = [_box(tree.nodes[index], rows[index]) for index in shown]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'font-family="monospace" font-size="11">{"".join(lines + boxes)}</svg>\n'
+        f'font-family="monospace" font-size="11"><rect width="100%" height="100%" fill="white"/>'
+        f"{''.join(lines + boxes)}</svg>\n"
     )
 
 
@@ -181,7 +182,8 @@ def _box(node: SavedNode, row: float) -> str:
     value = node.value if node.visits else node.rating
     label = _first(node.action) or "start"
     label = label if len(label) <= CHARACTERS else label[: CHARACTERS - 3] + "..."
-    facts = f"V {_digits(value)}  N {node.visits}" + ("  end" if node.terminal else "")
+    known = f"V {_digits(value)}  N {node.visits}" if node.visits else f"rated {_digits(value)}"
+    facts = known + ("  whole program" if node.terminal else "")
     return (
         f'<rect x="{x:.0f}" y="{y:.0f}" width="{COLUMN - 30}" height="{BOX}" rx="4" fill="{colour(value)}" '
         f'stroke="#777"/><text x="{x + 6:.0f}" y="{y + 14:.0f}" xml:space="preserve">{escape(label)}</text>'

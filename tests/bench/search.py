@@ -89,7 +89,7 @@ def forest(trees: int, iterations: int, tokens: int) -> float:
             rates[in_flight] = done / seconds
             print(
                 f"{in_flight:3d} in flight: {done} iterations in {seconds:.1f} s, {done / seconds:.2f}/s; "
-                f"engine {sampled / clock['engine']:.0f} tokens/s, {clock['engine'] / seconds:.0%} of the time"
+                f"engine {sampled / clock['engine']:.0f} tokens/s, {clock['engine'] / seconds:.0%} of it"
             )
     print(f"forest of {trees} against one at a time: {rates[trees] / rates[1]:.2f} times the iterations/s")
     return sampled / clock["engine"]

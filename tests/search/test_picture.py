@@ -76,7 +76,8 @@ def test_a_tree_without_rollouts_and_a_very_deep_one() -> None:
 def test_the_svg_shows_the_most_visited_visible_nodes() -> None:
     tree = grow(World(some_lines("abcd", 5), some_rating), start(), TESTS, settings(iterations=40))
     picture = ElementTree.fromstring(tree_svg(tree, most=10))
-    boxes = picture.findall("{http://www.w3.org/2000/svg}rect")
+    background, *boxes = picture.findall("{http://www.w3.org/2000/svg}rect")
+    assert background.get("fill") == "white"
     assert 2 <= len(boxes) <= 10
     assert len(picture.findall("{http://www.w3.org/2000/svg}path")) == len(boxes) - 1
     places = {(box.get("x"), box.get("y")) for box in boxes}
