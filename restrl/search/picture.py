@@ -180,7 +180,7 @@ def _edge(tree: SavedTree, rows: dict[int, float], index: int) -> str:
 def _box(node: SavedNode, row: float) -> str:
     x, y = _place(node, row)
     value = node.value if node.visits else node.rating
-    label = _first(node.action) or "start"
+    label = _first(node.action).strip() or "start"
     label = label if len(label) <= CHARACTERS else label[: CHARACTERS - 3] + "..."
     known = f"V {_digits(value)}  N {node.visits}" if node.visits else f"rated {_digits(value)}"
     facts = known + ("  whole program" if node.terminal else "")
