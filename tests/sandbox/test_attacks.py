@@ -7,7 +7,7 @@ import pytest
 
 from restrl.config import SandboxConfig
 from restrl.sandbox import Sandbox
-from tests.sandbox.attacks import ATTACKS, FAMILIES, STDIO_TAIL, escape, limits
+from tests.sandbox.attacks import ATTACKS, FAMILIES, SNIPPET_TAIL, STDIO_TAIL, escape, limits, snippets
 from tests.sandbox.leaks import descriptors, left_behind, remove, zombies
 
 X = [2, 3, 4]  # f(x) = x * x + 7: 11, 16, 23
@@ -26,15 +26,32 @@ TIERS = {
         "    for x, y in [(4, 23)]:\n        assert candidate(x) == y, 'message'\n",
     },
     "stdio": {"kind": "stdio", "inputs": ["2\n", "3\n", "4\n"], "outputs": ["11\n", "16\n", "23\n"]},
+    "unittest": {
+        "kind": "unittest",
+        "test": "import unittest\nimport numpy as np\nclass TestCases(unittest.TestCase):\n"
+        "    def test_two(self):\n        expected = 11\n        result = f(2)\n"
+        "        self.assertEqual(result, expected)\n"
+        "    def test_three(self):\n        self.assertTrue(np.allclose(f(3), 16))\n"
+        "    def test_four(self):\n        result = f(4)\n        assert result == 23, 'message'\n",
+    },
+    "ds1000": {"kind": "ds1000", "code_context": snippets.CONTEXT},
 }
 # Limits and escapes do not depend on how values are asked for and compared.  Programs of stdio run in a
 # process of their own below the child, so limits are judged there as well.
 VALUES = ("early exit", "comparison", "patching", "answers", "channel")
-TIER_FAMILIES = {"call": tuple(FAMILIES), "asserts": VALUES, "check": VALUES, "stdio": (*VALUES, "limits")}
+TIER_FAMILIES = {
+    "call": (*VALUES, "limits", "escape"),
+    "asserts": VALUES,
+    "check": VALUES,
+    "stdio": (*VALUES, "limits"),
+    "unittest": (*VALUES, "in process"),
+    "ds1000": (*VALUES, "snippet"),
+}
+TAILS = {"stdio": STDIO_TAIL, "ds1000": SNIPPET_TAIL}
 CONFIG = SandboxConfig(
     test_seconds=0.5,
     program_seconds=1.0,
-    memory_mb=128,
+    memory_mb=192,
     processes=12,
     file_mb=4,
     output_kb=64,
@@ -47,11 +64,11 @@ HONEST = "def f(x):\n    return x * x + 7\n"
 
 def programs_of(tier):
     """The honest solution and all attacks on one tier with the tier's tests, by family and name."""
-    tail = STDIO_TAIL if tier == "stdio" else ""
+    tail = TAILS.get(tier, "")
     pairs = {"honest": (HONEST + tail, TIERS[tier])}
     for family in TIER_FAMILIES[tier]:
         for name, source in FAMILIES[family].items():
-            pairs[f"{family}: {name}"] = (source + tail, TIERS[tier])
+            pairs[f"{family}: {name}"] = (source if family == "snippet" else source + tail, TIERS[tier])
     return pairs
 
 
