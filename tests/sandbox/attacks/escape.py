@@ -66,6 +66,9 @@ ATTACKS = {
     "another process's limits": _try("resource.prlimit(os.getppid() or 1, 7)", "import os, resource"),
     "set-user-id program": _try("assert b'uid=0' in subprocess.run(['/usr/bin/su', '-c', 'id'], capture_output=True)"
     ".stdout", "import subprocess"),
+    "rights of root": _try("data = (ctypes.c_uint32 * 6)()\nnumber = 125 if platform.machine() == 'x86_64' else 90\n"
+    "libc = ctypes.CDLL(None)\nassert libc.syscall(number, (ctypes.c_uint32 * 2)(0x20080522, 0), data) == 0\n"
+    "assert any(word & ~4 for word in data)", "import ctypes, platform"),  # 4: reads past file modes
     "poison for the next program": "import builtins, sys, math, os\nbuiltins.sorted = lambda *a, **k: [0]\n"
     "math.sqrt = lambda x: 0\nos.environ['POISON'] = '1'\nopen('poison', 'w').close()\ndef f(x):\n    return 0\n",
 }  # fmt: skip
