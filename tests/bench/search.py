@@ -1,9 +1,10 @@
 """The search: a forest against one tree at a time, the memory of a tree, and what the driver costs.
 
-    python tests/bench/search.py [--parts forest,memory,driver] [--trees 32] [--iterations 3] [--tokens 64]
+    python tests/bench/search.py [--parts forest,memory,driver] [--trees 32] [--single 8] [--iterations 2]
 
-forest: iterations/s of ``trees`` trees together and one after the other, same hf engine, default model and
-starter problems, rewards from the sandbox.  memory: a tree of 100 iterations x 5 completions of 40 lines.
+forest: iterations/s of ``trees`` trees together and of the first ``single`` one after the other, same hf
+engine, default model and starter problems, rewards from the sandbox.  memory: a tree of 100 iterations x 5
+completions of 40 lines.
 driver: 1,000 trees in flight on completions that are given, against the time that the hf engine would take
 to sample them at the rate that ``forest`` measured (or ``--rate``).
 """
@@ -54,7 +55,7 @@ def grow(starts: Sequence[Start], rules: Rules, services: Services) -> list[Tree
     return list(grow_forest(planted, services, rules.config.in_flight))
 
 
-def forest(trees: int, iterations: int, tokens: int) -> float:
+def forest(trees: int, single: int, iterations: int, tokens: int) -> float:
     """Prints both rates; returns the forest's tokens/s of the engine alone."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer, model = load_tokenizer(DEFAULT, PathsConfig()), load_model(DEFAULT, PathsConfig(), device)
@@ -83,7 +84,7 @@ def forest(trees: int, iterations: int, tokens: int) -> float:
             config = settings(iterations, in_flight, tokens)
             rules = Rules(config, TESTS, token_cut(tokenizer, True), prompter.stop)
             began = time.perf_counter()
-            grown = grow(starts, rules, Services(generate, rewards))
+            grown = grow(starts[: single if in_flight == 1 else trees], rules, Services(generate, rewards))
             seconds = time.perf_counter() - began
             done, sampled = sum(t.iterations for t in grown), sum(t.cost.model_tokens for t in grown)
             rates[in_flight] = done / seconds
@@ -174,12 +175,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--parts", default="forest,memory,driver")
-    for name, default in (("trees", 32), ("iterations", 3), ("tokens", 64), ("rate", 190)):
+    for name, default in (("trees", 32), ("single", 8), ("iterations", 2), ("tokens", 64), ("rate", 190)):
         parser.add_argument(f"--{name}", type=int, default=default)
     arguments = parser.parse_args()
     rate: float = arguments.rate
     if "forest" in arguments.parts:
-        rate = forest(arguments.trees, arguments.iterations, arguments.tokens)
+        rate = forest(arguments.trees, arguments.single, arguments.iterations, arguments.tokens)
     if "memory" in arguments.parts:
         memory()
     if "driver" in arguments.parts:
