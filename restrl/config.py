@@ -136,8 +136,8 @@ class EngineConfig:
 @dataclass
 class SandboxConfig:
     workers: int | None = _limits(None, ge=1)  # null: one per core
-    test_seconds: float = _limits(2.0, gt=0)  # wall clock per test
-    program_seconds: float = _limits(10.0, gt=0)  # wall clock per program, all tests
+    test_seconds: float = _limits(3.0, gt=0)  # wall clock per test
+    program_seconds: float = _limits(30.0, gt=0)  # wall clock per program, all tests
     memory_mb: int = _limits(1024, ge=64)  # address space above the server's own
     processes: int = _limits(32, ge=0)
     file_mb: int = _limits(16, ge=0)
