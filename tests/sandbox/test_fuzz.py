@@ -121,7 +121,7 @@ def test_cycles_have_no_encoding_wherever_they_are(kinds, bystander, through_dic
         codec.encode(knot)
 
 
-@pytest.mark.parametrize("kind", JUDGES)
+@pytest.mark.parametrize("kind", HONEST)
 def test_honest_transcripts_pass(kind):
     peer = Peer(b"".join(wire.frame(codec.encode(message)) for message in HONEST[kind]))
     tally = JUDGES[kind].run(peer.start, "source")
@@ -135,5 +135,7 @@ def test_broken_peers_fail_and_nothing_else():
     ends = collections.Counter(one_case(seed) for seed in range(4000))
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 200  # MiB
     for kind in JUDGES:
-        assert ends[kind, "passed"] > 20  # the unchanged ones, so the cases are near honest ones
+        assert (
+            ends[kind, "passed"] > 20 or kind not in HONEST
+        )  # unchanged ones: all cases are near honest ones
         assert sum(ends[kind, end] for end in ("gone", "broken", "failed")) > 100
