@@ -347,6 +347,20 @@ def test_tests_without_ids_judge_nobody(sandbox, body, message):
     assert message in verdict.detail
 
 
+def test_a_library_that_tests_take_from_the_program_must_be_one(sandbox):
+    tests = cases(
+        "def test_a(self):\n    self.assertTrue(np.allclose(task_func(), [1, 2]))\n    self.assertTrue(all([task_func()[0] == 1]))\n"
+    )
+    assert one(sandbox, "import numpy as np\ndef task_func(): return np.array([1, 2])", tests).reward == 1
+    for fake in (
+        "class np:\n    allclose = staticmethod(lambda *a: True)\ndef task_func(): return [1]",
+        "import types\nnp = types.ModuleType('numpy')\nnp.allclose = lambda *a: True\ndef task_func(): return [1]",
+        "import numpy as np\ndef all(x): return True\ndef task_func(): return [0, 2]",
+        "import numpy as np\ndef task_func():\n    np.allclose = lambda *a: True\n    return [1, 0]",
+    ):
+        assert one(sandbox, fake, tests).reward == 0
+
+
 def test_values_given_to_mocks_are_checked(sandbox):
     tests = cases(
         '@patch("os.remove")\ndef test_a(self, remove):\n    task_func()\n    remove.assert_called_with("x")\n'

@@ -9,14 +9,17 @@ Names that the tests themselves replace (mock's patch) are left out.
 from __future__ import annotations
 
 import builtins
+import ctypes
+import functools
+import gc
 import operator
 import sys
 import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import trust
 from .binding import class_name
+from .contents import derives, mro, namespace
 
 # The functions below keep these, whatever a program does to builtins.
 __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
@@ -30,7 +33,18 @@ _BELOW = {"os": ("posixpath", "genericpath")}  # modules that a module's functio
 _BUILTINS = frozenset(name for name in vars(builtins) if not name.startswith("__"))
 # A namespace, names and their values; what its name is; all its names; what a new name would hide.
 Entry = tuple[Any, tuple[str, ...], tuple[Any, ...], str, frozenset[str], tuple[Any, ...]]
+# Entries, where their dicts count their changes, and what these counters said when the entries held.
+Group = tuple[list[Entry], list[Any], list[int]]
 Verify = Callable[[bool], str]
+_remembered: dict[int, tuple[types.ModuleType, Group]] = {}
+_COUNTER = 24  # offset of ma_version_tag in a dict of CPython 3.6 to 3.13
+
+
+def remember(besides: Iterable[Any]) -> None:
+    """Notes what all loaded modules and those ``besides`` are like: children need not do it."""
+    for module in [*sys.modules.values(), *besides]:
+        if derives(type(module), types.ModuleType):
+            _remembered[id(module)] = (module, _group(module))
 
 
 def verifier(imported: Iterable[str], patched: Iterable[str]) -> tuple[Verify, Callable[[Any], None]]:
@@ -38,41 +52,71 @@ def verifier(imported: Iterable[str], patched: Iterable[str]) -> tuple[Verify, C
 
     Called when everything is loaded but the program.  ``imported``: modules that the tests import;
     ``patched``: names that they replace.  The first function's argument says whether to look at the whole of
-    the libraries too, or at what is closest only.  Subjects are modules, classes and
-    the tests' globals.
+    the libraries too, or at what is closest only.  Subjects are modules, classes and the tests' globals.
     """
-    exempt = _CHANGING | frozenset(patched)
-    near: list[Entry] = []
-    far: list[Entry] = []
+    exempt = frozenset(patched)
+    near: list[Group] = []
+    far: list[Group] = []
     roots = {name.split(".")[0] for name in imported} - {"sys", "warnings", "unittest"}
     roots |= {below for root in roots for below in _BELOW.get(root, ())}
     for name in _ALWAYS.split():
-        near.extend(_entries(sys.modules[name], exempt))
+        near.append(_known(sys.modules[name]))
     for name, module in list(sys.modules.items()):
-        if name.split(".")[0] in roots and isinstance(module, types.ModuleType):
-            far.extend(_entries(module, exempt))
+        if name.split(".")[0] in roots and derives(type(module), types.ModuleType):
+            far.append(_known(module))
 
     def verify(all_of_it: bool) -> str:
-        return _changed(near) or (_changed(far) if all_of_it else "")
+        return _changed(near, exempt) or (_changed(far, exempt) if all_of_it else "")
 
     def add(subject: Any) -> None:
-        near.extend(_entries(subject, exempt))
+        near.append(_known(subject))
 
     return verify, add
 
 
-def _entries(subject: Any, exempt: frozenset[str]) -> list[Entry]:
+def _known(subject: Any) -> Group:
+    before = _remembered.get(id(subject))
+    return before[1] if before else _group(subject)
+
+
+def _group(subject: Any) -> Group:
+    entries = _entries(subject)
+    cells = [_counter(names) for names, *_rest in entries] if _counts_changes() else []
+    return entries, cells, [cell.value for cell in cells]
+
+
+def _counter(names: Any) -> Any:
+    """Where the dict, or the dict behind a class's namespace, counts its changes.
+
+    Reading it touches none of the values: pages that a child shares with the server stay shared.
+    """
+    [real] = [names] if isinstance(names, dict) else gc.get_referents(names)
+    return ctypes.c_uint64.from_address(id(real) + _COUNTER)
+
+
+@functools.cache
+def _counts_changes() -> bool:
+    """Whether dicts of this interpreter have such a counter where it is looked for."""
+    if sys.implementation.name != "cpython" or sys.version_info >= (3, 13):
+        return False
+    sample = {"a": 1}
+    before = _counter(sample).value
+    sample["a"] = 2
+    return bool(_counter(sample).value != before)
+
+
+def _entries(subject: Any) -> list[Entry]:
     """The subject's own names, and those of the classes that a module defines."""
-    if isinstance(subject, type):
-        return [_class_entry(subject, exempt, class_name(subject), lambda _value: True)]
+    if derives(type(subject), type):
+        return [_class_entry(subject, class_name(subject), lambda _value: True)]
     if type(subject) is dict:
-        return [_entry(subject, exempt, "tests", lambda _value: True)]
+        return [_entry(subject, "tests", lambda _value: True)]
     names = vars(subject)
     module = str(names.get("__name__"))
-    found = [_entry(names, exempt, module, _is_watched)]
+    found = [_entry(names, module, _is_watched)]
     for value in list(names.values()):
-        if isinstance(value, type) and trust.namespace(value).get("__module__") == module:
-            found.append(_class_entry(value, exempt, f"{module}.{class_name(value)}", _is_watched))
+        if derives(type(value), type) and namespace(value).get("__module__") == module:
+            found.append(_class_entry(value, f"{module}.{class_name(value)}", _is_watched))
     return found
 
 
@@ -81,30 +125,37 @@ def _is_watched(value: Any) -> bool:
     return callable(value) or type(value) in (float, types.ModuleType, property, staticmethod, classmethod)
 
 
-def _class_entry(cls: type, exempt: frozenset[str], label: str, watched: Callable[[Any], bool]) -> Entry:
-    below = tuple(trust.namespace(base) for base in trust.mro(cls)[1:])
-    return _entry(trust.namespace(cls), exempt, label, watched, below)
+def _class_entry(cls: type, label: str, watched: Callable[[Any], bool]) -> Entry:
+    below = tuple(namespace(base) for base in mro(cls)[1:])
+    return _entry(namespace(cls), label, watched, below)
 
 
 def _entry(
-    names: Any,
-    exempt: frozenset[str],
-    label: str,
-    watched: Callable[[Any], bool],
-    below: tuple[Any, ...] = (_BUILTINS,),
+    names: Any, label: str, watched: Callable[[Any], bool], below: tuple[Any, ...] = (_BUILTINS,)
 ) -> Entry:
-    kept = {name: value for name, value in list(names.items()) if name not in exempt and watched(value)}
-    return names, tuple(kept), tuple(kept.values()), label, frozenset(names) | exempt, below
+    kept = {name: value for name, value in list(names.items()) if name not in _CHANGING and watched(value)}
+    return names, tuple(kept), tuple(kept.values()), label, _CHANGING.union(names), below
 
 
-def _changed(entries: list[Entry], same: Any = operator.is_) -> str:
+def _changed(groups: list[Group], exempt: frozenset[str]) -> str:
+    for entries, cells, counts in groups:
+        now = [cell.value for cell in cells]
+        if not cells or now != counts:
+            changed = _differs(entries, exempt)
+            if changed:
+                return changed
+            counts[:] = now
+    return ""
+
+
+def _differs(entries: list[Entry], exempt: frozenset[str], same: Any = operator.is_) -> str:
     for names, keys, values, label, known, below in entries:
-        if len(names) > len(known) or not known.issuperset(names):
-            for name in names.keys() - known:
+        if not known.issuperset(names):
+            for name in names.keys() - known - exempt:
                 if any(name in hidden for hidden in below):
                     return f"{label}.{name}"
         if not all(map(same, map(names.get, keys), values)):
             for key, value in zip(keys, values, strict=True):
-                if names.get(key) is not value:
+                if names.get(key) is not value and key not in exempt:
                     return f"{label}.{key}"
     return ""

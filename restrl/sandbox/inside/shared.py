@@ -51,6 +51,10 @@ def warm() -> None:
         importlib.import_module(name)
     _unittest.update({name: sys.modules.pop(name) for name in list(sys.modules) if _is_unittest(name)})
     sys.modules.update(before)
+    testcases.watch_mocks(_unittest["unittest.mock"])
+    integrity.remember(_unittest.values())
+    trust.remember()
+    gc.freeze()  # as the server does with what it has loaded
 
 
 def _is_unittest(name: str) -> bool:
@@ -65,14 +69,18 @@ def serve(link: wire.Channel, job: dict[str, Any], disable: list[str]) -> None:
     box: list[Any] = [hashlib.blake2b(key=job.pop("key"))]
     warm()
     _import_all([*job["modules"], *_imports(job["source"])])
-    tools = types.SimpleNamespace(unittest=_unittest, flags=set(), violations=[], problem=_trusted)
+    tools = types.SimpleNamespace(
+        unittest=_unittest, flags=set(), violations=[], problem=_trusted, is_librarys=bool
+    )
     tools.verify = tools.watch = _unchanged
 
     def begin(*subjects: Any) -> None:
         """Called by the kind of tests when all is loaded but the program; ``subjects`` must not change."""
         native = any(module.split(".")[0] in _NATIVE for module in job["modules"])
         if "trust" not in disable:
-            tools.problem = trust.checker((_unittest["unittest.mock"].NonCallableMock,))
+            tools.problem, tools.is_librarys = trust.checker(
+                (_unittest["unittest.mock"].NonCallableMock,), subjects
+            )
         if "integrity" not in disable:
             tools.verify, tools.watch = integrity.verifier(job["modules"], job["patched"])
             for subject in [*_unittest.values(), *subjects]:

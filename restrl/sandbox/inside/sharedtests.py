@@ -8,10 +8,14 @@ ended, under a key that no code of the program can reach (``shared.py`` says why
 from __future__ import annotations
 
 import ast
+import builtins
+import contextlib
 import hashlib
 import hmac
+import importlib.util
 import marshal
 import secrets
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -21,6 +25,12 @@ from .binding import FILENAME
 from .kinds import Start, Tally
 from .solution import LoadError, Solution, Stop
 
+# Under which names programs import libraries; tests may use the program's imports.
+ALIASES = {
+    "np": "numpy", "pd": "pandas", "plt": "matplotlib.pyplot", "mpl": "matplotlib", "sns": "seaborn",
+    "stats": "scipy.stats", "tf": "tensorflow", "nx": "networkx", "sm": "statsmodels.api", "gpd": "geopandas",
+    "sp": "scipy", "px": "plotly.express", "go": "plotly.graph_objects", "ET": "xml.etree.ElementTree",
+}  # fmt: skip
 _FLAGS = ("frames", "gc", "ctypes", "patching")  # what the child may report
 _SKIPS = {"skip", "unittest.skip"}
 _MAKERS = ("parameterized", "expand", "ddt", "data", "load_tests")  # tests that only running code can count
@@ -73,14 +83,17 @@ class UnittestTests(SharedTests):
     def __init__(self, tests: Mapping[str, Any]) -> None:
         tree = ast.parse(tests["test"].replace("\r\n", "\n"))
         self.ids = test_methods(tree)
-        own = _bound(tree.body)
-        functions = _loaded(tree) - own
+        builtin = set(dir(builtins)) - {tests.get("entry_point")}
+        functions = _loaded(tree) - _bound(tree.body) - builtin  # what the program has to define
+        libraries = {name: ALIASES.get(name, name) for name in functions if _is_library(name)}
         self.job = {
             "kind": "unittest",
             "ids": self.ids,
             "shared": sorted(_import_names(tree)),
             "tests_first": not _outer_names(tree) & functions,
-            "modules": imported(tree),
+            "hidden": sorted(builtin),
+            "libraries": sorted(libraries),
+            "modules": imported(tree, libraries),
             "patched": sorted(_patched(tree)),
             "code": _compiled(rewrite.Rewriter(functions).visit(tree)),
         }
@@ -207,13 +220,22 @@ def _outer_names(tree: ast.AST) -> set[str]:
     return found
 
 
-def imported(tree: ast.AST) -> list[str]:
+def _is_library(name: str) -> bool:
+    """Whether a name that tests take from the program is, wherever it is used, that of a library."""
+    if name in ALIASES or name in sys.stdlib_module_names:
+        return True
+    with contextlib.suppress(ImportError, ValueError, AttributeError):
+        return importlib.util.find_spec(name) is not None
+    return False
+
+
+def imported(tree: ast.AST, free: Mapping[str, str] | None = None) -> list[str]:
     """What import statements name, and the attributes of it that the source uses, all with dots.
 
     Libraries load parts of themselves when they are first used: the child uses them before the program does.
     """
-    names: dict[str, str] = {}
-    found = set()
+    names: dict[str, str] = dict(free or {})  # what stands for which module
+    found = set(names.values())
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .binding import CHECK, ENTER, RESULT, UNITTEST, VALUE, bind, bound, text_of
+from .contents import derives
 
 # The functions below keep these, whatever a program does to builtins.
 __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
@@ -24,17 +25,16 @@ def prepare(job: dict[str, Any], tools: Any, begin: Callable[..., None]) -> Call
     tests = dict(program)
     current: list[Any] = []  # the one TestCase that runs
     code = bind(marshal.loads(job["code"]), checks(tools, current))
-    watch_mocks(tools)
+    _listening.append(tools)
     if job["tests_first"]:
         exec(code, tests)
         begin(tests, *_classes(tests))
         names = load(job["source"], program | {name: tests[name] for name in job["shared"] if name in tests})
-        for name in names.keys() - tests.keys():
-            tests[name] = names[name]
+        tests.update(_given(names, tests, job, tools.is_librarys))
     else:
         begin()
         names = load(job["source"], program)
-        tests.update({name: value for name, value in names.items() if name not in tests})
+        tests.update(_given(names, tests, job, tools.is_librarys))
         exec(code, tests)
         for subject in (tests, *_classes(tests)):
             tools.watch(subject)
@@ -50,8 +50,19 @@ def load(source: str, names: dict[str, Any]) -> dict[str, Any]:
     return module.__dict__
 
 
+def _given(
+    names: dict[str, Any], tests: dict[str, Any], job: dict[str, Any], is_librarys: Callable[[Any], bool]
+) -> dict[str, Any]:
+    """Global names that the tests take from the program: no builtin ones, no libraries of its own making."""
+    refused = {*tests, *job["hidden"]} | {
+        n for n in job["libraries"] if n in names and not is_librarys(names[n])
+    }
+    return {name: value for name, value in names.items() if type(name) is str and name not in refused}
+
+
 def _classes(tests: dict[str, Any]) -> list[type]:
-    return [value for value in tests.values() if isinstance(value, type) and value.__module__ == NAME]
+    classes = [value for value in tests.values() if derives(type(value), type)]  # isinstance asks the value
+    return [cls for cls in classes if cls.__module__ == NAME]
 
 
 def checks(tools: Any, current: list[Any]) -> dict[str, Any]:
@@ -101,25 +112,24 @@ def checks(tools: Any, current: list[Any]) -> dict[str, Any]:
     return {ENTER: enter, CHECK: check, VALUE: value, RESULT: result, UNITTEST: lambda name: unittest[name]}
 
 
-def watch_mocks(tools: Any) -> None:
-    """Mocks compare the arguments that they record: those are checked as well."""
-    mixin = tools.unittest["unittest.mock"].CallableMixin
-    mixin._increment_mock_call = bound(
-        _increment_mock_call,
-        real=mixin._increment_mock_call,
-        problem=lambda value: tools.problem(value),  # not made yet
-        note=tools.violations.append,
-    )
+def watch_mocks(mock: types.ModuleType) -> None:
+    """Mocks compare the arguments that they record: those are checked too, once ``_listening`` is filled."""
+    mixin: Any = mock.CallableMixin
+    real = mixin._increment_mock_call
+    mixin._increment_mock_call = bound(_increment_mock_call, real=real, listening=_listening)
+
+
+_listening: list[Any] = []  # the tools of the tests that run in this process
 
 
 def _increment_mock_call(self: Any, /, *arguments: Any, **keywords: Any) -> Any:
-    problem: Any = "$problem"
-    note: Any = "$note"
     real: Any = "$real"
-    for argument in (*arguments, *keywords.values()):
-        why = problem(argument)
-        if why:
-            note(why)
+    listening: Any = "$listening"
+    for tools in listening:
+        for argument in (*arguments, *keywords.values()):
+            why = tools.problem(argument)
+            if why:
+                tools.violations.append(why)
     return real(self, *arguments, **keywords)
 
 

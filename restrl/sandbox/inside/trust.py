@@ -8,20 +8,22 @@ may be compared as long as it leaves alone what decides (``_DECIDING``, and what
 from __future__ import annotations
 
 import builtins
-import collections
 import functools
+import sys
 import types
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import guard
 from .binding import class_name
+from .contents import contents, derives, mro, namespace
 
 # The functions below keep these, whatever a program does to builtins.
 __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
 
 # Classes are told apart by identity: == and hash of a class are its metaclass's.
-_PLAIN = frozenset(map(id, (int, float, complex, bool, str, bytes, bytearray, type(None), range, slice)))
+_PLAIN = frozenset(map(id, (int, float, complex, bool, str, bytes, bytearray, type(None))))
 _BOXES = frozenset(map(id, (list, tuple, set, frozenset)))
 _SPECIAL = """
     eq ne lt le gt ge bool contains hash class getattr getattribute dict
@@ -35,26 +37,37 @@ _HARMLESS = frozenset(
 )
 _LIARS = ("/unittest/mock.py", "/mock/mock.py", "/_pytest/", "/hypothesis/")  # made to be equal to anything
 _HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python code may have made
-_ITERABLES: tuple[Any, ...] = (list, tuple, set, frozenset, collections.deque)
-_ARRAYS = {"ndarray": "numpy", "DataFrame": "pandas", "Series": "pandas", "Index": "pandas"}
 
-namespace: Callable[[type], Any] = type.__dict__["__dict__"].__get__  # asks no metaclass
-mro: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
 _flags: Callable[[type], int] = type.__dict__["__flags__"].__get__
 _qualname: Callable[[type], str] = type.__dict__["__qualname__"].__get__
+_remembered: dict[str, Any] = {}
 
 
-def checker(mocks: tuple[type, ...]) -> Callable[[Any], str]:
-    """A function that says why a value is not trusted, "" if it is.
+def remember() -> None:
+    """Notes the classes of all loaded modules: children of this process need not do it."""
+    _remembered.update(classes=classes(), modules=frozenset(sys.modules))
 
-    Called when everything is loaded but the program.  ``mocks``: the tests' own mock classes.
+
+def checker(
+    mocks: tuple[type, ...], own: Iterable[Any]
+) -> tuple[Callable[[Any], str], Callable[[Any], bool]]:
+    """A function that says why a value is not trusted, "" if it is, and one that knows what libraries made.
+
+    Called when everything is loaded but the program.  ``mocks``: the tests' own mock
+    classes; ``own``: objects, the classes that the tests define among them.
     """
-    known = classes()
+    if _remembered and _remembered["modules"].issuperset(sys.modules):
+        before, new = _remembered["classes"], {id(cls): cls for cls in own if derives(type(cls), type)}
+    else:
+        before, new = {}, classes()
     kind = guard.classifier()
+
+    def known(cls: type) -> bool:
+        return id(cls) in before or id(cls) in new
 
     def lies(cls: type) -> str:
         """What the class decides itself, "" if nothing."""
-        if not _flags(cls) & _HEAP or id(cls) in known:
+        if not _flags(cls) & _HEAP or known(cls):
             return ""
         bases = mro(cls)
         if any(base is mock for base in bases for mock in mocks):
@@ -63,38 +76,52 @@ def checker(mocks: tuple[type, ...]) -> Callable[[Any], str]:
             return "its metaclass"
         values = [base for base in bases if "__eq__" in namespace(base) and base is not object]
         for base in bases:
-            if _flags(base) & _HEAP and id(base) not in known:
+            if _flags(base) & _HEAP and not known(base):
                 name = _redefined(base, [b for b in values if b is not base], kind)
                 if name:
                     return name
         return ""
 
+    modules = {id(module): module for module in sys.modules.values()}
+
+    def is_librarys(value: Any) -> bool:
+        cls = type(value)
+        if cls is types.FunctionType:
+            return not _is_programs(value, kind)
+        if derives(cls, type):
+            return known(value) or not _flags(value) & _HEAP
+        return cls is types.BuiltinFunctionType or id(value) in modules
+
+    def within(cls: type) -> str:
+        """A function of the program that a class has whose object a library's object is made of."""
+        if _flags(cls) & _HEAP and not known(cls):
+            return next((str(n) for n, value in namespace(cls).items() if _is_programs(value, kind)), "")
+        return ""
+
     def problem(value: Any) -> str:
-        todo, seen = [value], set()
+        todo = [(value, False)]  # values, and whether they are what a library's object is made of
+        seen: dict[int, Any] = {}
         while todo:
-            item = todo.pop()
+            item, inner = todo.pop()
             cls = type(item)
             if id(cls) in _PLAIN or id(item) in seen:
                 continue
-            seen.add(id(item))
+            seen[id(item)] = item  # kept alive: its id stays its own
+            if cls is weakref.ProxyType or cls is weakref.CallableProxyType:
+                return "a weak proxy, which compares as what it stands for"
             if id(cls) in _BOXES:
                 if not set(map(id, map(type, item))) <= _PLAIN:
-                    todo += item
+                    todo += [(part, inner) for part in item]
                 continue
-            subject = item if _is(cls, type) else cls
-            name = lies(subject) or _shadowed(item, cls, kind, lies)
+            subject = item if derives(cls, type) else cls
+            name = lies(subject) or (inner and within(subject)) or _shadowed(item, cls, kind, lies)
             if name:
-                return (
-                    f"an object of a class of the program ({class_name(subject)[:40]}) that decides by {name}"
-                )
-            todo += _contents(item, cls)
+                whose = class_name(subject)[:40]
+                return f"an object of a class of the program ({whose}) that decides by {name}"
+            todo += [(part, inner or inside) for part, inside in contents(item, cls)]
         return ""
 
-    return problem
-
-
-def _is(cls: type, base: type) -> bool:
-    return any(one is base for one in mro(cls))
+    return problem, is_librarys
 
 
 def classes() -> dict[int, type]:
@@ -159,7 +186,7 @@ _WRAPPERS: tuple[Any, ...] = (
 
 def _shadowed(item: Any, cls: type, kind: guard.Kind, lies: Callable[[type], str]) -> str:
     """A method that the object has for itself alone, in front of its class's."""
-    if cls is types.FunctionType or _is(cls, types.ModuleType) or _is(cls, type):
+    if cls is types.FunctionType or derives(cls, types.ModuleType) or derives(cls, type):
         return ""
     try:
         own = object.__getattribute__(item, "__dict__")
@@ -173,28 +200,3 @@ def _shadowed(item: Any, cls: type, kind: guard.Kind, lies: Callable[[type], str
         if ours and any(name in namespace(base) for base in bases):
             return str(name)
     return ""
-
-
-def _contents(item: Any, cls: type) -> Iterable[Any]:
-    """The objects that a container holds and that a comparison of it compares."""
-    bases = mro(cls)
-    if _is(cls, dict):
-        return [*dict.keys(item), *dict.values(item)]
-    for box in _ITERABLES:
-        if _is(cls, box):
-            return list(box.__iter__(item))
-    for base in bases:
-        if _ARRAYS.get(class_name(base)) == str(namespace(base).get("__module__")).split(".")[0]:
-            return _elements(item, base)
-        if class_name(base) == "ndarray" and not _flags(base) & _HEAP:
-            return item.ravel().tolist() if item.dtype.hasobject else ()
-    return ()
-
-
-def _elements(item: Any, base: type) -> Iterable[Any]:
-    """The arrays of a pandas object that hold objects."""
-    if class_name(base) == "DataFrame":
-        arrays = [block.values for block in item._mgr.blocks] + [item.columns, item.index]
-    else:
-        arrays = [item._values] + ([item.index] if class_name(base) == "Series" else [])
-    return [array for array in arrays if getattr(getattr(array, "dtype", None), "hasobject", True)]
