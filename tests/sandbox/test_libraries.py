@@ -50,6 +50,30 @@ def test_python_is_the_interpreter_that_runs_programs(sandbox: Sandbox) -> None:
     assert outcome(sandbox, body) == "passed"
 
 
+CONTEXT = """
+def generate_test_case(case):
+    data = [case + 3] * 3
+    return data, [sum(range(value)) for value in data]
+def exec_test(result, expected):
+    return int(result == expected)
+exec_context = "data = test_input\\n[insert]"
+def test_execution(solution):
+    for i in range(2):
+        test_input, expected = generate_test_case(i + 1)
+        names = {"test_input": test_input}
+        exec(exec_context.replace("[insert]", solution), names)
+        assert exec_test(names["result"], expected)
+"""
+
+
+def test_a_context_has_its_own_use_for_range(sandbox: Sandbox) -> None:
+    """Cases 1 and 2 of DS-1000's loop are run one by one; expected: [6] * 3, [10] * 3."""
+    tests = {"kind": "ds1000", "code_context": CONTEXT}
+    solution = "result = [sum(range(value)) for value in data]"
+    verdicts = sandbox.judge([(solution, tests), ("result = [6] * 3", tests), ("result = [2] * 3", tests)])
+    assert [(verdict.passed, verdict.total) for verdict in verdicts] == [(2, 2), (1, 2), (0, 2)]
+
+
 def test_own_entries_of_proc_and_no_others(sandbox: Sandbox) -> None:
     """tensorflow reads its command line, threadpoolctl the libraries that are mapped."""
     read = "len(open('/proc/{}').read()) > 0"

@@ -61,7 +61,9 @@ def prepare(job: dict[str, Any], tools: Any, begin: Callable[..., None]) -> Call
         failure = on_text
         if not failure:
             passed.clear()
-            names["range"] = lambda _count: [int(test.split()[1]) - 1]
+            number = int(test.split()[1]) - 1
+            # one shot: the first range is the loop over cases, later ones are the context's own
+            names["range"] = lambda _count: names.pop("range") and [number]
             failure = _outcome(execute, source) or (
                 "" if passed == [True] else "the result is not the expected one"
             )
