@@ -7,6 +7,7 @@ the docstring of ``restrl.sandbox``.
 from __future__ import annotations
 
 import ast
+import functools
 import math
 import warnings
 from collections.abc import Callable, Mapping
@@ -138,11 +139,20 @@ def _check_code(name: str, value: Any, where: str) -> None:
         for i, line in enumerate(value):
             _check_code(f"{name}[{i}]", line, where)
         return
+    problem = _syntax(value)
+    if problem:
+        raise UserError(f"{where}: tests.{name} is not Python: {problem}")
+
+
+@functools.lru_cache(4096)  # files of tests are checked when they are read, and with every batch of programs
+def _syntax(source: str) -> str:
+    """What is wrong with a source; "" if nothing."""
     try:
         with warnings.catch_warnings(action="ignore"):  # old escapes
-            ast.parse(value.replace("\r\n", "\n"))
+            ast.parse(source.replace("\r\n", "\n"))
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise UserError(f"{where}: tests.{name} is not Python: {error}") from None
+        return str(error)
+    return ""
 
 
 def _plain(value: Any) -> Any:

@@ -27,7 +27,7 @@ class Job:
 
     source: str
     key: bytes  # digest of the tests, under which workers hold them
-    tests: dict[str, Any]
+    tests: bytes  # encoded
     digest: bytes  # of source, tests and context
     verdict: Verdict | None = None
     lost: int = 0  # times that it could not be judged
@@ -39,7 +39,7 @@ def distinct(programs: Sequence[Program], output_limit: int, context: bytes) -> 
     ``context``: at most 64 bytes that stand for whatever else decides verdicts.  Raises UserError for tests
     that are not of a known form.
     """
-    keys: dict[int, tuple[bytes, dict[str, Any]]] = {}
+    keys: dict[int, tuple[bytes, bytes]] = {}
     seen: dict[bytes, int] = {}
     jobs: list[Job] = []
     order = []
@@ -47,21 +47,27 @@ def distinct(programs: Sequence[Program], output_limit: int, context: bytes) -> 
         if id(tests) not in keys:
             plain = check_tests(tests, f"program {at}") | {"output_limit": output_limit}
             try:
-                keys[id(tests)] = (
-                    hashlib.blake2b(encode(plain), key=context, digest_size=16).digest(),
-                    plain,
-                )
+                encoded = encode(packed(plain))
             except CodecError as error:
                 raise UserError(
                     f"program {at}: tests hold a value that cannot be compared: {error}"
                 ) from None
-        key, plain = keys[id(tests)]
+            keys[id(tests)] = hashlib.blake2b(encoded, key=context, digest_size=16).digest(), encoded
+        key, encoded = keys[id(tests)]
         digest = hashlib.blake2b(source.encode("utf-8", "surrogatepass"), key=key, digest_size=16).digest()
         if digest not in seen:
             seen[digest] = len(jobs)
-            jobs.append(Job(source, key, plain, digest))
+            jobs.append(Job(source, key, encoded, digest))
         order.append(seen[digest])
     return jobs, order
+
+
+def packed(tests: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As workers hold them: each list of arguments and each result of call tests encoded for itself."""
+    if tests["kind"] != "call":
+        return tests
+    inputs, outputs = ([encode(value) for value in tests[name]] for name in ("inputs", "outputs"))
+    return {**tests, "inputs": inputs, "outputs": outputs}
 
 
 def context_of(config: SandboxConfig, active: Sequence[str], interpreter: str) -> bytes:

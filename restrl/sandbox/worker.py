@@ -94,8 +94,8 @@ class Worker:
             raise UserError(f"sandbox.python={self.python}: the sandbox server did not start (see above)")
         self.report = json.loads(line)
 
-    def give(self, job: int, source: str, key: bytes, tests: Any, seconds: tuple[float, float]) -> None:
-        """Queues a program.  ``tests`` cross only if the worker does not hold them under ``key``."""
+    def give(self, job: int, source: str, key: bytes, tests: bytes, seconds: tuple[float, float]) -> None:
+        """Queues a program.  ``tests``, encoded, cross only if the worker does not hold ``key``."""
         message = {"source": source, "key": key, "test_seconds": seconds[0], "program_seconds": seconds[1]}
         forget = []
         if key not in self.held:

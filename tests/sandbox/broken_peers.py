@@ -14,13 +14,18 @@ from restrl.sandbox.inside.codetests import AssertTests, CheckTests
 from restrl.sandbox.inside.kinds import CallTests, StdioTests
 from restrl.sandbox.inside.sharedtests import UnittestTests
 from restrl.sandbox.inside.solution import Limits, Solution
+from restrl.sandbox.jobs import packed
+
+
+def call_tests(*outputs, **options):
+    tests = {"kind": "call", "fn_name": "f", "inputs": [[1], [2]], "outputs": outputs}
+    return CallTests(packed(tests | options))
+
 
 LIMITS = Limits(test=0.5, program=1.0)
 JUDGES = {
-    "call": CallTests({"fn_name": "f", "inputs": [[1], [2]], "outputs": [[1, {2: "a"}], (3.5, {4})]}),
-    "call with atol": CallTests(
-        {"fn_name": "f", "inputs": [[1], [2]], "outputs": [1.5, [2.5]], "atol": 1e-6, "tuples_as_lists": True}
-    ),
+    "call": call_tests([1, {2: "a"}], (3.5, {4})),
+    "call with atol": call_tests(1.5, [2.5], atol=1e-6, tuples_as_lists=True),
     "stdio": StdioTests(
         {"inputs": ["1", "2"], "outputs": ["1.5 a", "b"], "output_limit": 1 << 16, "atol": 1e-6}
     ),

@@ -193,7 +193,7 @@ def test_whatever_decides_a_verdict_is_in_its_digest() -> None:
         context(),
         context(active=()),
         context(interpreter="3.12"),
-        *(context(**{name: 3.0}) for name in ("test_seconds", "program_seconds")),
+        *(context(**{name: 7.0}) for name in ("test_seconds", "program_seconds")),
         *(context(**{name: 99}) for name in ("memory_mb", "processes", "file_mb", "output_kb")),
         *(context(**{name: ["gc"]}) for name in ("preload", "veto")),
         context(python="/usr/bin/python3"),

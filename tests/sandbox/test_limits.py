@@ -10,6 +10,9 @@ import pytest
 
 from restrl.config import SandboxConfig
 from restrl.sandbox import Sandbox
+from restrl.sandbox.inside.clock import OutOfTime
+from restrl.sandbox.inside.codetests import _Units
+from restrl.sandbox.inside.kinds import Tally
 from tests.sandbox.leaks import descendants
 from tests.sandbox.test_pool import IDENTITY, call, one, short
 
@@ -59,6 +62,46 @@ def test_a_solution_out_of_memory_fails_the_test_that_it_ran(sandbox):
     tests = {"kind": "check", "test": CHECK.format("assert candidate(2) == 2"), "entry_point": "f"}
     source = "def f(x): return x if x != 2 else 'a' * 10 ** 10"
     assert short(one(sandbox, source, tests)) == ("memory", 2, 3, 2 / 3)
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        "while candidate(2) == 2: pass",
+        "x = candidate(2)\n    while x: pass",
+        "while True:\n        try:\n            assert candidate(2) == 3\n        except BaseException:\n"
+        "            pass",
+    ],
+    ids=["calls", "counts", "catches"],
+)
+def test_a_loop_of_the_tests_that_does_not_end(endless):
+    """It ends with the tests' own second of processor time, long before the alarm at 4 x 1 + 5 s."""
+    tests = {"kind": "check", "test": CHECK.format(endless), "entry_point": "f"}
+    with Sandbox(SandboxConfig(test_seconds=0.5, program_seconds=1, workers=1)) as sandbox:
+        testers = [worker.tester.pid for worker in sandbox.workers]
+        used = time.process_time() + sum(seconds_of(pid) for pid in testers)
+        verdict = one(sandbox, IDENTITY, tests)
+        used = time.process_time() + sum(seconds_of(pid) for pid in testers) - used
+        assert verdict.status == "timeout"
+        assert verdict.passed < verdict.total
+        assert used < 4  # seconds of processor: another program may take the machine's
+        assert one(sandbox, IDENTITY, tests | {"test": CHECK.format("")}).reward == 1
+        assert [worker.tester.pid for worker in sandbox.workers] == testers
+
+
+def test_no_handler_of_the_tests_keeps_what_ends_them():
+    """Each statement of check is guarded, so that the next one runs; the end of all is let through."""
+    for handler in ("failed", "broke", "nothing"):
+        units = _Units(Tally(), None)
+        with pytest.raises(OutOfTime):
+            getattr(units, handler)(OutOfTime())
+
+
+def seconds_of(pid):
+    """Processor seconds of a process so far."""
+    with open(f"/proc/{pid}/stat") as stat:
+        user, system = stat.read().rsplit(")", 1)[1].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 HOST = """

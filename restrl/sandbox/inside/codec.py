@@ -1,8 +1,9 @@
 """The canonical encoding in which values cross between processes: exact builtin types only, never pickle.
 
 None, bool, int, float (nan and inf too), complex, str, bytes, bytearray, list, tuple, dict, set, frozenset
-and range, nested up to ``MAX_DEPTH``.  Equal values of equal types have equal encodings (sets are ordered by
-the encoding of their elements).  ``decode`` trusts nothing: any byte string gives a value or ``CodecError``.
+and range, nested up to ``MAX_DEPTH``.  Identical values (types and contents; the order of a dict counts, that
+of a set does not) have identical encodings.  ``decode`` trusts nothing: any byte string gives a value or
+``CodecError``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ _I64 = struct.Struct(">q")
 _F64 = struct.Struct(">d")
 _C128 = struct.Struct(">dd")
 _BOUND = 1 << 63
+_INT = ord("i")
 
 
 class CodecError(ValueError):
@@ -171,7 +173,15 @@ class _Reader:
         return values
 
     def items(self, depth: int) -> list[Any]:
-        return [self.read(depth + 1) for _ in range(self.size())]
+        data, unpack = self.data, _I64.unpack_from
+        values: list[Any] = []
+        for _ in range(self.size()):
+            if data[self.at] == _INT:  # what most lists hold
+                values += unpack(data, self.at + 1)
+                self.at += 9
+            else:
+                values.append(self.read(depth + 1))
+        return values
 
     def read(self, depth: int) -> Any:
         if depth > MAX_DEPTH + 1:

@@ -7,6 +7,8 @@ import builtins
 from collections.abc import Mapping
 from typing import Any
 
+from . import clock
+from .clock import OutOfTime
 from .kinds import Start, Tally
 from .proxy import Scope, SolutionMemoryError, named
 from .solution import LoadError, Solution, Stop
@@ -29,7 +31,7 @@ class AssertTests:
         try:
             scope = Scope(solution, solution.loaded(), self.shadows)
             exec(self.setup, scope)
-        except (LoadError, Stop, Exception) as error:
+        except (LoadError, Stop, Exception, OutOfTime) as error:
             _note(tally, error)
             return tally
         for line in self.lines:
@@ -37,7 +39,7 @@ class AssertTests:
             try:
                 exec(line, scope)
                 tally.passed += 1
-            except (Exception, SystemExit) as error:
+            except (Exception, SystemExit, OutOfTime) as error:
                 _note(tally, error)
         return tally
 
@@ -77,6 +79,9 @@ class CheckTests:
                 scope["check"](candidate)
         except (LoadError, Stop, Exception, SystemExit) as error:
             units.broke(error)
+        except OutOfTime as error:
+            units.broken = True
+            _note(tally, error)
         tally.total = max(tally.total, self.units, 1)
         if units.broken:
             tally.passed = min(tally.passed, tally.total - 1)
@@ -99,12 +104,16 @@ class _Units:
         self.tally.passed += 1
 
     def failed(self, error: BaseException) -> None:
+        if isinstance(error, OutOfTime):
+            raise error  # out of every loop of the tests
+        if isinstance(error, Stop):
+            clock.shorten()
         _note(self.tally, error)
 
     def broke(self, error: BaseException) -> None:
         """A statement that is no test failed: the program cannot pass any more."""
         self.broken = True
-        _note(self.tally, error)
+        self.failed(error)
 
     def nothing(self, error: BaseException) -> Any:
         """What a variable holds whose value the solution failed to give: using it fails."""
@@ -131,6 +140,8 @@ def _note(tally: Tally, error: BaseException) -> None:
         raise error
     elif isinstance(error, Stop):
         tally.stopped(error)
+    elif isinstance(error, OutOfTime):
+        tally.stopped(Stop("timeout", "the tests did not end with what this program returned"))
     elif isinstance(error, LoadError):
         tally.fail(str(error))
     else:

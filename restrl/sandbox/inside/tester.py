@@ -15,7 +15,7 @@ import sys
 import time
 from typing import Any
 
-from . import codec, linux, wire
+from . import clock, codec, linux, wire
 from .codetests import AssertTests, CheckTests
 from .kinds import CallTests, StdioTests, Tally
 from .sharedtests import Ds1000Tests, UnittestTests
@@ -36,6 +36,7 @@ COPIES = 4 * FRAME_LIMIT  # bytes beyond the solution's memory: its largest resu
 def serve(host: socket.socket, server: socket.socket, memory: int) -> None:
     """Answers jobs until the host closes its end.  ``memory``: the solution's limit in bytes."""
     sys.setrecursionlimit(5000)
+    clock.prepare()
     link = wire.Channel(host, 1 << 31)
     prepared: dict[bytes, Any] = {}
     while True:
@@ -46,7 +47,7 @@ def serve(host: socket.socket, server: socket.socket, memory: int) -> None:
         for key in job["forget"]:
             prepared.pop(key, None)
         if "tests" in job:
-            tests = job["tests"]
+            tests = codec.decode(job["tests"])
             try:
                 prepared[job["key"]] = KINDS[tests["kind"]](tests)
             except Exception as error:
@@ -81,6 +82,7 @@ def _judge(tests: Any, source: str, server: socket.socket, limits: Limits, host:
 
     def start(job: dict[str, Any]) -> Solution:
         running.append(Solution(server, limits, job, host))
+        clock.start(limits.program)
         return running[-1]
 
     try:
@@ -90,7 +92,11 @@ def _judge(tests: Any, source: str, server: socket.socket, limits: Limits, host:
             limit_memory(None)  # to end the program and to answer
             detail = "MemoryError: the tests ran out of memory with what this program returned"
             tally = Tally(total=1, memory=True, detail=detail)
+        except clock.OutOfTime:
+            detail = "the tests did not end with what this program returned"
+            tally = Tally(total=1, stop="timeout", detail=detail)
         finally:
+            clock.stop()
             end = running[-1].end() if running else {}
     except (HarnessError, OSError) as error:
         return _error(str(error))
