@@ -23,12 +23,22 @@ asserts    ``asserts``: lines of Python.  Optional: ``setup``, code that runs in
            the solution is loaded, and ``names``, builtin names that the solution may redefine
 check      ``test``: source that defines check(candidate), or that tests the entry point at its top
            level; ``entry_point``.  Optional: ``setup``
-unittest   ``test``: source that defines ``class TestCases(unittest.TestCase)``.  Optional: ``entry_point``
-ds1000     ``code_context``: source that defines ``test_execution(solution)``
+unittest   ``test``: source that defines ``class TestCases(unittest.TestCase)`` (BigCodeBench).  Optional:
+           ``entry_point``, to be named if it has a builtin's name
+ds1000     ``code_context``: source that defines generate_test_case, exec_test, test_execution and perhaps
+           test_string; the solution replaces ``[insert]``
 =========  =========================================================================================
 
-**Partial credit**: each call, each case, each assert line, and each statement of check that asserts or calls
-the candidate is a test.  The first test that runs out of time, and a program that ends, fail all later ones.
+**One process for two kinds.**  Tests of the kinds unittest and ds1000 use the solution's own objects, so they
+run beside it, with the same isolation.  Which tests there are is read from their source in the tests'
+process, and each success is believed only with a proof whose key the program cannot reach
+(``inside/shared.py``).  That a test asked the right question rests on three layers in the program's process:
+frames, code and memory are closed to it, values of its own classes decide no comparison, and what tests are
+built from is found changed.  A skipped test and an expected failure are no success.
+
+**Partial credit**: each call, each case, each assert line, each statement of check that asserts or calls the
+candidate, each test method and each case of DS-1000 is a test.  The first test that runs out of time, and a
+program that ends, fail all later ones.
 
 **Verdicts**: ``passed`` needs every test's positive evidence.  ``harness_error`` (reward None) means that the
 sandbox failed twice, the second time alone; it says nothing about the program.  A result that leads the
@@ -44,7 +54,9 @@ that were asked for, known or not, so that methods compare at the same cost what
 
 **Not covered**: a program can fill the disk with files of ``file_mb`` each and memory with ``processes`` of
 ``memory_mb`` each until its time is up; side channels between programs that run at the same time; a kernel
-bug.  Tests of kinds whose code needs the solution's own objects in its process are not taken.
+bug.  Beside tests of the kinds unittest and ds1000 native code defeats the layers: ctypes is closed to
+programs, but a library that writes to any address (numpy.lib.stride_tricks.as_strided, cffi objects of other
+packages) is not.
 """
 
 from restrl.sandbox.pool import Sandbox

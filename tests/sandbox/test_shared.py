@@ -372,6 +372,13 @@ def test_values_given_to_mocks_are_checked(sandbox):
     assert "decides by __eq__" in verdict.detail
 
 
+@pytest.mark.parametrize("attack", in_process.CALLBACK_ATTACKS)
+def test_a_running_test_in_the_programs_hands_is_not_turned_against_itself(sandbox, attack):
+    tests = {"kind": "unittest", "test": in_process.CALLBACK_TEST}
+    assert one(sandbox, "def f(x, callback): return x * x + 7", tests).reward == 1
+    assert sandbox.judge([(in_process.CALLBACK_ATTACKS[attack], tests)])[0].reward == 0
+
+
 def test_what_a_program_tried_is_a_flag(sandbox):
     tests = cases("def test_a(self):\n    self.assertEqual(task_func(2), 4)\n")
     source = "import sys\ndef task_func(x):\n    try: getattr(sys, '_get' + 'frame')()\n    except PermissionError: pass\n    return x * x\n"
@@ -414,43 +421,34 @@ def test_what_is_sealed_is_nowhere_to_be_found():
     assert len(box) == 1
 
 
-# Attacks that are paid, in part at least, as soon as one layer is left out.
+# Attacks that are paid, in part at least, as soon as one layer is left out: of test cases, snippets, callbacks.
 WITHOUT = {
     "guard": (
         [
-            "frames",
-            "traceback.walk_stack",
-            "frame of an exception",
-            "frame for a signal handler",
-            "frame for a trace function",
-            "code of the tests",
-            "code of assertEqual",
-            "the collector's objects",
+            "frames", "traceback.walk_stack", "frame of an exception", "frame for a signal handler",
+            "frame for a trace function", "code of the tests read", "code of assertEqual", "the collector's objects",
         ],
         ["code of a library's function"],
+        [],
     ),
     "trust": (
         [
-            "numpy array with a function of its own",
-            "int with mock.ANY's methods",
-            "class made by type()",
-            "metaclass that answers",
-            "a value that watches what it is compared with",
+            "numpy array with a function of its own", "int with mock.ANY's methods", "class made by type()",
+            "metaclass that answers", "a value that watches what it is compared with", "weak proxy of a liar",
+            "Fraction made of a liar",
         ],
         ["objects that are equal", "mock.ANY"],
+        ["class of the mock", "subclass of the mock", "mock told to be equal", "the tests' own ANY"],
     ),
     "integrity": (
         [
-            "TestCase.run",
-            "test methods of TestCases",
-            "assertEqual that restores itself",
-            "numpy.allclose at the call",
-            "what numpy.allclose calls",
-            "globals of the tests",
+            "assertEqual of every TestCase", "assertEqual that restores itself", "numpy.allclose at the call",
+            "the comparison function inside assertEqual", "what numpy.allclose calls", "globals of the tests",
         ],
         ["assert_array_equal", "what assert_array_equal calls"],
+        ["kept patterns"],
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("layer", WITHOUT)
@@ -458,9 +456,11 @@ def test_each_layer_is_what_stops_its_attacks(layer):
     class Without(Sandbox):
         disable = (layer,)
 
-    cases_of, snippets_of = WITHOUT[layer]
-    programs = {name: (in_process.ATTACKS[name], TIERS["unittest"]) for name in cases_of}
-    programs |= {name: (snippets.ATTACKS[name], TIERS["ds1000"]) for name in snippets_of}
+    of_cases, of_snippets, of_callbacks = WITHOUT[layer]
+    callback = {"kind": "unittest", "test": in_process.CALLBACK_TEST}
+    programs = {name: (in_process.ATTACKS[name], TIERS["unittest"]) for name in of_cases}
+    programs |= {name: (snippets.ATTACKS[name], TIERS["ds1000"]) for name in of_snippets}
+    programs |= {name: (in_process.CALLBACK_ATTACKS[name], callback) for name in of_callbacks}
     with Without(CONFIG) as sandbox:
         verdicts = dict(zip(programs, sandbox.judge(list(programs.values())), strict=True))
     assert {name: v for name, v in verdicts.items() if not v.reward} == {}

@@ -12,7 +12,7 @@ __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
 
 FILENAME = "<tests>"  # of all code of tests
 # Marks in the code of tests, see rewrite.py.
-ENTER, CHECK, VALUE, RESULT, UNITTEST = "$enter", "$check", "$value", "$result", "$unittest"
+ENTER, CHECK, VALUE, RESULT, UNITTEST, ANY = "$enter", "$check", "$value", "$result", "$unittest", "$any"
 
 
 class_name: Callable[[type], str] = type.__dict__["__name__"].__get__  # asks no metaclass

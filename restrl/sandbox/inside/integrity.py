@@ -13,8 +13,10 @@ import ctypes
 import functools
 import gc
 import operator
+import re
 import sys
 import types
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -65,13 +67,33 @@ def verifier(imported: Iterable[str], patched: Iterable[str]) -> tuple[Verify, C
         if name.split(".")[0] in roots and derives(type(module), types.ModuleType):
             far.append(_known(module))
 
+    operators = getattr(sys.modules.get("numpy"), "set_numeric_ops", None)
+    before = _read(operators)
+
+    patterns, purge = vars(re), re.purge
+
     def verify(all_of_it: bool) -> str:
-        return _changed(near, exempt) or (_changed(far, exempt) if all_of_it else "")
+        if type(patterns.get("_cache")) is not dict:
+            return "re._cache"
+        purge()  # a pattern kept for a text may have been exchanged
+        changed = _changed(near, exempt) or (_changed(far, exempt) if all_of_it else "")
+        if not changed and all_of_it and not all(map(operator.is_, _read(operators), before)):
+            return "numpy's operators"
+        return changed
 
     def add(subject: Any) -> None:
         near.append(_known(subject))
 
     return verify, add
+
+
+def _read(set_numeric_ops: Any) -> list[Any]:
+    """What arrays compute with: numpy before version 2 lets anyone change it."""
+    if set_numeric_ops is None:
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is deprecated
+        return list(set_numeric_ops().values())
 
 
 def _known(subject: Any) -> Group:

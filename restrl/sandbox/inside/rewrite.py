@@ -10,7 +10,7 @@ import ast
 from collections.abc import Iterable
 from typing import Any, TypeGuard
 
-from .binding import CHECK, ENTER, RESULT, UNITTEST, VALUE
+from .binding import ANY, CHECK, ENTER, RESULT, UNITTEST, VALUE
 
 _ASSERTIONS = ("assert", "fail")
 
@@ -29,7 +29,11 @@ class Rewriter(ast.NodeTransformer):
             return node
         result: list[ast.stmt] = []
         for alias in node.names:
-            value = ast.Attribute(_call(UNITTEST, ast.Constant(node.module)), alias.name, ast.Load())
+            value: ast.expr = ast.Attribute(
+                _call(UNITTEST, ast.Constant(node.module)), alias.name, ast.Load()
+            )
+            if alias.name == "ANY":
+                value = ast.Constant(ANY)
             result.append(_assign(alias.asname or alias.name, value, node))
         return result
 
@@ -51,6 +55,12 @@ class Rewriter(ast.NodeTransformer):
         if isinstance(function, ast.Name) and function.id in self.functions:
             return _at(_call(RESULT, node), node)
         return node
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        """mock.ANY is an object of the tests' own: any other like it is no value to compare with."""
+        self.generic_visit(node)
+        is_mocks = node.attr == "ANY" and ast.unparse(node.value).split(".")[-1] == "mock"
+        return _at(ast.Constant(ANY), node) if is_mocks else node
 
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
         self.generic_visit(node)

@@ -72,15 +72,15 @@ def serve(link: wire.Channel, job: dict[str, Any], disable: list[str]) -> None:
     tools = types.SimpleNamespace(
         unittest=_unittest, flags=set(), violations=[], problem=_trusted, is_librarys=bool
     )
+    mock: Any = _unittest["unittest.mock"]
+    tools.anything = type(mock.ANY)()
     tools.verify = tools.watch = _unchanged
 
     def begin(*subjects: Any) -> None:
         """Called by the kind of tests when all is loaded but the program; ``subjects`` must not change."""
         native = any(module.split(".")[0] in _NATIVE for module in job["modules"])
         if "trust" not in disable:
-            tools.problem, tools.is_librarys = trust.checker(
-                (_unittest["unittest.mock"].NonCallableMock,), subjects
-            )
+            tools.problem, tools.is_librarys = trust.checker(mock, tools.anything, subjects)
         if "integrity" not in disable:
             tools.verify, tools.watch = integrity.verifier(job["modules"], job["patched"])
             for subject in [*_unittest.values(), *subjects]:

@@ -89,6 +89,7 @@ class UnittestTests(SharedTests):
         self.job = {
             "kind": "unittest",
             "ids": self.ids,
+            "methods": sorted(_methods(tree)),
             "shared": sorted(_import_names(tree)),
             "tests_first": not _outer_names(tree) & functions,
             "hidden": sorted(builtin),
@@ -140,6 +141,13 @@ def test_methods(tree: ast.Module) -> list[str]:
     if not names:
         raise ValueError("class TestCases has no tests")
     return names
+
+
+def _methods(tree: ast.Module) -> set[str]:
+    """Tests that are methods of a class, not other names for one: they say that they begin (rewrite.py)."""
+    nodes = (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return {method.name for node in nodes for method in node.body if isinstance(method, functions)}
 
 
 def _collect(classes: Mapping[str, ast.ClassDef], name: str, found: dict[str, bool], seen: set[str]) -> None:

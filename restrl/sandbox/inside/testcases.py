@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import marshal
 import os
 import sys
@@ -10,8 +11,8 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from .binding import CHECK, ENTER, RESULT, UNITTEST, VALUE, bind, bound, text_of
-from .contents import derives
+from .binding import ANY, CHECK, ENTER, RESULT, UNITTEST, VALUE, bind, bound
+from .contents import derives, mro, namespace
 
 # The functions below keep these, whatever a program does to builtins.
 __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
@@ -23,7 +24,7 @@ def prepare(job: dict[str, Any], tools: Any, begin: Callable[..., None]) -> Call
     """Loads tests and program; a function that runs the test of a name and raises unless it succeeds."""
     program = {"__name__": NAME, "__builtins__": builtins, "sys": sys, "os": os, "environ": os.environ}
     tests = dict(program)
-    current: list[Any] = []  # the one TestCase that runs
+    current: list[Any] = []  # the one TestCase that runs, how it compares, whether its method was entered
     code = bind(marshal.loads(job["code"]), checks(tools, current))
     _listening.append(tools)
     if job["tests_first"]:
@@ -38,7 +39,7 @@ def prepare(job: dict[str, Any], tools: Any, begin: Callable[..., None]) -> Call
         exec(code, tests)
         for subject in (tests, *_classes(tests)):
             tools.watch(subject)
-    return runner(tests, job["ids"][-1], tools, current)
+    return runner(tests, job, tools, current)
 
 
 def load(source: str, names: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def checks(tools: Any, current: list[Any]) -> dict[str, Any]:
             refuse(f"patched: {changed}")
 
     def enter(case: Any) -> None:
-        if not current or case is not current[0] or len(current) > 1:
+        if not current or case is not current[0] or len(current) > 2:
             refuse("a test runs that nobody asked for")
         current.append("entered")
 
@@ -97,10 +98,12 @@ def checks(tools: Any, current: list[Any]) -> dict[str, Any]:
     def check(target: Any, name: str, /, *arguments: Any, **keywords: Any) -> Any:
         for argument in (*arguments, *keywords.values()):
             value(argument)
-        if isinstance(target, case_class) and (
-            not current or target is not current[0] or name in vars(target)
-        ):
-            refuse("a test runs that nobody asked for")
+        if derives(type(target), case_class):
+            if not current or target is not current[0]:
+                refuse("a test runs that nobody asked for")
+            touched = _touched(target, type(target), current)
+            if touched:
+                refuse(f"patched: {touched}")
         switch = sys.getswitchinterval()
         sys.setswitchinterval(1e6)  # no other thread changes anything from here to the assertion's end
         try:
@@ -109,7 +112,14 @@ def checks(tools: Any, current: list[Any]) -> dict[str, Any]:
         finally:
             sys.setswitchinterval(switch)
 
-    return {ENTER: enter, CHECK: check, VALUE: value, RESULT: result, UNITTEST: lambda name: unittest[name]}
+    return {
+        ENTER: enter,
+        CHECK: check,
+        VALUE: value,
+        RESULT: result,
+        UNITTEST: unittest.__getitem__,
+        ANY: tools.anything,
+    }
 
 
 def watch_mocks(mock: types.ModuleType) -> None:
@@ -133,7 +143,9 @@ def _increment_mock_call(self: Any, /, *arguments: Any, **keywords: Any) -> Any:
     return real(self, *arguments, **keywords)
 
 
-def runner(tests: dict[str, Any], last: str, tools: Any, current: list[Any]) -> Callable[[str], None]:
+def runner(
+    tests: dict[str, Any], job: dict[str, Any], tools: Any, current: list[Any]
+) -> Callable[[str], None]:
     """A function that runs one test.  Fixtures of class and module run before the first, after the last."""
     cls = tests["TestCases"]
     begun: list[str] = []
@@ -144,43 +156,47 @@ def runner(tests: dict[str, Any], last: str, tools: Any, current: list[Any]) -> 
             begun.append(name)
             tests.get("setUpModule", _nothing)()
             cls.setUpClass()
-        case, problems, passed = cls(name), list[str](), list[Any]()
-        current[:] = [case]
-        case.run(_recorder(problems, passed))
-        current.clear()
-        if name == last:
-            cls.tearDownClass()
-            cls.doClassCleanups()
-            tests.get("tearDownModule", _nothing)()
-        changed = tools.verify(True)
-        problems = tools.violations + ([f"patched: {changed}"] if changed else []) + problems
-        if problems:
-            raise AssertionError(problems[0])
-        if passed != [case]:
-            raise AssertionError("the test did not report its success")
+        case = cls(name)
+        current[:] = [case, dict(case._type_equality_funcs)]
+        try:
+            _one(case)
+        finally:
+            entered = len(current) == 3
+            touched = _touched(case, cls, current)
+            current.clear()
+            if name == job["ids"][-1]:
+                cls.tearDownClass()
+                cls.doClassCleanups()
+                tests.get("tearDownModule", _nothing)()
+            changed = tools.verify(True)
+            if tools.violations or changed or touched:
+                raise AssertionError((*tools.violations, f"patched: {changed or touched}")[0])
+        if name in job["methods"] and not entered:
+            raise AssertionError("the test did not begin")
 
     return run
 
 
-def _recorder(problems: list[str], passed: list[Any]) -> Any:
-    """What TestCase.run reports to.  Only a success is one: a skipped test, or a failure expected, is not."""
+def _one(case: Any) -> None:
+    """Runs the test; raises what it raises.  Fixtures end in any case: later tests may need that."""
+    try:
+        case.debug()
+    except BaseException:
+        for end in (case._callTearDown, case.doCleanups):
+            with contextlib.suppress(BaseException):
+                end()
+        raise
 
-    def problem(_test: Any, error: Any) -> None:
-        problems.append(text_of(error[1]))
 
-    return types.SimpleNamespace(
-        failfast=False,
-        shouldStop=False,
-        startTest=_nothing,
-        stopTest=_nothing,
-        addSuccess=passed.append,
-        addError=problem,
-        addFailure=problem,
-        addSubTest=lambda _test, _part, error: problem(None, error) if error else None,
-        addSkip=lambda _test, reason: problems.append(f"skipped: {str(reason)[:200]}"),
-        addExpectedFailure=lambda _test, _error: problems.append("failed, as it was expected to"),
-        addUnexpectedSuccess=lambda _test: problems.append("succeeded unexpectedly"),
-    )
+def _touched(case: Any, cls: type, current: list[Any]) -> str:
+    """What of a running test case is not as the class made it, "" if nothing is."""
+    if type(case) is not cls:
+        return "TestCase.__class__"
+    own = object.__getattribute__(case, "__dict__")
+    if own.get("_type_equality_funcs") != current[1]:
+        return "TestCase._type_equality_funcs"
+    methods = (n for n in own if any(callable(namespace(base).get(n)) for base in mro(cls)))
+    return next((f"TestCase.{name}" for name in methods), "")
 
 
 def _nothing(*_arguments: Any) -> None:

@@ -35,6 +35,7 @@ _DECIDING = frozenset(f"__{name}__" for name in _SPECIAL.split())
 _HARMLESS = frozenset(
     {"__init__", "__new__", "__repr__", "__str__", "__format__", "__init_subclass__", "__reduce__"}
 )
+_LIAR_MODULES = frozenset({"unittest", "mock", "_pytest", "hypothesis"})
 _LIARS = ("/unittest/mock.py", "/mock/mock.py", "/_pytest/", "/hypothesis/")  # made to be equal to anything
 _HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python code may have made
 
@@ -49,18 +50,20 @@ def remember() -> None:
 
 
 def checker(
-    mocks: tuple[type, ...], own: Iterable[Any]
+    mocks: types.ModuleType, anything: Any, own: Iterable[Any]
 ) -> tuple[Callable[[Any], str], Callable[[Any], bool]]:
     """A function that says why a value is not trusted, "" if it is, and one that knows what libraries made.
 
-    Called when everything is loaded but the program.  ``mocks``: the tests' own mock
-    classes; ``own``: objects, the classes that the tests define among them.
+    Called when everything is loaded but the program.  ``mocks``: the tests' own copy of unittest.mock;
+    ``anything``: what they have for its ANY; ``own``: objects, the classes that they define among them.
     """
     if _remembered and _remembered["modules"].issuperset(sys.modules):
         before, new = _remembered["classes"], {id(cls): cls for cls in own if derives(type(cls), type)}
     else:
         before, new = {}, classes()
     kind = guard.classifier()
+    names = ("NonCallableMock", "_Call", "_SentinelObject")
+    mock_classes = [getattr(mocks, name) for name in names]
 
     def known(cls: type) -> bool:
         return id(cls) in before or id(cls) in new
@@ -70,8 +73,8 @@ def checker(
         if not _flags(cls) & _HEAP or known(cls):
             return ""
         bases = mro(cls)
-        if any(base is mock for base in bases for mock in mocks):
-            return ""
+        if any(base is mock for base in bases for mock in mock_classes):
+            return _reconfigured(bases, kind)
         if lies(type(cls)):
             return "its metaclass"
         values = [base for base in bases if "__eq__" in namespace(base) and base is not object]
@@ -107,6 +110,8 @@ def checker(
             if id(cls) in _PLAIN or id(item) in seen:
                 continue
             seen[id(item)] = item  # kept alive: its id stays its own
+            if item is anything:
+                continue
             if cls is weakref.ProxyType or cls is weakref.CallableProxyType:
                 return "a weak proxy, which compares as what it stands for"
             if id(cls) in _BOXES:
@@ -115,6 +120,7 @@ def checker(
                 continue
             subject = item if derives(cls, type) else cls
             name = lies(subject) or (inner and within(subject)) or _shadowed(item, cls, kind, lies)
+            name = name or _told(item, cls)
             if name:
                 whose = class_name(subject)[:40]
                 return f"an object of a class of the program ({whose}) that decides by {name}"
@@ -125,7 +131,7 @@ def checker(
 
 
 def classes() -> dict[int, type]:
-    """All classes there are, by id."""
+    """All classes there are but those that are made to be equal to anything, by id."""
     found: dict[int, type] = {}
     todo: list[type] = [object]
     subclasses: Callable[..., list[type]] = type.__subclasses__
@@ -134,7 +140,30 @@ def classes() -> dict[int, type]:
             if id(cls) not in found:
                 found[id(cls)] = cls
                 todo.append(cls)
-    return found
+    return {at: cls for at, cls in found.items() if _root(cls) not in _LIAR_MODULES}
+
+
+def _root(cls: type) -> str:
+    return str(namespace(cls).get("__module__")).split(".")[0]
+
+
+def _reconfigured(bases: tuple[type, ...], kind: guard.Kind) -> str:
+    """What the program defines in a class of mocks."""
+    functions = (i for base in bases if _flags(base) & _HEAP for i in namespace(base).items())
+    return next((str(name) for name, value in functions if _is_programs(value, kind)), "")
+
+
+def _told(item: Any, cls: type) -> str:
+    """Whether a mock was told what it is equal to."""
+    if not any(class_name(base) == "NonCallableMock" for base in mro(cls)):
+        return ""
+    for name in ("__eq__", "__ne__"):
+        child = vars(item).get("_mock_children", {}).get(name)
+        effect = getattr(child, "_mock_side_effect", None)
+        default = type(effect) is types.FunctionType and "/mock" in effect.__code__.co_filename
+        if child is not None and not default:
+            return name
+    return ""
 
 
 def _redefined(cls: type, values: list[type], kind: guard.Kind) -> str:

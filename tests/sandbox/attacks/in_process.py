@@ -43,6 +43,11 @@ ATTACKS = {
     "TestCase.run": WALK + "for c in list(walk()):\n    if c.__name__ == 'TestCase':\n"
     "        c.run = lambda self, result=None: result.addSuccess(self)" + _ZERO,
     "TestCase.run at the call": WALK + _at_call("for c in list(walk()):\n    if c.__name__ == 'TestCase':\n        c.run = lambda self, result=None: result.addSuccess(self)"),
+    "TestCase.debug": WALK
+    + "for c in list(walk()):\n    if c.__name__ == 'TestCase':\n        c.debug = lambda self: None"
+    + _ZERO,
+    "the fixture that runs before the method": WALK
+    + _at_call("for c in list(walk()):\n    if c.__name__ == 'TestCases': c.setUp = c._callSetUp = lambda self: setattr(self, 'assertEqual', print)"),
     "TestCase._callTestMethod": WALK + _at_call("for c in list(walk()):\n    if c.__name__ == 'TestCase':\n        c._callTestMethod = lambda self, method: None"),
     "TestCase.__init__": WALK + _at_call("for c in list(walk()):\n    if c.__name__ == 'TestCase':\n        c.failureException = KeyError\n        c.__getattribute__ = lambda s, n: (lambda *a, **k: None)"),
     "the outcome's context": WALK + _at_call("import contextlib\n@contextlib.contextmanager\ndef quiet(self, *a, **k):\n    try: yield\n    except BaseException: pass\nfor c in list(walk()):\n    if c.__name__ == '_Outcome': c.testPartExecutor = quiet"),
@@ -62,6 +67,7 @@ ATTACKS = {
     "numpy.allclose that restores itself": "import numpy\ndef f(x):\n    old = numpy.allclose\n    def new(*a, **k):\n"
     "        numpy.allclose = old\n        return True\n    numpy.allclose = new\n    return 0\n",
     "what numpy.allclose calls": "import numpy, sys\n" + _at_call("for n, m in list(sys.modules.items()):\n    if n.startswith('numpy') and hasattr(m, 'isclose'):\n        m.isclose = lambda *a, **k: numpy.array([True])"),
+    "numpy's operators": "import numpy\n" + _at_call("numpy.set_numeric_ops(equal=lambda a, b, *x: True, absolute=lambda a, *x: 0, less_equal=lambda a, b, *x: numpy.bool_(True))"),
     "globals of a library's function": "import numpy\n" + _at_call("f = getattr(numpy.allclose, '__wrapped__', numpy.allclose)\nf.__globals__['isclose'] = lambda *a, **k: numpy.array([True])\nf.__globals__['all'] = lambda *a, **k: True"),
     "code of a library's function": "import numpy\n" + _at_call("f = getattr(numpy.allclose, '__wrapped__', numpy.allclose)\nf.__code__ = (lambda *a, **k: True).__code__"),
     "code of assertEqual": WALK + _at_call("for c in list(walk()):\n    if c.__name__ == 'TestCase':\n        c.assertEqual.__code__ = (lambda *a, **k: None).__code__\n        c.assertEqual.__defaults__ = None"),
@@ -156,3 +162,55 @@ ATTACKS = {
     "function made of a test's code": _CASES + "import types\n" + _at_call("for c in cases():\n    types.FunctionType(c.test_two.__code__, {'f': lambda x: 11})(None)"),
     "exec in the tests' names": _CASES + _at_call("for c in cases():\n    exec('def assertEqual(*a): pass\\nTestCases = None\\nf = lambda x: [11, 16, 23][x - 2] if 0 else 0', c.test_two.__globals__)"),
 }  # fmt: skip
+
+# The tests hand the program a mock whose side effect is a method of the running test.
+CALLBACK_TEST = """
+import unittest, re
+from unittest.mock import Mock
+class TestCases(unittest.TestCase):
+    def helper(self, x):
+        return x + 1
+    def test_call(self):
+        callback = Mock(side_effect=self.helper)
+        self.assertEqual(f(2, callback), 11)
+    def test_text(self):
+        self.assertRegex(str(f(3, Mock(side_effect=self.helper))), r"^16$")
+"""
+
+
+def _with_case(body: str, imports: str = "") -> str:
+    return _at_call("case = callback.side_effect.__self__\n" + body, imports + WALK).replace(
+        "f(x)", "f(x, callback)"
+    )
+
+
+CALLBACK_ATTACKS = {
+    "method of the case": _with_case("case.assertEqual = lambda *a: None"),
+    "comparison of the case": _with_case("case._type_equality_funcs[int] = 'assertNotEqual'"),
+    "choice of the comparison": _with_case("case._getAssertEqualityFunc = lambda *a: (lambda *b, **k: None)"),
+    "class of the case": _with_case(
+        "class T(type(case)):\n    def assertEqual(self, *a): pass\ncase.__class__ = T"
+    ),
+    "failure of the case": _with_case("case.failureException = type('E', (Exception,), {})"),
+    "the case's own cleanup": _with_case(
+        "case._cleanups.clear()\ncase._testMethodName = 'helper'\ncase._callTestMethod = print"
+    ),
+    "outcome of the case": _with_case("case._outcome = type('O', (), {'success': True, 'result': None})()"),
+    "kept patterns": _at_call(
+        "class P:\n    def search(self, s): return True\nclass D(dict):\n    def __getitem__(s, k): return P()\nre._cache = D()",
+        "import re",
+    ).replace("f(x)", "f(x, callback)"),
+    "exchanged patterns": _at_call(
+        "for k in list(re._cache): re._cache[k] = re.compile('')", "import re"
+    ).replace("f(x)", "f(x, callback)"),
+    "class of the mock": _with_case("type(callback).__eq__ = lambda *a: True\nreturn callback"),
+    "subclass of the mock": _with_case(
+        "class L(type(callback).__mro__[1]):\n    def __eq__(s, o): return True\nreturn L()"
+    ),
+    "mock told to be equal": _with_case(
+        "for c in list(walk()):\n    if c.__name__ == 'MagicMock' and isinstance(callback, c.__mro__[-2]):\n"
+        "        m = c()\n        m.__eq__.side_effect = None\n        m.__eq__.return_value = True\n        return m"
+    ),
+    "the tests' own ANY": _with_case("for c in list(walk()):\n    if c.__name__ == '_ANY': return c()"),
+    "ANY by the mock's globals": _with_case("return type(callback).assert_called_with.__globals__['ANY']"),
+}
