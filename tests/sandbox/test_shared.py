@@ -53,6 +53,8 @@ HONEST = {
             self.assertEqual(task_func("folder"), ["a", "b"])
             listdir.assert_called_once_with("folder")
             self.assertEqual(listdir.call_args, call("folder"))
+            self.assertIn(call("folder"), listdir.call_args_list)
+            self.assertEqual(listdir.mock_calls, [call(ANY)])
         @patch("os.listdir", side_effect=OSError("gone"))
         def test_error(self, listdir):
             with self.assertRaises(OSError) as caught:

@@ -62,8 +62,8 @@ def checker(
     else:
         before, new = {}, classes()
     kind = guard.classifier()
-    names = ("NonCallableMock", "_Call", "_SentinelObject")
-    mock_classes = [getattr(mocks, name) for name in names]
+    own_mocks = [v for v in vars(mocks).values() if derives(type(v), type) and _root(v) == "unittest"]
+    mock_classes = [cls for cls in own_mocks if cls is not type(anything)]
 
     def known(cls: type) -> bool:
         return id(cls) in before or id(cls) in new
