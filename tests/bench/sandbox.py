@@ -29,6 +29,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", ".."))
 
 from restrl.config import SandboxConfig
 from restrl.sandbox import Sandbox
+from restrl.sandbox.inside.server import COMMON
 
 CORES = len(os.sched_getaffinity(0))
 SLOW = 0.2  # seconds that a reference computes
@@ -41,7 +42,7 @@ CALL = {
 }
 BARE = f"""
 import os, sys, time
-import numpy
+import {", ".join([*COMMON.split(), "numpy"])}
 def work(programs, inputs, outputs):
     for source in programs:
         if (pid := os.fork()) == 0:
@@ -91,7 +92,7 @@ def ours(sandbox: Sandbox, pairs: Sequence[tuple[str, dict[str, Any]]], right: S
 
 
 def bare_fork(programs: Sequence[str]) -> float:
-    """A fork of a warm interpreter with numpy per program, as many at a time as there are cores.
+    """A fork of an interpreter with the same libraries loaded per program, as many at a time as cores.
 
     The same programs and calls; the results are compared in the fork itself, and nothing is confined.
     """

@@ -2,12 +2,13 @@
 
 import os
 import random
+import sys
 
 import pytest
 
 from restrl.config import SandboxConfig
 from restrl.sandbox import Sandbox
-from restrl.sandbox.inside import isolate
+from restrl.sandbox.inside import child, isolate
 from tests.sandbox.test_pool import one
 
 
@@ -78,6 +79,12 @@ def test_every_program_draws_the_same_random_numbers(sandbox):
     tests = {"kind": "stdio", "inputs": [""] * 2, "outputs": [str(random.Random(0).random())] * 2}
     programs = [(f"import random\nprint(random.random())\n# {i}", tests) for i in range(8)]
     assert {verdict.status for verdict in sandbox.judge(programs)} == {"passed"}
+
+
+def test_a_rehearsal_leaves_nothing_behind():
+    before = set(sys.modules), len(os.listdir("/proc/self/fd"))
+    child.rehearse()
+    assert (set(sys.modules), len(os.listdir("/proc/self/fd"))) == before
 
 
 def test_rules_to_which_each_child_adds_its_own_are_made_anew(monkeypatch):

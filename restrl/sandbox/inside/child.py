@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import os
+import socket
 import sys
 import types
 from typing import Any
@@ -42,6 +43,22 @@ def _work(isolation: Isolation) -> None:
         shared.serve(link, job, isolation.settings.disable)
     else:
         _serve_objects(link, job)
+
+
+def rehearse() -> None:
+    """Does in the server what children do: what an interpreter has done before, it does faster."""
+    near, far = socket.socketpair()
+    with near, far:
+        for _ in range(10):
+            job = {
+                "mode": "call",
+                "source": "def f(x): return x",
+                "fn_name": "f",
+                "inputs": [codec.encode([1])],
+            }
+            _serve_objects(wire.Channel(near, JOB_LIMIT), codec.decode(codec.encode(job)))
+            far.recv(wire.READ)
+    del sys.modules["solution"]
 
 
 def load(source: str, name: str) -> dict[str, Any]:

@@ -145,8 +145,11 @@ def drop_capabilities(keep: int = 0) -> None:
 
 def address_space() -> int:
     """Bytes of address space that this process has mapped: what RLIMIT_AS limits."""
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[0]) * resource.getpagesize()
+    statm = os.open("/proc/self/statm", os.O_RDONLY)
+    try:
+        return int(os.read(statm, 100).split()[0]) * resource.getpagesize()
+    finally:
+        os.close(statm)
 
 
 def close_from(first: int) -> None:

@@ -31,6 +31,7 @@ def serve(control: socket.socket, settings: Settings) -> None:
     """Answers until the tests' process closes ``control``."""
     preload(settings.preload)
     isolation = Isolation(settings)
+    child.rehearse()
     isolation.prepare()
     entry = Entry()
     report = {"active": isolation.active, "missing": isolation.missing}

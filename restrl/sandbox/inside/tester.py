@@ -57,8 +57,7 @@ def serve(host: socket.socket, server: socket.socket, memory: int) -> None:
         signal.setitimer(signal.ITIMER_REAL, (1 + CREDIT) * limits.program + GRACE)
         answer = _judge(prepared[job["key"]], job["source"], server, limits, host.fileno())
         signal.setitimer(signal.ITIMER_REAL, 0)
-        limit_memory(None)
-        if linux.address_space() > before + memory // 8:
+        if limit_memory(None) > before + memory // 8:
             gc.collect()  # scopes of tests are cycles; the collector does not see how large they are
         link.send(codec.encode(answer))
         if answer["status"] == "harness_error":
