@@ -363,6 +363,36 @@ def test_a_library_that_tests_take_from_the_program_must_be_one(sandbox):
         assert one(sandbox, fake, tests).reward == 0
 
 
+def test_values_that_come_another_way_are_checked(sandbox):
+    tests = cases(
+        "def test_a(self):\n    self.assertEqual(task_func().value, 11)\ndef test_b(self):\n    assert task_func().value == 11\n"
+    )
+    box = "class E(int):\n    def __eq__(s, o): return {}\n    __hash__ = int.__hash__\nclass Box: pass\nbox = Box()\nbox.value = {}\ndef task_func(): return box"
+    assert one(sandbox, box.format("NotImplemented", "11"), tests).reward == 1
+    assert one(sandbox, box.format("True", "E()"), tests).reward == 0
+
+
+def test_an_asserting_helper_tells_a_program_nothing(sandbox):
+    body = "def check(self, got):\n    self.assertEqual(got, 11)\ndef test_a(self):\n    self.check(task_func(2))\n"
+    guess = """
+    def walk(c=object):
+        for s in type.__subclasses__(c):
+            yield s
+            if s is not type: yield from walk(s)
+    def task_func(x):
+        for c in walk():
+            if c.__name__ == "TestCases":
+                for v in range(50):
+                    try:
+                        c("test_a").check(v)
+                        return v
+                    except AssertionError: pass
+    """
+    assert one(sandbox, "def task_func(x): return 11", cases(body)).reward == 1
+    verdict = one(sandbox, guess, cases(body))
+    assert (verdict.reward, verdict.detail) == (0, "test_a: a test runs that nobody asked for")
+
+
 def test_values_given_to_mocks_are_checked(sandbox):
     tests = cases(
         '@patch("os.remove")\ndef test_a(self, remove):\n    task_func()\n    remove.assert_called_with("x")\n'

@@ -36,7 +36,7 @@ _HANDS_ON = (
 )  # fmt: skip
 _READS_TRACEBACKS = {"walk_tb", "extended_frame_gen", "_walk_tb_with_full_positions"}
 _TRACES = {"sys.settrace", "sys.setprofile", "sys.addaudithook"}
-_COLLECTOR = {"gc.get_objects", "gc.get_referrers", "gc.get_referents"}
+_COLLECTOR = {"gc.get_objects", "gc.get_referrers"}
 _STACKS = {"sys._getframe", "sys._current_frames", "sys._current_exceptions"}
 _CHANGES = {"object.__setattr__", "object.__delattr__"}
 
@@ -84,8 +84,9 @@ def _judges(native: Mapping[str, Any] | None) -> dict[str, Any]:
     table |= dict.fromkeys(_CHANGES, _changes) | dict.fromkeys(_STACKS, _stack)
     table |= dict.fromkeys(_TRACES, lambda _e, _a, f, kind: "frames" if asks(f, kind) else "")
     table |= dict.fromkeys(_COLLECTOR, lambda _e, _a, f, kind: "gc" if behind(f, kind) else "")
+    table["gc.get_referents"] = lambda _e, _a, f, kind: "gc" if asks(f, kind) else ""
     table["code.__new__"] = lambda _e, a, f, kind: _makes(a[1], f, kind)
-    table["function.__new__"] = lambda _e, a, f, kind: _makes(a[0].co_filename, f, kind)
+    table["function.__new__"] = lambda _e, a, f, kind: _wraps(a[0].co_filename, f, kind)
     table["ctypes"] = lambda _e, _a, f, kind: "ctypes" if native is not None and asks(f, kind) else ""
     table["import"] = lambda _e, a, f, kind: _imports(native or {}, a[0], f, kind)
     return table
@@ -163,6 +164,12 @@ def _imports(native: Mapping[str, Any], name: str, frame: Any, kind: Kind) -> st
 def _makes(filename: Any, frame: Any, kind: Kind) -> str:
     """Code that says it comes from a file that is not the program's."""
     return "patching" if kind(_text(filename)) != OURS and behind(frame, kind) else ""
+
+
+def _wraps(filename: str, frame: Any, kind: Kind) -> str:
+    """A function made of code that is not the program's; libraries do that with their own."""
+    asked = asks if kind(filename) == LIBRARY else behind
+    return "patching" if kind(filename) != OURS and asked(frame, kind) else ""
 
 
 def _compiles(_event: str, arguments: tuple[Any, ...], frame: Any, kind: Kind) -> str:

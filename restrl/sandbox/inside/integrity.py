@@ -29,7 +29,9 @@ __builtins__ = dict(vars(builtins))  # type: ignore[assignment]
 _ALWAYS = (
     "builtins collections contextlib copy difflib functools itertools math operator pprint re traceback types"
 )
-_CHANGING = frozenset({"__doc__", "__abstractmethods__", "_abc_impl", "__annotations__", "__signature__"})
+_CHANGING = frozenset(  # what Python and its library keep in a class
+    ["__doc__", "__abstractmethods__", "_abc_impl", "__annotations__", "__signature__", "__slotnames__"]
+)
 _BELOW = {"os": ("posixpath", "genericpath")}  # modules that a module's functions live in
 
 _BUILTINS = frozenset(name for name in vars(builtins) if not name.startswith("__"))
@@ -174,10 +176,17 @@ def _differs(entries: list[Entry], exempt: frozenset[str], same: Any = operator.
     for names, keys, values, label, known, below in entries:
         if not known.issuperset(names):
             for name in names.keys() - known - exempt:
-                if any(name in hidden for hidden in below):
+                if any(name in hidden for hidden in below) and not _completes(names, name, label):
                     return f"{label}.{name}"
         if not all(map(same, map(names.get, keys), values)):
             for key, value in zip(keys, values, strict=True):
                 if names.get(key) is not value and key not in exempt:
                     return f"{label}.{key}"
     return ""
+
+
+def _completes(names: Any, name: str, label: str) -> bool:
+    """Whether a package adds a method of its own to its class, as torch does when parts of it are first used."""
+    function = None if isinstance(names, dict) else names.get(name)
+    package = f"/{label.split('.')[0]}/"
+    return type(function) is types.FunctionType and package in function.__code__.co_filename
