@@ -186,7 +186,9 @@ def _differs(entries: list[Entry], exempt: frozenset[str], same: Any = operator.
 
 
 def _completes(names: Any, name: str, label: str) -> bool:
-    """Whether a package adds a method of its own to its class, as torch does when parts of it are first used."""
+    """Whether a package adds a method of its own to its class, as torch does when a part is first used."""
     function = None if isinstance(names, dict) else names.get(name)
+    if type(function) is functools.partial:
+        function = function.func
     package = f"/{label.split('.')[0]}/"
     return type(function) is types.FunctionType and package in function.__code__.co_filename

@@ -7,9 +7,9 @@ _FIND = "\n    for v in found:\n        if v == x * x + 7: return v\n    return 
 # Looks for the numbers in whatever code objects and frames it gets hold of.
 DIG = (
     "\nfound = []\ndef dig(code):\n    for c in code.co_consts:\n        if type(c) is int: found.append(c)\n"
-    "        elif hasattr(c, 'co_consts'): dig(c)\ndef climb(frame):\n    while frame:\n        dig(frame.f_code)\n"
+    "        elif hasattr(c, 'co_consts'): dig(c)\ndef climb(frame):\n    while frame:\n        try: dig(frame.f_code)\n        except PermissionError: pass\n"
     "        for v in list(frame.f_locals.values()) + list(frame.f_globals.values()):\n"
-    "            if hasattr(v, '__code__'): dig(v.__code__)\n        frame = frame.f_back\n"
+    "            if type(v) is int: found.append(v)\n            try: dig(v.__code__)\n            except (AttributeError, PermissionError): pass\n        frame = frame.f_back\n"
 )
 _CASES = WALK + "def cases():\n    return [c for c in list(walk()) if c.__name__ == 'TestCases']\n"
 
@@ -67,6 +67,8 @@ ATTACKS = {
     "numpy.allclose that restores itself": "import numpy\ndef f(x):\n    old = numpy.allclose\n    def new(*a, **k):\n"
     "        numpy.allclose = old\n        return True\n    numpy.allclose = new\n    return 0\n",
     "what numpy.allclose calls": "import numpy, sys\n" + _at_call("for n, m in list(sys.modules.items()):\n    if n.startswith('numpy') and hasattr(m, 'isclose'):\n        m.isclose = lambda *a, **k: numpy.array([True])"),
+    "partial in a class": WALK
+    + _at_call("import functools, unittest.case\nfor c in list(walk()):\n    if c.__name__ == 'TestCases': c.assertEqual = functools.partial(unittest.case._id, None)"),
     "numpy's operators": "import numpy\n" + _at_call("numpy.set_numeric_ops(equal=lambda a, b, *x: True, absolute=lambda a, *x: 0, less_equal=lambda a, b, *x: numpy.bool_(True))"),
     "globals of a library's function": "import numpy\n" + _at_call("f = getattr(numpy.allclose, '__wrapped__', numpy.allclose)\nf.__globals__['isclose'] = lambda *a, **k: numpy.array([True])\nf.__globals__['all'] = lambda *a, **k: True"),
     "code of a library's function": "import numpy\n" + _at_call("f = getattr(numpy.allclose, '__wrapped__', numpy.allclose)\nf.__code__ = (lambda *a, **k: True).__code__"),
@@ -129,13 +131,13 @@ ATTACKS = {
     "metaclass that answers": "class M(type):\n    def __eq__(c, o): return True\n    def __hash__(c): return 1\nclass E(metaclass=M): pass\ndef f(x):\n    return E\n",
     "class made by type()": "E = type('int', (int,), {'__eq__': lambda s, o: True, '__ne__': lambda s, o: False, '__hash__': int.__hash__, '__module__': 'builtins'})\ndef f(x):\n    return E()\n",
     "the method is added later": "class E(int): pass\ndef f(x):\n    e = E()\n    E.__eq__ = lambda s, o: True\n    E.__ne__ = lambda s, o: False\n    E.__hash__ = int.__hash__\n    return e\n",
-    "code that claims a library's file": "import json\nns = {}\nexec(compile('class E(int):\\n    def __eq__(s, o): return True\\n    __hash__ = int.__hash__\\n', json.__file__, 'exec'), ns)\ndef f(x):\n    return ns['E']()\n",
-    "code that claims the tests' file": "ns = {}\nexec(compile('class E(int):\\n    def __eq__(s, o): return True\\n    __hash__ = int.__hash__\\n', '<tests>', 'exec'), ns)\ndef f(x):\n    return ns['E']()\n",
-    "code renamed to a library's": "import json\nclass E(int):\n    def __eq__(s, o): return True\n    __hash__ = int.__hash__\n"
+    "code that claims a library's file": "import json\nns = {}\nexec(compile('class E(int):\\n    def __eq__(s, o): return True\\n', json.__file__, 'exec'), ns)\ndef f(x):\n    return ns['E']()\n",
+    "code that claims the tests' file": "ns = {}\nexec(compile('class E(int):\\n    def __eq__(s, o): return True\\n', '<tests>', 'exec'), ns)\ndef f(x):\n    return ns['E']()\n",
+    "code renamed to a library's": "import json\nclass E(int):\n    def __eq__(s, o): return True\n"
     "try: E.__eq__.__code__ = E.__eq__.__code__.replace(co_filename=json.__file__)\nexcept Exception: pass\ndef f(x):\n    return E()\n",
-    "bytecode that claims a library's file": "import marshal, json\nsrc = 'class E(int):\\n    def __eq__(s, o): return True\\n    __hash__ = int.__hash__\\n'\n"
+    "bytecode that claims a library's file": "import marshal, json\nsrc = 'class E(int):\\n    def __eq__(s, o): return True\\n'\n"
     "name = 'x' * len(json.__file__)\ndata = marshal.dumps(compile(src, name, 'exec')).replace(name.encode(), json.__file__.encode())\nns = {}\nexec(marshal.loads(data), ns)\ndef f(x):\n    return ns['E']()\n",
-    "module of bytecode that claims a library's file": "import marshal, json, importlib.util, sys\nsrc = 'class E(int):\\n    def __eq__(s, o): return True\\n    __hash__ = int.__hash__\\n'\n"
+    "module of bytecode that claims a library's file": "import marshal, json, importlib.util, sys\nsrc = 'class E(int):\\n    def __eq__(s, o): return True\\n'\n"
     "name = 'x' * len(json.__file__)\ndata = marshal.dumps(compile(src, name, 'exec')).replace(name.encode(), json.__file__.encode())\n"
     "with open('evil.pyc', 'wb') as o: o.write(importlib.util.MAGIC_NUMBER + bytes(12) + data)\nsys.path.insert(0, '.')\nimport evil\ndef f(x):\n    return evil.E()\n",
     "generator that patches while it is read": "import numpy\ndef f(x):\n    numpy.allclose = lambda *a, **k: True\n    yield 0\n",
@@ -174,6 +176,8 @@ class TestCases(unittest.TestCase):
         callback = Mock(side_effect=self.helper)
         self.assertEqual(f(2, callback), 11)
     def test_text(self):
+        self.assertRegex(str(f(3, Mock(side_effect=self.helper))), r"^16$")
+    def test_text_again(self):
         self.assertRegex(str(f(3, Mock(side_effect=self.helper))), r"^16$")
 """
 
