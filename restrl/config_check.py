@@ -44,8 +44,8 @@ def _check_together(config: Config) -> None:
     answers = ("sampling.n", decoder.sampling.n) if decoder.name == "sample" else ("answers", decoder.answers)
     if decoder.name in ("sample", "best_of_n", "mcts") and max(decoder.k, default=1) > answers[1]:
         raise UserError(
-            f"decoder.k={decoder.k}: pass@{max(decoder.k)} needs as many samples, and decoder.{answers[0]} is "
-            f"{answers[1]}; raise it, or leave larger values out of decoder.k"
+            f"decoder.k={decoder.k}: pass@{max(decoder.k)} needs as many samples, and decoder.{answers[0]} "
+            f"is {answers[1]}; raise it, or leave larger values out of decoder.k"
         )
     evaluation = dataclasses.replace(config.evaluation.mcts, completions=config.evaluation.completions)
     for key, mcts in (("mcts", config.mcts), ("decoder.mcts", decoder.mcts), ("evaluation.mcts", evaluation)):
@@ -55,7 +55,7 @@ def _check_together(config: Config) -> None:
 def _check_budget(key: str, mcts: MctsConfig) -> None:
     if mcts.iterations is None and mcts.revisit_terminals:
         raise UserError(
-            f"{key}.iterations=null: visits of whole programs sample nothing, so no other budget ends a tree; "
+            f"{key}.iterations=null: visits of whole programs sample nothing, so nothing else ends a tree; "
             f"set {key}.revisit_terminals=false"
         )
     if mcts.iterations is mcts.completions is mcts.model_tokens is mcts.seconds is None:
