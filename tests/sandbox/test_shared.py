@@ -191,6 +191,19 @@ HONEST = {
         """,
         SQUARE + "if __name__ == '__main__':\n    import unittest\n    unittest.main()\n",
     ),
+    "callbacks that are looked at": (
+        """
+        def test_signature(self):
+            def given(a, b=2, *, c): pass
+            self.assertEqual(task_func(given), (["a", "b"], (2,), "given"))
+        """,
+        "import inspect\ndef task_func(f):\n    spec = inspect.getfullargspec(f)\n    return spec.args, spec.defaults, f.__name__\n",
+    ),
+    "the tests' imports are the program's": (
+        "def test_year(self):\n    self.assertEqual(task_func(), 2020)\n    self.assertTrue(datetime.MAXYEAR)\n",
+        "from datetime import datetime\ndef task_func(): return datetime.datetime(2020, 1, 1).year\n",
+        "import datetime",
+    ),
     "names shared both ways": (
         """
         def test_names(self):
@@ -326,6 +339,7 @@ def test_ids_are_those_of_the_source():
             def test_both(self): pass
             if True:
                 async def test_inner(self): pass
+            test_data = {"a": 1}
             test_alias = Base.helper
             @unittest.skip("broken")
             def test_skipped(self): pass

@@ -35,6 +35,7 @@ _HANDS_ON = (
     "<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>",
 )  # fmt: skip
 _READS_TRACEBACKS = {"walk_tb", "extended_frame_gen", "_walk_tb_with_full_positions"}
+_READS_SIGNATURES = {"_signature_from_function", "_has_code_flag", "isfunction"}
 _TRACES = {"sys.settrace", "sys.setprofile", "sys.addaudithook"}
 _COLLECTOR = {"gc.get_objects", "gc.get_referrers"}
 _STACKS = {"sys._getframe", "sys._current_frames", "sys._current_exceptions"}
@@ -124,8 +125,14 @@ def _reads(_event: str, arguments: tuple[Any, ...], frame: Any, kind: Kind) -> s
     if name in _FRAMES:
         return "frames" if not _formats(frame) and asks(frame, kind) else ""
     if name in _CODE and kind(_file_of(target)) in (TESTS, HARNESS) and behind(frame, kind):
-        return "frames"
+        return "" if _describes(frame) else "frames"
     return ""
+
+
+def _describes(frame: Any) -> bool:
+    """Whether inspect reads a function's code to make its signature, as it does for a test's callback."""
+    code = frame.f_code
+    return code.co_filename.endswith("/inspect.py") and code.co_name in _READS_SIGNATURES
 
 
 def _formats(frame: Any) -> bool:
@@ -146,9 +153,12 @@ def _file_of(target: Any) -> str:
     return code.co_filename if type(code) is types.CodeType else ""
 
 
-def _changes(_event: str, arguments: tuple[Any, ...], frame: Any, kind: Kind) -> str:
+def _changes(event: str, arguments: tuple[Any, ...], frame: Any, kind: Kind) -> str:
     target, name = arguments[:2]
-    if name in _CODE and kind(_file_of(target)) != OURS and behind(frame, kind):
+    whose = kind(_file_of(target))
+    if event == "object.__delattr__" and whose == LIBRARY:
+        return ""  # a default less; numba does that to its own
+    if name in _CODE and whose != OURS and behind(frame, kind):
         return "patching"
     return ""
 

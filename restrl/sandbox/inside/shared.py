@@ -78,16 +78,15 @@ def serve(link: wire.Channel, job: dict[str, Any], disable: list[str]) -> None:
 
     def begin(*subjects: Any) -> None:
         """Called by the kind of tests when all is loaded but the program; ``subjects`` must not change."""
-        native = any(module.split(".")[0] in _NATIVE for module in job["modules"])
         if "trust" not in disable:
             tools.problem, tools.is_librarys = trust.checker(mock, tools.anything, subjects)
         if "integrity" not in disable:
             tools.verify, tools.watch = integrity.verifier(job["modules"], job["patched"])
             for subject in [*_unittest.values(), *subjects]:
                 tools.watch(subject)
-        hidden = _hide(() if native else _NATIVE)
+        hidden = _hide(() if job["native"] else _NATIVE)
         if "guard" not in disable:
-            guard.install(tools.flags, None if native else hidden)()
+            guard.install(tools.flags, None if job["native"] else hidden)()
 
     try:
         run = _KINDS[job["kind"]](job, tools, begin)

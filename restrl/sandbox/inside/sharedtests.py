@@ -32,6 +32,8 @@ ALIASES = {
     "sp": "scipy", "px": "plotly.express", "go": "plotly.graph_objects", "ET": "xml.etree.ElementTree",
 }  # fmt: skip
 _FLAGS = ("frames", "gc", "ctypes", "patching")  # what the child may report
+_FUNCTIONS = (ast.Name, ast.Attribute, ast.Lambda)  # what gives a test another name; other values are data
+_FAKED = {"open", "io", "os", "path", "pathlib", "Path", "shutil", "stat", "fcntl"}  # by pyfakefs, everywhere
 _SKIPS = {"skip", "unittest.skip"}
 _MAKERS = ("parameterized", "expand", "ddt", "data", "load_tests")  # tests that only running code can count
 
@@ -95,6 +97,7 @@ class UnittestTests(SharedTests):
             "hidden": sorted(builtin),
             "libraries": sorted(libraries),
             "modules": imported(tree, libraries),
+            "native": "ctypes" in tests["test"] or "cffi" in tests["test"],
             "patched": sorted(_patched(tree)),
             "code": _compiled(rewrite.Rewriter(functions).visit(tree)),
         }
@@ -113,6 +116,7 @@ class Ds1000Tests(SharedTests):
         self.ids = [f"case {number}" for number in range(1, cases + 1)]
         self.job = {
             "kind": "ds1000",
+            "native": False,
             "hidden": sorted(_texts(functions["exec_test"]) - _mentioned(tree)),
             "modules": imported(tree),
             "patched": [],
@@ -157,7 +161,7 @@ def _collect(classes: Mapping[str, ast.ClassDef], name: str, found: dict[str, bo
     seen.add(name)
     node = classes[name]
     for statement in _statements(node.body):
-        names = _targets(statement)
+        names = _targets(statement) if isinstance(getattr(statement, "value", None), _FUNCTIONS) else []
         if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
             names = [statement.name]
         decorators = [ast.unparse(d) for d in getattr(statement, "decorator_list", [])]
@@ -200,7 +204,7 @@ def _bound(body: list[ast.stmt]) -> set[str]:
 
 
 def _import_names(tree: ast.Module) -> set[str]:
-    """Names that imports bind at the top level: the program has them too, unless it binds them itself."""
+    """Names that imports bind at the top level: the program has them too, in place of its own."""
     imports = [n for n in _statements(tree.body) if isinstance(n, (ast.Import, ast.ImportFrom))]
     modules = {"unittest", "mock"}
     return {
@@ -262,7 +266,7 @@ def imported(tree: ast.AST, free: Mapping[str, str] | None = None) -> list[str]:
 
 def _patched(tree: ast.AST) -> set[str]:
     """Last parts of the names that the tests themselves replace: by mock's patch, or by assignment."""
-    found = set()
+    found = set(_FAKED) if any(name.startswith("pyfakefs") for name in imported(tree)) else set[str]()
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             texts = [a.value for a in node.args[:2] if isinstance(a, ast.Constant) and type(a.value) is str]

@@ -32,11 +32,13 @@ def prepare(job: dict[str, Any], tools: Any, begin: Callable[..., None]) -> Call
         begin(tests, *_classes(tests))
         names = load(job["source"], program | {name: tests[name] for name in job["shared"] if name in tests})
         tests.update(_given(names, tests, job, tools.is_librarys))
+        names.update({name: tests[name] for name in job["shared"] if name in tests})
     else:
         begin()
         names = load(job["source"], program)
         tests.update(_given(names, tests, job, tools.is_librarys))
         exec(code, tests)
+        names.update({name: tests[name] for name in job["shared"] if name in tests})
         for subject in (tests, *_classes(tests)):
             tools.watch(subject)
     return runner(tests, job, tools, current)
