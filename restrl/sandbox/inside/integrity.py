@@ -61,7 +61,7 @@ def verifier(imported: Iterable[str], patched: Iterable[str]) -> tuple[Verify, C
     exempt = frozenset(patched)
     near: list[Group] = []
     far: list[Group] = []
-    roots = {name.split(".")[0] for name in imported} - {"sys", "warnings", "unittest"}
+    roots = {name.split(".")[0] for name in imported} - {"sys", "warnings", "unittest", "pyfakefs"}
     roots |= {below for root in roots for below in _BELOW.get(root, ())}
     for name in _ALWAYS.split():
         near.append(_known(sys.modules[name]))

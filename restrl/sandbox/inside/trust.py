@@ -57,34 +57,10 @@ def checker(
     Called when everything is loaded but the program.  ``mocks``: the tests' own copy of unittest.mock;
     ``anything``: what they have for its ANY; ``own``: objects, the classes that they define among them.
     """
-    if _remembered and _remembered["modules"].issuperset(sys.modules):
-        before, new = _remembered["classes"], {id(cls): cls for cls in own if derives(type(cls), type)}
-    else:
-        before, new = {}, classes()
+    known = _known(own)
     kind = guard.classifier()
     own_mocks = [v for v in vars(mocks).values() if derives(type(v), type) and _root(v) == "unittest"]
-    mock_classes = [cls for cls in own_mocks if cls is not type(anything)]
-
-    def known(cls: type) -> bool:
-        return id(cls) in before or id(cls) in new
-
-    def lies(cls: type) -> str:
-        """What the class decides itself, "" if nothing."""
-        if not _flags(cls) & _HEAP or known(cls):
-            return ""
-        bases = mro(cls)
-        if any(base is mock for base in bases for mock in mock_classes):
-            return _reconfigured(bases, kind)
-        if lies(type(cls)):
-            return "its metaclass"
-        values = [base for base in bases if "__eq__" in namespace(base) and base is not object]
-        for base in bases:
-            if _flags(base) & _HEAP and not known(base):
-                name = _redefined(base, [b for b in values if b is not base], kind)
-                if name:
-                    return name
-        return ""
-
+    lies = _judge(known, [cls for cls in own_mocks if cls is not type(anything)], kind)
     modules = {id(module): module for module in sys.modules.values()}
 
     def is_librarys(value: Any) -> bool:
@@ -107,11 +83,9 @@ def checker(
         while todo:
             item, inner = todo.pop()
             cls = type(item)
-            if id(cls) in _PLAIN or id(item) in seen:
+            if id(cls) in _PLAIN or id(item) in seen or item is anything:
                 continue
             seen[id(item)] = item  # kept alive: its id stays its own
-            if item is anything:
-                continue
             if cls is weakref.ProxyType or cls is weakref.CallableProxyType:
                 return "a weak proxy, which compares as what it stands for"
             if id(cls) in _BOXES:
@@ -128,6 +102,36 @@ def checker(
         return ""
 
     return problem, is_librarys
+
+
+def _known(own: Iterable[Any]) -> Callable[[type], bool]:
+    """Whether a class exists already.  ``own``: the new classes, if no new module came with others."""
+    if _remembered and _remembered["modules"].issuperset(sys.modules):
+        before, new = _remembered["classes"], {id(cls): cls for cls in own if derives(type(cls), type)}
+    else:
+        before, new = {}, classes()
+    return lambda cls: id(cls) in before or id(cls) in new
+
+
+def _judge(known: Callable[[type], bool], mocks: list[type], kind: guard.Kind) -> Callable[[type], str]:
+    def lies(cls: type) -> str:
+        """What the class decides itself, "" if nothing."""
+        if not _flags(cls) & _HEAP or known(cls):
+            return ""
+        bases = mro(cls)
+        if any(base is mock for base in bases for mock in mocks):
+            return _reconfigured(bases, kind)
+        if lies(type(cls)):
+            return "its metaclass"
+        values = [base for base in bases if "__eq__" in namespace(base) and base is not object]
+        for base in bases:
+            if _flags(base) & _HEAP and not known(base):
+                name = _redefined(base, [b for b in values if b is not base], kind)
+                if name:
+                    return name
+        return ""
+
+    return lies
 
 
 def classes() -> dict[int, type]:
