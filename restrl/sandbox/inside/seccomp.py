@@ -123,6 +123,9 @@ def _refuse(error: int) -> bytes:
     return _step(_RETURN, 0, 0, _ERRNO | error)
 
 
+_ALLOWED = _step(_RETURN, 0, 0, _ALLOW)
+
+
 def build(shared_pids: bool) -> _Program | None:
     """The filter; None on a machine whose call numbers are not known.
 
@@ -131,45 +134,64 @@ def build(shared_pids: bool) -> _Program | None:
     arch = _AUDIT_ARCH.get(linux.MACHINE)
     if arch is None:
         return None
-    steps = [
-        _step(_LOAD, 0, 0, _ARCH), _step(_EQUAL, 1, 0, arch), _step(_RETURN, 0, 0, _KILL),
-        # Unknown newer calls, and x86's x32 calls (bit 30), do not exist here.
-        _step(_LOAD, 0, 0, _NR), _step(_AT_LEAST, 0, 1, linux.HIGHEST), _refuse(errno.ENOSYS),
-    ]  # fmt: skip
-    for name in DENIED + (DENIED_IN_SHARED_PIDS if shared_pids else []):
-        at = linux.number(name)
-        if at is not None:
-            steps += [_step(_EQUAL, 0, 1, at), _refuse(errno.EPERM)]
-    for name in IGNORED:
-        at = linux.number(name)
-        if at is not None:
-            steps += [_step(_EQUAL, 0, 1, at), _refuse(0)]
-    steps += _file_times(linux.number("utimensat") or 0)
-    at = linux.number("clone3")  # its flags are behind a pointer: glibc falls back to clone
-    steps += [_step(_EQUAL, 0, 1, at or 0), _refuse(errno.ENOSYS)]
-    steps += _when("clone", [_step(_BITS, 0, 1, _NAMESPACES), _refuse(errno.EPERM)])
-    steps += _when("socketpair", [_step(_EQUAL, 1, 0, 1), _refuse(errno.EPERM)])  # AF_UNIX only
-    steps += _when("prlimit64", [_step(_EQUAL, 1, 0, 0), _refuse(errno.EPERM)])  # one's own only
-    steps.append(_step(_RETURN, 0, 0, _ALLOW))
-    code = b"".join(steps)
-    return _Program(len(steps), code)
+    code = steps(shared_pids, arch)
+    return _Program(len(code), b"".join(code))
 
 
-def _file_times(at: int) -> list[bytes]:
-    """Ignored as well, but not where a path gets the time of now: that is how Path.touch makes a file, and it
-    goes on to open it if this fails.  Pointers are compared with NULL by their low words."""
+def steps(shared_pids: bool, arch: int) -> list[bytes]:
+    """The filter's instructions."""
+    # unknown newer calls, and x86's x32 calls, do not exist here
+    cases = {0: [_ALLOWED], linux.HIGHEST: [_refuse(errno.ENOSYS)]}
+    for at, case in _calls(shared_pids).items():
+        cases.setdefault(at + 1, [_ALLOWED])
+        cases[at] = case
     return [
-        _step(_EQUAL, 0, 6, at),
-        _step(_LOAD, 0, 0, _ARG2), _step(_EQUAL, 0, 3, 0),  # times
-        _step(_LOAD, 0, 0, _ARG1), _step(_EQUAL, 1, 0, 0),  # path
-        _refuse(errno.EPERM), _refuse(0),
+        _step(_LOAD, 0, 0, _ARCH), _step(_EQUAL, 1, 0, arch), _step(_RETURN, 0, 0, _KILL),
+        _step(_LOAD, 0, 0, _NR), *_search(_merged(sorted(cases.items()))),
     ]  # fmt: skip
 
 
-def _when(name: str, checks: list[bytes]) -> list[bytes]:
-    """``checks`` on the first argument of one call; falls through to the next step with the number loaded."""
-    body = [_step(_LOAD, 0, 0, _ARG0), *checks, _step(_LOAD, 0, 0, _NR)]
-    return [_step(_EQUAL, 0, len(body), linux.number(name) or 0), *body]
+def _calls(shared_pids: bool) -> dict[int, list[bytes]]:
+    """By number, what decides on each call that is not simply allowed.  Ends in a return on every path."""
+    denied = DENIED + (DENIED_IN_SHARED_PIDS if shared_pids else [])
+    named = {name: [_refuse(errno.EPERM)] for name in denied} | {name: [_refuse(0)] for name in IGNORED}
+    named["utimensat"] = _FILE_TIMES
+    named["clone3"] = [_refuse(errno.ENOSYS)]  # its flags are behind a pointer: glibc falls back to clone
+    named["clone"] = _on_first(_step(_BITS, 0, 1, _NAMESPACES))
+    named["socketpair"] = _on_first(_step(_EQUAL, 1, 0, 1))  # AF_UNIX only
+    named["prlimit64"] = _on_first(_step(_EQUAL, 1, 0, 0))  # one's own only
+    numbered = {linux.number(name): case for name, case in named.items()}
+    return {at: case for at, case in numbered.items() if at is not None}
+
+
+# Ignored as well, but not where a path gets the time of now: that is how Path.touch makes a file, and it goes
+# on to open it if this fails.  Pointers are compared with NULL by their low words.
+_FILE_TIMES = [
+    _step(_LOAD, 0, 0, _ARG2), _step(_EQUAL, 0, 3, 0),  # times
+    _step(_LOAD, 0, 0, _ARG1), _step(_EQUAL, 1, 0, 0),  # path
+    _refuse(errno.EPERM), _refuse(0),
+]  # fmt: skip
+
+
+def _on_first(check: bytes) -> list[bytes]:
+    """Refuses a call whose first argument leads ``check`` to the next step, allows it if that is left out."""
+    return [_step(_LOAD, 0, 0, _ARG0), check, _refuse(errno.EPERM), _ALLOWED]
+
+
+def _merged(cases: list[tuple[int, list[bytes]]]) -> list[tuple[int, list[bytes]]]:
+    return [case for i, case in enumerate(cases) if i == 0 or case[1] != cases[i - 1][1]]
+
+
+def _search(cases: list[tuple[int, list[bytes]]]) -> list[bytes]:
+    """A binary search for the last case that begins at or below the number loaded.
+
+    The kernel follows every number through the filter when a child loads it, so a path must be short.
+    """
+    if len(cases) == 1:
+        return cases[0][1]
+    middle = len(cases) // 2
+    below, above = _search(cases[:middle]), _search(cases[middle:])
+    return [_step(_AT_LEAST, len(below), 0, cases[middle][0]), *below, *above]
 
 
 def load(program: _Program) -> None:
