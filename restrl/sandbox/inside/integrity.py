@@ -32,6 +32,7 @@ _ALWAYS = (
 _CHANGING = frozenset(  # what Python and its library keep in a class
     ["__doc__", "__abstractmethods__", "_abc_impl", "__annotations__", "__signature__", "__slotnames__"]
 )
+_SELF_CHANGING = ("torch.optim", "pyfakefs")  # modules that replace methods of their own classes as they run
 _BELOW = {"os": ("posixpath", "genericpath")}  # modules that a module's functions live in
 
 _BUILTINS = frozenset(name for name in vars(builtins) if not name.startswith("__"))
@@ -61,12 +62,14 @@ def verifier(imported: Iterable[str], patched: Iterable[str]) -> tuple[Verify, C
     exempt = frozenset(patched)
     near: list[Group] = []
     far: list[Group] = []
-    roots = {name.split(".")[0] for name in imported} - {"sys", "warnings", "unittest", "pyfakefs"}
+    roots = {name.split(".")[0] for name in imported} - {"sys", "warnings", "unittest"}
     roots |= {below for root in roots for below in _BELOW.get(root, ())}
     for name in _ALWAYS.split():
         near.append(_known(sys.modules[name]))
     for name, module in list(sys.modules.items()):
-        if name.split(".")[0] in roots and derives(type(module), types.ModuleType):
+        if name.startswith(_SELF_CHANGING) or name.split(".")[0] not in roots:
+            continue
+        if derives(type(module), types.ModuleType):
             far.append(_known(module))
 
     operators = getattr(sys.modules.get("numpy"), "set_numeric_ops", None)
