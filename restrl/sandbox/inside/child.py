@@ -109,7 +109,9 @@ def _answer(objects: values.Objects, run: Any, arguments: Any = None) -> bytes:
     try:
         value = run()
         after = objects.snapshot(arguments)
-        return objects.encode(("value", value, None if after == before else arguments[0]))
+        if after == before:
+            return codec.BEFORE_RESULT + objects.encode(value) + codec.AFTER_RESULT
+        return objects.encode(("value", value, arguments[0]))
     except BaseException as error:
         return codec.encode(failure(error))
 

@@ -230,3 +230,7 @@ _READERS: dict[int, Callable[[_Reader, int], Any]] = {
     ord("r"): _Reader.read_range,
     ord("h"): _Reader.read_handle,
 }
+
+# The message ("value", result, None), in which most results cross, before and after the result's own bytes.
+BEFORE_RESULT = encode(("value", None, None))[:-2]
+AFTER_RESULT = encode(None)

@@ -35,8 +35,6 @@ class Tally:
 
 
 LINGER = 1e-4  # seconds in which a fast program gives many results
-_VALUE = codec.encode(("value", None, None))[:-2]  # the message of a result, up to the result
-_NONE = codec.encode(None)
 
 
 class CallTests:
@@ -49,7 +47,7 @@ class CallTests:
     def __init__(self, tests: Mapping[str, Any]) -> None:
         self.inputs: list[bytes] = tests["inputs"]
         self.outputs: list[bytes] = tests["outputs"]
-        self.frames = [_VALUE + output + _NONE for output in self.outputs]
+        self.frames = [codec.BEFORE_RESULT + output + codec.AFTER_RESULT for output in self.outputs]
         self.fn_name = tests["fn_name"]
         self.atol = tests.get("atol")
         self.tuples = bool(tests.get("tuples_as_lists"))
