@@ -32,7 +32,8 @@ _ALWAYS = (
 _CHANGING = frozenset(  # what Python and its library keep in a class
     ["__doc__", "__abstractmethods__", "_abc_impl", "__annotations__", "__signature__", "__slotnames__"]
 )
-_SELF_CHANGING = ("torch.optim", "pyfakefs")  # modules that replace methods of their own classes as they run
+# Modules that change their own classes as they run.
+_SELF_CHANGING = ("torch.optim", "torch.compiler", "torch._dynamo", "torch._inductor", "torch.fx", "pyfakefs")
 _BELOW = {"os": ("posixpath", "genericpath")}  # modules that a module's functions live in
 
 _BUILTINS = frozenset(name for name in vars(builtins) if not name.startswith("__"))
