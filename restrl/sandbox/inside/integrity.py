@@ -33,7 +33,7 @@ _CHANGING = frozenset(  # what Python and its library keep in a class
     ["__doc__", "__abstractmethods__", "_abc_impl", "__annotations__", "__signature__", "__slotnames__"]
 )
 # Modules that change their own classes as they run.
-_SELF_CHANGING = ("torch.optim", "torch.compiler", "torch._dynamo", "torch._inductor", "torch.fx", "pyfakefs")
+_SELF_CHANGING = ("torch.compiler", "torch._dynamo", "torch._inductor", "torch.fx", "pyfakefs")
 _BELOW = {"os": ("posixpath", "genericpath")}  # modules that a module's functions live in
 
 _BUILTINS = frozenset(name for name in vars(builtins) if not name.startswith("__"))
@@ -184,7 +184,8 @@ def _differs(entries: list[Entry], exempt: frozenset[str], same: Any = operator.
                     return f"{label}.{name}"
         if not all(map(same, map(names.get, keys), values)):
             for key, value in zip(keys, values, strict=True):
-                if names.get(key) is not value and key not in exempt:
+                new = names.get(key)
+                if new is not value and key not in exempt and not _wraps(new, value, label):
                     return f"{label}.{key}"
     return ""
 
@@ -196,3 +197,11 @@ def _completes(names: Any, name: str, label: str) -> bool:
         function = function.func
     package = f"/{label.split('.')[0]}/"
     return type(function) is types.FunctionType and package in function.__code__.co_filename
+
+
+def _wraps(new: Any, old: Any, label: str) -> bool:
+    """Whether a package put a wrapper of its own around its function, as torch does in its later imports."""
+    package = f"/{label.split('.')[0]}/"
+    if type(new) is not types.FunctionType or package not in new.__code__.co_filename:
+        return False
+    return any(cell.cell_contents is old for cell in new.__closure__ or ())
