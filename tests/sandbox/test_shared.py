@@ -1,6 +1,7 @@
 """Tests in the program's own process: what honest programs get, and what each layer is good for."""
 # ruff: noqa: E501  (programs in strings)
 
+import dataclasses
 import gc
 import hashlib
 import importlib.util
@@ -304,11 +305,13 @@ def test_partial_credit_is_tests_passed_over_tests_there_are(sandbox):
     assert one(sandbox, "import nothing_like_it", tests).detail == (
         "ModuleNotFoundError: ModuleNotFoundError: No module named 'nothing_like_it'"
     )
-    assert short(one(sandbox, "def task_func(x):\n    if x == 1: return 1\n    while True: pass", tests)) == (
-        "timeout",
-        1,
-        3,
-    )
+
+
+def test_what_ran_before_the_time_was_up_counts():
+    body = "def test_a(self): self.assertEqual(task_func(1), 1)\ndef test_b(self): self.assertEqual(task_func(2), 4)\n"
+    with Sandbox(dataclasses.replace(CONFIG, test_seconds=0.5, workers=1)) as sandbox:
+        verdict = one(sandbox, "def task_func(x):\n    while x > 1: pass\n    return x", cases(body))
+    assert short(verdict) == ("timeout", 1, 2)
 
 
 def test_what_is_skipped_or_said_to_fail_is_no_success(sandbox):
