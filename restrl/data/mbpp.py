@@ -19,6 +19,9 @@ EVERY_SPLIT = "train+test+validation+prompt"
 FULL = Source("mbpp", REPO, REVISION, EVERY_SPLIT, "full")
 SANITIZED = Source("mbpp_sanitized", REPO, REVISION, EVERY_SPLIT, "sanitized")
 PLUS = Source("mbpp_plus", "evalplus/mbppplus", "b2d74c91837c3f2a20c1299ae98133cbe7cfa077", "test")
+# The last line of assertion() in the published tests of 737, 787 and 794: it finds out whether the result is
+# right and does not say so, so that any function passes.  EvalPlus' own grader does say so.
+UNSAID = "        exact_match = exp == (out is not None)"
 SPLITS = {"train": range(601, 975), "heldout": range(11, 511)}  # task ids of the published splits
 
 
@@ -64,7 +67,7 @@ def load_plus(config: DatasetConfig, split: Split) -> list[Problem]:
 
 
 def _plus_problem(row: Row) -> Problem:
-    test = row.text("test")
+    test = row.text("test").replace(UNSAID, f"{UNSAID}\n    assert exact_match")
     called = re.findall(r"^ +assertion\((\w+)\(\*inp\)", test, flags=re.MULTILINE)
     if not called:
         raise UserError(f"{row.where}: test: no line assertion(function(*inp), ...); this is not MBPP+")

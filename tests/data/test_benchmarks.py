@@ -179,6 +179,31 @@ def test_mbpp_setup_runs_after_the_solution_and_crlf_goes(tmp_path: Path) -> Non
     assert "assert root == 2" in heldout[0].prompt
 
 
+def test_mbpp_plus_says_what_its_tests_find_out(tmp_path: Path) -> None:
+    """The published assertion() of three problems computes whether the result is right, and nothing else."""
+    test = (
+        "def assertion(out, exp, atol):\n    if isinstance(out, bool):\n        exact_match = out == exp\n"
+        "    else:\n        exact_match = exp == (out is not None)\n\n\n"
+        "inputs = [[1], [2]]\nresults = [True, False]\n"
+        "for i, (inp, exp) in enumerate(zip(inputs, results)):\n    assertion(f(*inp), exp, 0)\n"
+    )
+    row = {"task_id": 794, "code": "", "prompt": "", "test_list": ["assert f(1)"], "test": test}
+    config = DatasetConfig(name="mbpp_plus", path=write(tmp_path / "a.jsonl", row))
+    (problem,) = load_problems(config, "heldout")
+    for function, right in (
+        (lambda x: x if x == 1 else None, True),
+        (lambda x: x == 1, True),
+        (lambda _x: None, False),
+        (lambda _x: "text", False),
+    ):
+        try:
+            exec(problem.tests["test"], {"f": function})
+        except AssertionError:
+            assert not right
+        else:
+            assert right
+
+
 def test_mbpp_plus_finds_the_function(tmp_path: Path) -> None:
     test = "for i, (inp, exp) in enumerate(zip(inputs, results)):\n    assertion(add(*inp), exp, 0)\n"
     row = {
