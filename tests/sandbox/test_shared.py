@@ -446,19 +446,19 @@ def test_ds1000_partial_credit_and_the_condition_on_the_text(sandbox):
 
 def test_what_is_sealed_is_nowhere_to_be_found():
     box = [hashlib.blake2b(key=b"key")]
-    name = type(box[0])
+    name, number = type(box[0]), id(box[0])  # whatever else this process holds may have hashes of its own
     found = []
 
     def look():
         found.extend(
-            o for o in gc.get_objects() if isinstance(o, (list, tuple)) and any(type(i) is name for i in o)
+            o for o in gc.get_objects() if isinstance(o, (list, tuple)) and any(id(i) == number for i in o)
         )
         found.extend(
-            o for o in gc.get_objects() if isinstance(o, dict) and any(type(i) is name for i in o.values())
+            o for o in gc.get_objects() if isinstance(o, dict) and any(id(i) == number for i in o.values())
         )
         frame = sys._getframe()
         while frame:
-            found.extend(v for v in frame.f_locals.values() if type(v) is name)
+            found.extend(v for v in frame.f_locals.values() if id(v) == number)
             frame = frame.f_back
         assert box == []
 
