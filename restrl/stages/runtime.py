@@ -77,7 +77,8 @@ class Runtime:
         self._policy: LoadedPolicy | None = None
         self._exit = contextlib.ExitStack()
         self.device = torch.device("cuda" if accelerator(config.trainer) == "gpu" else "cpu")
-        torch.set_float32_matmul_precision(config.trainer.matmul)
+        if torch.get_float32_matmul_precision() != config.trainer.matmul:  # global: leave it alone
+            torch.set_float32_matmul_precision(config.trainer.matmul)
 
     def __enter__(self) -> Runtime:
         return self

@@ -87,7 +87,7 @@ def _judge(tests: Any, source: str, server: socket.socket, limits: Limits, host:
     try:
         try:
             tally = tests.run(start, source)
-        except MemoryError:
+        except (MemoryError, SystemError):  # the latter where the interpreter has lost the former
             limit_memory(None)  # to end the program and to answer
             detail = "MemoryError: the tests ran out of memory with what this program returned"
             tally = Tally(total=1, memory=True, detail=detail)
