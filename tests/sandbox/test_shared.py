@@ -450,12 +450,10 @@ def test_what_is_sealed_is_nowhere_to_be_found():
     found = []
 
     def look():
-        found.extend(
-            o for o in gc.get_objects() if isinstance(o, (list, tuple)) and any(id(i) == number for i in o)
-        )
-        found.extend(
-            o for o in gc.get_objects() if isinstance(o, dict) and any(id(i) == number for i in o.values())
-        )
+        for o in gc.get_objects():  # by exact type: other tests leave objects behind that answer for another
+            items = dict.values(o) if type(o) is dict else o if type(o) in (list, tuple) else ()
+            if any(id(item) == number for item in list(items)):
+                found.append(o)
         frame = sys._getframe()
         while frame:
             found.extend(v for v in frame.f_locals.values() if id(v) == number)
