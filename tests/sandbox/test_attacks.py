@@ -149,8 +149,8 @@ def test_nothing_is_left(sandbox):
     assert left_behind(sandbox) == {"processes": [], "files": [], "ipc": []}
     assert descriptors(sandbox) == sandbox.before
     assert zombies() == []
-    assert not os.path.exists("/tmp/restrl-escaped")
-    assert not os.path.exists("/dev/shm/restrl-escaped")
+    assert not os.path.exists(f"/tmp/{escape.ESCAPED}")
+    assert not os.path.exists(f"/dev/shm/{escape.ESCAPED}")
 
 
 class Unprotected(Sandbox):
@@ -175,7 +175,7 @@ def test_the_escapes_are_real_ones():
         left = left_behind(sandbox)
         remove(left)
     assert {n: v.status for n, v in zip(names, verdicts, strict=True)} == dict.fromkeys(names, "passed")
-    assert {"/tmp/restrl-escaped", "/tmp/restrl-renamed"} <= set(left["files"])  # what is left is seen
+    assert {f"/tmp/{escape.ESCAPED}", f"/tmp/{escape.RENAMED}"} <= set(left["files"])  # what is left is seen
     assert [kind for kind, _number in left["ipc"]] == ["shm"]
 
 

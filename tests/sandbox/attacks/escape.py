@@ -1,6 +1,11 @@
 """Ways out.  ``attempt`` returns normally only if it got out, and then ``f`` gives the right answer."""
 # ruff: noqa: E501  (programs in strings)
 
+import os
+
+# what a program that got out leaves: of this run's own name, for a run that was killed may have left its own
+ESCAPED, RENAMED = f"restrl-escaped-{os.getpid()}", f"restrl-renamed-{os.getpid()}"
+
 
 def _try(attempt: str, imports: str = "import os") -> str:
     body = "\n".join("    " + line for line in attempt.splitlines())
@@ -27,16 +32,16 @@ ATTACKS = {
     "environment of the user": _try("assert set(os.environ) - {'PATH', 'LANG', 'TZ', 'PYTHONHASHSEED', 'HOME', "
     "'TMPDIR', 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'PYTHONDONTWRITEBYTECODE', "
     "'MPLBACKEND', 'LC_CTYPE', 'KMP_DUPLICATE_LIB_OK', 'KMP_INIT_AT_FORK'}"),
-    "write to /tmp": _try("open('/tmp/restrl-escaped', 'w').close()"),
-    "write to /dev/shm": _try("open('/dev/shm/restrl-escaped', 'w').close()"),
+    "write to /tmp": _try(f"open('/tmp/{ESCAPED}', 'w').close()"),
+    "write to /dev/shm": _try(f"open('/dev/shm/{ESCAPED}', 'w').close()"),
     "write to a library": _try("open(os.__file__, 'a').close()"),
-    "write next to the folder": _try("open('../restrl-escaped', 'w').close()"),
+    "write next to the folder": _try(f"open('../{ESCAPED}', 'w').close()"),
     "read the password file": _try("open('/etc/passwd').read()"),
     "read root's home": _try("os.listdir('/root')"),
     "read /proc": _try("os.listdir('/proc')"),
     "read other processes' environment": _try("open('/proc/1/environ').read()"),
     "list the temporary files": _try("os.listdir('/tmp')"),
-    "rename outwards": _try("open('a', 'w').close()\nos.rename('a', '/tmp/restrl-renamed')"),
+    "rename outwards": _try(f"open('a', 'w').close()\nos.rename('a', '/tmp/{RENAMED}')"),
     "link outwards": _try("os.link('/etc/passwd', 'p')\nopen('p').read()"),
     "symbolic link outwards": _try("os.symlink('/etc/passwd', 'p')\nopen('p').read()"),
     "chmod": _try("open('a', 'w').close()\nos.chmod('a', 0o777)\nassert os.stat('a').st_mode & 0o777 == 0o777"),
