@@ -208,6 +208,7 @@ class VmConfig:
     weight_decay: float = _limits(0.0, ge=0)
     warmup_steps: int = _limits(0, ge=0)
     clip_norm: float | None = _limits(1.0, gt=0)
+    layers: int | None = _limits(None, ge=1)  # lowest ones of the policy; null: all
     freeze_layers: int = _limits(0, ge=0)
     tokens_per_microbatch: int = _limits(4096, ge=1)
     checkpoint_every: int = _limits(10, ge=1)  # steps

@@ -121,16 +121,35 @@ def add_value_lora(model: Any, config: LoraConfig, seed: int = 0) -> None:
             raise UserError(f"model.lora.target_modules={config.target_modules}: {error}") from error
 
 
+def keep_layers(model: Any, count: int) -> None:
+    """Takes all layers but the first ``count`` off the decoder; the head reads its new end.
+
+    Whether a program is right can be read best well below a language model's last layers, which prepare its
+    next token (arXiv 2304.13734 finds it for whether statements are true).  Raises UserError
+    where the decoder has fewer layers.
+    """
+    decoder = _decoder_with(model, count, "layers")
+    decoder.layers = decoder.layers[:count]
+    model.config.num_hidden_layers = count
+    if (types := getattr(model.config, "layer_types", None)) is not None:
+        model.config.layer_types = types[:count]
+
+
 def freeze_layers(model: Any, count: int) -> None:
     """Freezes the embeddings and the first ``count`` layers; 0 freezes nothing.
 
     Raises UserError where the decoder has fewer layers.
     """
-    decoder, _ = decoder_and_score(model)
-    if count > len(decoder.layers):
-        raise UserError(f"vm.freeze_layers={count}: the model has {len(decoder.layers)} layers")
+    decoder = _decoder_with(model, count, "freeze_layers")
     for module in [decoder.get_input_embeddings(), *decoder.layers[:count]] if count else []:
         module.requires_grad_(False)
+
+
+def _decoder_with(model: Any, layers: int, key: str) -> Any:
+    decoder, _ = decoder_and_score(model)
+    if layers > len(decoder.layers):
+        raise UserError(f"vm.{key}={layers}: the model has {len(decoder.layers)} layers")
+    return decoder
 
 
 def save_value_model(model: Any, tokenizer: Any, folder: Path) -> None:

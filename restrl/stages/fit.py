@@ -17,7 +17,7 @@ from restrl.config import ScorerConfig, VmConfig
 from restrl.evaluate.diagnostic_plots import diagnostics_figure
 from restrl.evaluate.diagnostics import Rated, diagnostics
 from restrl.files import user_errors, write_json_atomic, write_text_atomic
-from restrl.model.value import add_value_lora, freeze_layers, new_value_model, save_value_model
+from restrl.model.value import add_value_lora, freeze_layers, keep_layers, new_value_model, save_value_model
 from restrl.records import Cost, ValueTarget
 from restrl.seeds import derive_seed
 from restrl.stages.runtime import PolicyRef, Runtime
@@ -73,6 +73,8 @@ def _fit(
     run.release()  # the value model starts from the policy on the disk
     lora, seed = run.config.model.lora, derive_seed(run.config.seed, "fit")
     model = new_value_model(policy.model, run.config.paths, vm.head, run.device)
+    if vm.layers is not None:
+        keep_layers(model, vm.layers)
     if lora.r is not None:
         add_value_lora(model, lora, seed)
     freeze_layers(model, vm.freeze_layers)  # with their adapters

