@@ -19,9 +19,15 @@ EVERY_SPLIT = "train+test+validation+prompt"
 FULL = Source("mbpp", REPO, REVISION, EVERY_SPLIT, "full")
 SANITIZED = Source("mbpp_sanitized", REPO, REVISION, EVERY_SPLIT, "sanitized")
 PLUS = Source("mbpp_plus", "evalplus/mbppplus", "b2d74c91837c3f2a20c1299ae98133cbe7cfa077", "test")
-# The last line of assertion() in the published tests of 737, 787 and 794: it finds out whether the result is
-# right and does not say so, so that any function passes.  EvalPlus' own grader does say so.
-UNSAID = "        exact_match = exp == (out is not None)"
+# What is mended in MBPP+'s published tests.
+_UNSAID = "        exact_match = exp == (out is not None)"
+MENDS = (
+    # the last line of assertion() in 737, 787 and 794: it finds out whether the result is right and does not
+    # say so, so that any function passes; EvalPlus' own grader does say so
+    (_UNSAID, f"{_UNSAID}\n    assert exact_match"),
+    # one of 112 inputs of 255, which asks for 1,663,740 tuples of 77 texts: a gigabyte to carry and compare
+    ("[['Dog', 'Cat', 'CatBird', 'Bird', 'Fish'], 77], ", ""),
+)
 SPLITS = {"train": range(601, 975), "heldout": range(11, 511)}  # task ids of the published splits
 
 
@@ -67,7 +73,9 @@ def load_plus(config: DatasetConfig, split: Split) -> list[Problem]:
 
 
 def _plus_problem(row: Row) -> Problem:
-    test = row.text("test").replace(UNSAID, f"{UNSAID}\n    assert exact_match")
+    test = row.text("test")
+    for published, mended in MENDS:
+        test = test.replace(published, mended)
     called = re.findall(r"^ +assertion\((\w+)\(\*inp\)", test, flags=re.MULTILINE)
     if not called:
         raise UserError(f"{row.where}: test: no line assertion(function(*inp), ...); this is not MBPP+")

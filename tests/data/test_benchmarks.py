@@ -204,6 +204,16 @@ def test_mbpp_plus_says_what_its_tests_find_out(tmp_path: Path) -> None:
             assert right
 
 
+def test_mbpp_plus_leaves_out_the_input_that_asks_for_a_gigabyte() -> None:
+    config = DatasetConfig(name="mbpp_plus", path=real("mbppplus_originfmt"))
+    (problem,) = (p for p in load_problems(config, "heldout") if p.task_id == "mbpp_plus/255")
+    line = next(text for text in problem.tests["test"].splitlines() if text.startswith("inputs = "))
+    inputs = eval(line.removeprefix("inputs = "))
+    assert len(inputs) == 111
+    assert [["Dog", "Cat", "Bird", "Fish"], 77] in inputs
+    assert [["Dog", "Cat", "CatBird", "Bird", "Fish"], 77] not in inputs
+
+
 def test_mbpp_plus_finds_the_function(tmp_path: Path) -> None:
     test = "for i, (inp, exp) in enumerate(zip(inputs, results)):\n    assertion(add(*inp), exp, 0)\n"
     row = {

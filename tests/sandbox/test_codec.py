@@ -72,11 +72,12 @@ def test_one_wrong_byte_gives_a_value_or_an_error(value, at, byte):
         decode(bytes(data))
 
 
-@pytest.mark.parametrize("extra", [True, 2**63, -(2**63) - 1, 1.0, "1", None])
-def test_a_long_list_of_ints_is_encoded_as_its_items_are(extra):
+@pytest.mark.parametrize("items", [[*range(20)], [*"abcabcabcäöü", "\ud800", ""]], ids=["ints", "texts"])
+@pytest.mark.parametrize("extra", [True, 2**63, -(2**63) - 1, 1.0, "1", None, b"a", ["a"]])
+def test_a_long_list_of_one_type_is_encoded_as_its_items_are(items, extra):
     """There is a quicker way for it, which must not be seen."""
-    for items in ([*range(20)], [*range(20), extra], [extra, *range(20)]):
-        for value in (items, tuple(items)):
+    for some in (items, [*items, extra], [extra, *items]):
+        for value in (some, tuple(some)):
             tag = encode(type(value)())[:1]
             expected = tag + len(value).to_bytes(4, "big") + b"".join(map(encode, value))
             assert encode(value) == expected
@@ -112,6 +113,8 @@ def test_cyclic_and_deep_values_have_no_encoding():
 def test_a_length_never_exceeds_the_bytes_left():
     with pytest.raises(CodecError, match="a length of 4294967295 with 0 bytes left"):
         decode(b"l\xff\xff\xff\xff")
+    with pytest.raises(CodecError, match="a length of 7 with 1 bytes left"):
+        decode(b"l\0\0\0\1s\0\0\0\7a")
     with pytest.raises(CodecError, match="1 bytes too many"):
         decode(b"NN")
 

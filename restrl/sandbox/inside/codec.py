@@ -19,8 +19,7 @@ _TAGGED_I64 = struct.Struct(">cq")
 _F64 = struct.Struct(">d")
 _C128 = struct.Struct(">dd")
 _BOUND = 1 << 63
-_INT = ord("i")
-_INTS = {int}
+_INT, _STR = ord("i"), ord("s")
 LONG = 8  # items of a sequence from which on it pays to look whether all are of one type
 
 
@@ -86,12 +85,18 @@ def _sequence_writer(tag: bytes) -> Callable[..., None]:
 
     def write(value: Any, out: list[bytes], depth: int, foreign: Foreign | None) -> None:
         out.append(tag + _U32.pack(len(value)))
-        if len(value) >= LONG and depth < MAX_DEPTH and set(map(type, value)) == _INTS:
-            try:
-                out += [pack(b"i", item) for item in value]
+        if len(value) >= LONG and depth < MAX_DEPTH:
+            types = set(map(type, value))
+            if types == {int}:
+                try:
+                    out += [pack(b"i", item) for item in value]
+                    return
+                except struct.error:  # one needs more than 64 bits
+                    pass
+            elif types == {str}:  # the same texts again and again, as often as not
+                codes = {item: encode(item) for item in set(value)}
+                out += [codes[item] for item in value]
                 return
-            except struct.error:  # one needs more than 64 bits
-                pass
         for item in value:
             _write(item, out, depth + 1, foreign)
 
@@ -184,12 +189,16 @@ class _Reader:
         return values
 
     def items(self, depth: int) -> list[Any]:
-        data, unpack = self.data, _I64.unpack_from
+        data, integer, length = self.data, _I64.unpack_from, _U32.unpack_from
         values: list[Any] = []
         for _ in range(self.size()):
-            if data[self.at] == _INT:  # what most lists hold
-                values += unpack(data, self.at + 1)
+            tag = data[self.at]
+            if tag == _INT:  # what most lists hold: ints and texts
+                values += integer(data, self.at + 1)
                 self.at += 9
+            elif tag == _STR and (end := self.at + 5 + length(data, self.at + 1)[0]) <= len(data):
+                values.append(data[self.at + 5 : end].decode("utf-8", "surrogatepass"))
+                self.at = end
             else:
                 values.append(self.read(depth + 1))
         return values
