@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from restrl.config import DecoderConfig
+from restrl.config import DecoderConfig, SamplingConfig
 from restrl.engine.base import Engine, Progress
 from restrl.errors import UserError
-from restrl.records import Answer, Problem
+from restrl.records import Answer, Completion, Problem
 from restrl.scoring.base import Scorer
 from restrl.search.run import Journal
 from restrl.search.saved import SavedTree
@@ -36,6 +36,17 @@ class Policy:
 
 
 @dataclass(frozen=True)
+class Sampled:
+    """A completion, and the program that it makes."""
+
+    task_id: str
+    prompt_ids: tuple[int, ...]
+    completion: Completion
+    program: str
+    seconds: float  # its share of the batch's wall clock
+
+
+@dataclass(frozen=True)
 class Job:
     """One run of a decoder."""
 
@@ -45,6 +56,8 @@ class Job:
     policy: Callable[[], Policy]  # loads the model on the first call; only called by decoders that sample
     progress: Progress | None = None
     scorer: Callable[[], Scorer] | None = None  # loads it on the first call; None: scorer=none
+    # independent samples from where they are kept (see ``sampling.draw``); None: they are drawn here and now
+    drawn: Callable[[Sequence[Problem], SamplingConfig], list[Sampled]] | None = None
     journal: Journal | None = None  # decoder=mcts: where an interrupted search is taken up again
     keep_tree: Callable[[SavedTree], None] | None = None  # decoder=mcts: gets each tree when it is done
 

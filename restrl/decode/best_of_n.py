@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from restrl.decode.base import Job, need_answers, need_scorer
-from restrl.decode.sampling import Sampled, draw
+from restrl.decode.base import Job, Sampled, need_answers, need_scorer
+from restrl.decode.sampling import draw
 from restrl.records import Answer, Cost, State
 
 

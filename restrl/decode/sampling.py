@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from restrl.config import SamplingConfig
-from restrl.decode.base import Job
-from restrl.engine.base import make_request
+from restrl.decode.base import Job, Policy, Sampled
+from restrl.engine.base import Progress, make_request
 from restrl.errors import UserError
-from restrl.records import Answer, Completion, Cost
+from restrl.records import Answer, Cost, Problem
 from restrl.seeds import derive_seed
 
 
@@ -33,32 +34,36 @@ def greedy(job: Job) -> list[Answer]:
     return _answers(job, replace(job.config.sampling, n=1, temperature=0.0, top_p=1.0))
 
 
-@dataclass(frozen=True)
-class Sampled:
-    """A completion, and the program that it makes."""
-
-    task_id: str
-    prompt_ids: tuple[int, ...]
-    completion: Completion
-    program: str
-    seconds: float  # its share of the batch's wall clock
-
-
 def draw(job: Job, sampling: SamplingConfig) -> list[Sampled]:
-    """``sampling.n`` completions of each problem, by problem, each problem's in the order of its samples."""
-    policy = job.policy()
-    states = [policy.prompter.encode(problem) for problem in job.problems]
+    """``sampling.n`` completions of each problem, by problem, each problem's in the order of its samples.
+
+    They depend on policy, problem, sampling and seed alone, not on the decoder: they may be kept and shared.
+    """
+    if job.drawn is not None:
+        return job.drawn(job.problems, sampling)
+    return draw_samples(job.policy(), job.problems, sampling, job.seed, job.progress)
+
+
+def draw_samples(
+    policy: Policy,
+    problems: Sequence[Problem],
+    sampling: SamplingConfig,
+    seed: int,
+    progress: Progress | None = None,
+) -> list[Sampled]:
+    """What ``draw`` gives, from the engine."""
+    states = [policy.prompter.encode(problem) for problem in problems]
     requests = [
-        make_request(ids, sampling, policy.prompter.stop, derive_seed(job.seed, "decode", problem.task_id))
-        for problem, (ids, _) in zip(job.problems, states, strict=True)
+        make_request(ids, sampling, policy.prompter.stop, derive_seed(seed, "decode", problem.task_id))
+        for problem, (ids, _) in zip(problems, states, strict=True)
     ]
     started = time.perf_counter()
-    results = policy.engine.generate(requests, job.progress)
+    results = policy.engine.generate(requests, progress)
     # the batch is shared, so each completion carries an equal part of its wall clock
     seconds = (time.perf_counter() - started) / max(1, len(requests) * sampling.n)
     return [
         Sampled(problem.task_id, ids, completion, policy.prompter.program(code, completion.text), seconds)
-        for problem, (ids, code), completions in zip(job.problems, states, results, strict=True)
+        for problem, (ids, code), completions in zip(problems, states, results, strict=True)
         for completion in completions
     ]
 

@@ -24,6 +24,7 @@ from restrl.scoring.registry import Resources, build_scorer, is_oracle, scorer_f
 from restrl.search.picture import trees_page
 from restrl.search.run import planned_completions
 from restrl.search.saved import SavedTree
+from restrl.stages.draws import KeptDraws
 from restrl.stages.runtime import PolicyRef, ProblemSet, Runtime, in_chunks
 from restrl.stages.waves import WaveLog
 
@@ -123,8 +124,16 @@ def _answers(run: Runtime, ref: PolicyRef, problems: ProblemSet, method: Method)
         "best_of_n": decoder.sampling.n * decoder.answers,
         "mcts": planned_completions(decoder.mcts) * decoder.answers,
     }
+    draws = KeptDraws(run, ref, problems)
+
+    def answers(work: Work, chunk: Sequence[Problem], advance: Progress) -> list[Answer]:
+        job = _job(run, ref, method, problems, work, chunk, advance)
+        return decode(
+            dataclasses.replace(job, drawn=lambda some, sampling: draws.take(some, sampling, advance))
+        )
+
     return _Source(
-        answer=lambda work, chunk, advance: decode(_job(run, ref, method, problems, work, chunk, advance)),
+        answer=answers,
         count=lambda some: len(some) * per_problem[decoder.name],
         inputs={"policy": ref.fingerprint},
         config={

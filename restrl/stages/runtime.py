@@ -150,16 +150,20 @@ class Runtime:
         return artifact
 
     @property
-    def sampling_context(self) -> dict[str, Any]:
-        """What decides samples and verdicts beside the policy, the problems and the sampling settings."""
+    def engine_context(self) -> dict[str, Any]:
+        """What decides samples beside the policy, the problems and the sampling settings."""
         model = self.config.model
         return {
             "engine": dataclasses.asdict(self.config.engine),
             "prompt": [model.prompt, model.system],
             "dtype": model.dtype,
             "matmul": self.config.trainer.matmul,
-            **self.judging_context,
         }
+
+    @property
+    def sampling_context(self) -> dict[str, Any]:
+        """What decides samples and verdicts beside the policy, the problems and the sampling settings."""
+        return {**self.engine_context, **self.judging_context}
 
     @property
     def judging_context(self) -> dict[str, Any]:

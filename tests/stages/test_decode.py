@@ -78,6 +78,30 @@ def test_sample_writes_the_files_and_goes_on_after_a_kill(workplace: Workplace) 
     assert timeless(workplace.lines("answers.jsonl")) != answers
 
 
+def test_decoders_share_the_samples_that_they_draw(workplace: Workplace) -> None:
+    no_samples = never("restrl.stages.runtime:HfEngine.generate")
+    for split in ("heldout", "train"):  # of other problems there are other samples
+        assert workplace.decode("decoder=sample", f"decoder.split={split}").code == 0
+    sampled = {(row["task_id"], row["sample"]): row for row in workplace.lines("answers.jsonl")}
+    rewards = {(row["task_id"], row["sample"]): row["reward"] for row in workplace.lines("verdicts.jsonl")}
+    drawn = artifacts(workplace.outputs, "draw")
+    assert len(drawn) == 2
+    best = ("decoder=best_of_n", "scorer=verifier", "decoder.k=[1]", "decoder.split=train")
+    assert workplace.decode(*best, strikes=(no_samples,)).code == 0
+    for row in workplace.lines("answers.jsonl"):
+        own = [key for key in sampled if key[0] == row["task_id"]]
+        chosen = max(own, key=rewards.__getitem__)
+        assert (row["text"], row["score"]) == (sampled[chosen]["text"], rewards[chosen])
+        assert row["cost"]["completions"] == 2
+        assert math.isclose(
+            row["cost"]["model_tokens"], sum(sampled[key]["cost"]["model_tokens"] for key in own)
+        )
+        assert row["cost"]["seconds"] > sum(sampled[key]["cost"]["seconds"] for key in own)
+    assert artifacts(workplace.outputs, "draw") == drawn
+    assert workplace.decode(*best, "decoder.sampling.temperature=0.5").code == 0
+    assert len(artifacts(workplace.outputs, "draw")) == 3
+
+
 def test_greedy_gives_one_answer_and_the_same_one_for_every_seed(workplace: Workplace) -> None:
     texts = []
     for seed in (0, 1):
@@ -131,7 +155,7 @@ def test_an_interrupt_is_one_line_and_loses_nothing(workplace: Workplace) -> Non
         130,
         "interrupted: the same command goes on where this one stopped\n",
     )
-    (name,) = artifacts(workplace.outputs)
+    (name,) = artifacts(workplace.outputs, "draw")
     records = workplace.outputs / "artifacts" / name / "records.jsonl"
     kept = records.read_bytes()
     assert len(kept.splitlines()) == 2  # the first chunk

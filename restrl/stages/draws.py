@@ -1,0 +1,82 @@
+"""The draw step: independent samples of a policy, kept so that every decoder that wants them shares them.
+
+``decoder=sample`` and ``best_of_n`` with any scorer answer from the same completions: they are sampled once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from restrl.config import SamplingConfig
+from restrl.decode.base import Policy, Sampled
+from restrl.decode.sampling import draw_samples
+from restrl.engine.base import Progress
+from restrl.records import Cost, Problem
+from restrl.stages.runtime import PolicyRef, ProblemSet, Runtime, in_chunks
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The samples of one problem: a record of a draw artifact."""
+
+    task_id: str
+    samples: tuple[Sampled, ...]
+
+
+class KeptDraws:
+    """The samples of one evaluation: the artifact holds those of all problems."""
+
+    def __init__(self, run: Runtime, ref: PolicyRef, problems: ProblemSet) -> None:
+        self.run, self.ref, self.problems = run, ref, problems
+        self.by_task: dict[str, tuple[Sampled, ...]] = {}
+        self.found = False
+
+    def take(self, problems: Sequence[Problem], sampling: SamplingConfig, advance: Progress) -> list[Sampled]:
+        """Those of some of the problems.  The first call makes or opens all, with its ``sampling``.
+
+        ``advance`` counts completions: as they are sampled, or, where they were before, as they are taken.
+        """
+        if not self.by_task:
+            self._open(sampling, advance)
+        if self.found:
+            advance(len(problems) * sampling.n)
+        return [one for problem in problems for one in self.by_task[problem.task_id]]
+
+    def _open(self, sampling: SamplingConfig, advance: Progress) -> None:
+        run, problems = self.run, self.problems.problems
+        inputs = {"policy": self.ref.fingerprint, "problems": self.problems.fingerprint}
+        with run.store.open(
+            "draw", {"sampling": sampling, **run.engine_context}, inputs, run.config.seed
+        ) as work:
+            self.found = work.done
+            if not work.done:
+                log = work.records(Draws)
+                in_chunks(
+                    log,
+                    problems,
+                    run.config.engine.chunk_problems,
+                    lambda chunk: self._draw(chunk, sampling, advance),
+                    resumed=lambda done: advance(done * sampling.n),
+                )
+                work.finish(sum((_cost(draws) for draws in log.read()), Cost()))
+            artifact = run.found(work.artifact) if self.found else work.artifact
+            self.by_task = {draws.task_id: draws.samples for draws in artifact.read(Draws)}
+
+    def _draw(self, chunk: Sequence[Problem], sampling: SamplingConfig, advance: Progress) -> list[Draws]:
+        loaded = self.run.load(self.ref)
+        policy = Policy(loaded.engine, loaded.prompter, loaded.tokenizer)
+        samples = draw_samples(policy, chunk, sampling, self.run.config.seed, advance)
+        n = sampling.n
+        return [
+            Draws(problem.task_id, tuple(samples[index * n : (index + 1) * n]))
+            for index, problem in enumerate(chunk)
+        ]
+
+
+def _cost(draws: Draws) -> Cost:
+    return Cost(
+        completions=len(draws.samples),
+        model_tokens=sum(len(one.completion.ids) for one in draws.samples),
+        seconds=sum(one.seconds for one in draws.samples),
+    )
