@@ -97,7 +97,7 @@ class ShapingConfig:
 @dataclass
 class GrpoConfig:
     name: str = "rest"
-    iterations: int = _limits(2, ge=1)  # T
+    iterations: int = _limits(2, ge=0)  # T
     # 1. sample
     sample: SamplingConfig = field(default_factory=SamplingConfig)
     # 2. filter and 3. assemble

@@ -33,6 +33,11 @@ def check(composed: DictConfig) -> Config:
 def _check_together(config: Config) -> None:
     """What would otherwise be found out after hours: values that do not go together."""
     rollout, decoder, devices = config.grpo.rollout, config.decoder, config.trainer.devices
+    if config.grpo.iterations == 0 and config.stage.name in ("rest_grpo", "sample", "assemble", "grpo"):
+        raise UserError(
+            f"grpo.iterations=0: must be >= 1, for stage={config.stage.name} is nothing without them; "
+            "stage=rest_rl takes 0 for stage 2 alone, on the base model"
+        )
     if rollout.n < 2:
         raise UserError(f"grpo.rollout.n={rollout.n}: must be >= 2, for a group's completions are compared")
     if rollout.temperature <= 0:

@@ -40,6 +40,10 @@ class Row:
 def rest_rl(run: Runtime, folder: Path) -> float | None:
     """Returns pass@1 of the last row."""
     rows = parse_rows(run.config.evaluation.rows)
+    if run.config.grpo.iterations == 0 and any(row.policy == "trained" for row in rows):
+        raise UserError(
+            "evaluation.rows: grpo.iterations=0 trains no policy; leave rows of the trained one out"
+        )
     run.problems("heldout")  # a missing held-out set should not be found out after the training
     history = rest_grpo(run, run.config.grpo.iterations)
     policies = {"base": run.base, "trained": history.policy}

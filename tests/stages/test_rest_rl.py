@@ -70,6 +70,23 @@ def test_a_value_model_decodes(workplace: Workplace) -> None:
         assert workplace.results()["oracle"] is False
 
 
+def test_stage_2_alone(workplace: Workplace) -> None:
+    rows = ["base sample", "base best_of_n vm"]
+    alone = (*REST_RL, "grpo.iterations=0", f"evaluation.rows={rows}".replace("'", ""))
+    done = workplace.train(*alone)
+    assert (done.code, done.err) == (0, "")
+    assert list(workplace.results()["rows"]) == rows
+    assert {name.split("-")[0] for name in artifacts(workplace.outputs)} == {
+        "collect", "fit", "draw", "evaluate",
+    }  # fmt: skip
+    refused = workplace.train(*REST_RL, "grpo.iterations=0")
+    assert refused.code == 2
+    assert "evaluation.rows: grpo.iterations=0 trains no policy" in refused.err
+    refused = workplace.train("stage=rest_grpo", "grpo.iterations=0")
+    assert refused.code == 2
+    assert "grpo.iterations=0: must be >= 1" in refused.err
+
+
 def test_rows_are_parsed_and_refused() -> None:
     assert parse_rows(["base greedy", "trained mcts vm"]) == [
         Row("base", "greedy"),
