@@ -1,9 +1,9 @@
 """The search: a forest against one tree at a time, the memory of a tree, and what the driver costs.
 
-    python tests/bench/search.py [--parts forest,memory,driver] [--trees 32] [--single 8] [--iterations 2]
+    python tests/bench/search.py [--parts forest,memory,driver] [--trees 32] [--single 32] [--iterations 2]
 
-forest: iterations/s of ``trees`` trees together and of the first ``single`` one after the other, same hf
-engine, default model and starter problems, rewards from the sandbox.  memory: a tree of 100 iterations x 5
+forest: iterations/s of ``trees`` trees together and of the first ``single`` one after the other (fewer are no fair
+rival: trees differ in the length of their completions), same hf engine, default model and starter problems, rewards from the sandbox.  memory: a tree of 100 iterations x 5
 completions of 40 lines.
 driver: 1,000 trees in flight on completions that are given, against the time that the hf engine would take
 to sample them at the rate that ``forest`` measured (or ``--rate``).
@@ -175,7 +175,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--parts", default="forest,memory,driver")
-    for name, default in (("trees", 32), ("single", 8), ("iterations", 2), ("tokens", 64), ("rate", 190)):
+    for name, default in (("trees", 32), ("single", 32), ("iterations", 2), ("tokens", 64), ("rate", 190)):
         parser.add_argument(f"--{name}", type=int, default=default)
     arguments = parser.parse_args()
     rate: float = arguments.rate
