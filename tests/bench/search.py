@@ -2,8 +2,9 @@
 
     python tests/bench/search.py [--parts forest,memory,driver] [--trees 32] [--single 32] [--iterations 2]
 
-forest: iterations/s of ``trees`` trees together and of the first ``single`` one after the other (fewer are no fair
-rival: trees differ in the length of their completions), same hf engine, default model and starter problems, rewards from the sandbox.  memory: a tree of 100 iterations x 5
+forest: iterations/s of ``trees`` trees together and of the first ``single`` one after the other (fewer are no
+fair rival: trees differ in the length of their completions), same hf engine, default model and starter
+problems, rewards from the sandbox.  memory: a tree of 100 iterations x 5
 completions of 40 lines.
 driver: 1,000 trees in flight on completions that are given, against the time that the hf engine would take
 to sample them at the rate that ``forest`` measured (or ``--rate``).
