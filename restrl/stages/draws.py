@@ -24,6 +24,12 @@ class Draws:
     samples: tuple[Sampled, ...]
 
 
+def decoding_policy(run: Runtime, ref: PolicyRef) -> Policy:
+    """The policy in memory, as decoders use it."""
+    loaded = run.load(ref)
+    return Policy(loaded.engine, loaded.prompter, loaded.tokenizer)
+
+
 class KeptDraws:
     """The samples of one evaluation: the artifact holds those of all problems."""
 
@@ -64,8 +70,7 @@ class KeptDraws:
             self.by_task = {draws.task_id: draws.samples for draws in artifact.read(Draws)}
 
     def _draw(self, chunk: Sequence[Problem], sampling: SamplingConfig, advance: Progress) -> list[Draws]:
-        loaded = self.run.load(self.ref)
-        policy = Policy(loaded.engine, loaded.prompter, loaded.tokenizer)
+        policy = decoding_policy(self.run, self.ref)
         samples = draw_samples(policy, chunk, sampling, self.run.config.seed, advance)
         n = sampling.n
         return [

@@ -24,7 +24,7 @@ from restrl.scoring.registry import Resources, build_scorer, is_oracle, scorer_f
 from restrl.search.picture import trees_page
 from restrl.search.run import planned_completions
 from restrl.search.saved import SavedTree
-from restrl.stages.draws import KeptDraws
+from restrl.stages.draws import KeptDraws, decoding_policy
 from restrl.stages.runtime import PolicyRef, ProblemSet, Runtime, in_chunks
 from restrl.stages.waves import WaveLog
 
@@ -157,8 +157,7 @@ def _job(
     advance: Progress,
 ) -> Job:
     def policy() -> Policy:
-        loaded = run.load(ref)
-        return Policy(loaded.engine, loaded.prompter, loaded.tokenizer)
+        return decoding_policy(run, ref)
 
     def scorer() -> Scorer:
         return build_scorer(method.scorer, Resources(problems.by_id, run.device, lambda: run.sandbox))
