@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import selectors
-import shutil
 import signal
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from restrl.records import Verdict
 from restrl.sandbox.cache import VerdictCache
 from restrl.sandbox.calibration import Machine, probe
 from restrl.sandbox.flags import FLAGS, flags_of
+from restrl.sandbox.inside import folder
 from restrl.sandbox.inside.isolate import PROTECTIONS, Settings
 from restrl.sandbox.jobs import Job, Program, context_of, distinct
 from restrl.sandbox.worker import DEPTH, Worker, default_python
@@ -276,7 +276,7 @@ class Sandbox:
         if self.cache is not None:
             self.cache.close()
             self.cache = None
-        shutil.rmtree(self.folder, ignore_errors=True)
+        folder.remove(self.folder)
 
     def __enter__(self) -> Sandbox:
         return self

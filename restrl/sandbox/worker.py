@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
 import signal
 import socket
 import struct
@@ -21,6 +20,7 @@ from collections import OrderedDict, deque
 from typing import Any
 
 from restrl.errors import UserError
+from restrl.sandbox.inside import folder
 from restrl.sandbox.inside.codec import CodecError, decode, encode
 from restrl.sandbox.inside.isolate import Settings
 
@@ -155,7 +155,7 @@ class Worker:
             process.wait()
         if self.server.stdout:
             self.server.stdout.close()
-        shutil.rmtree(self.settings.folder, ignore_errors=True)
+        folder.remove(self.settings.folder)
         return ended
 
 

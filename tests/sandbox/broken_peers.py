@@ -112,22 +112,27 @@ class Peer:
 
     def __init__(self, stream):
         self.stream = stream
-        self.control, self.far = socket.socketpair()
-        self.inside, outside = socket.socketpair()
-        wire.send_fd(self.far, b"F%d" % 0x7FFFFFFF, self.inside.fileno())
-        self.inside.close()
+        self.lifeline, self.host = socket.socketpair()
+        inside, outside = socket.socketpair()
+        inside.setblocking(False)
+        self.inside = inside.detach()
         outside.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         outside.sendall(stream)
         outside.shutdown(socket.SHUT_WR)
         self.outside = outside
 
-    def start(self, job):
-        self.solution = Solution(self.control, LIMITS, job, self.far.fileno())
+    def start(self, _shared):
+        """As the server's: the descriptor of a process, and its parent, which is none."""
+        return self.inside, 0x7FFFFFFF
+
+    def run(self, job):
+        self.solution = Solution(self, LIMITS, False, self.lifeline.fileno())
+        self.solution.begin(job)
         return self.solution
 
     def close(self):
         self.solution.channel.close()
-        for end in (self.control, self.far, self.outside):
+        for end in (self.lifeline, self.host, self.outside):
             end.close()
 
 
@@ -139,7 +144,7 @@ def one_case(seed):
     peer = Peer(stream)
     started = time.monotonic()
     try:
-        tally = JUDGES[kind].run(peer.start, "source")
+        tally = JUDGES[kind].run(peer.run, "source")
     finally:
         peer.close()
     assert 0 <= tally.passed <= tally.total * (kind in HONEST), (seed, kind, tally)

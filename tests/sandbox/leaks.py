@@ -7,6 +7,8 @@ Processes are found by three marks: below the workers, in a worker's network nam
 import ctypes
 import os
 
+from restrl.sandbox.worker import BOOT
+
 SHARED_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 SLOTS = 40  # users that a sandbox gives its workers in turn, where it runs as root
 
@@ -29,9 +31,32 @@ def processes(sandbox, users):
     networks = {link(f"/proc/{pid}/ns/net") for pid in servers} - {link("/proc/self/ns/net")}
     found = set(descendants([*servers, *testers]))
     for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
-        if link(f"/proc/{pid}/ns/net") in networks or owner(f"/proc/{pid}") in users:
+        ours = link(f"/proc/{pid}/ns/net") in networks or owner(f"/proc/{pid}") in users
+        if ours and not is_server(
+            stat_of(pid)[1]
+        ):  # of another sandbox, which still runs; below ours are all
             found.add(pid)
-    return sorted(found - set(servers) - set(testers))
+    return sorted(found - set(servers) - set(testers) - cells(sandbox))
+
+
+def cells(sandbox):
+    """The confined process of each worker that forks its programs, where the machine allows such."""
+    found = set()
+    for worker in sandbox.workers:
+        if worker.report["cells"]:
+            server = worker.server.pid
+            children = {pid for pid in descendants([server]) if stat_of(pid)[1] == server}
+            assert len(children) <= 1, "a server has one at a time"
+            found |= children
+    return found
+
+
+def is_server(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as line:
+            return line.read().split(b"\0")[4:6] == [BOOT.encode(), b"server"]
+    except OSError:
+        return False
 
 
 def zombies():

@@ -77,17 +77,31 @@ def crowd():
     return max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
 
 
+class OneByOne(Sandbox):
+    """As on a machine without mount namespaces: each program is confined by itself."""
+
+    disable = ("mounts",)
+
+
+CASES = [(Sandbox, tier) for tier in TIERS] + [(OneByOne, tier) for tier in ("call", "stdio", "unittest")]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0].__name__} {case[1]}")
+def case(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def sandbox():
-    with Sandbox(CONFIG) as sandbox:
+def sandbox(case):
+    with case[0](CONFIG) as sandbox:
         sandbox.judge([("def f(x): return 0", CALL)] * 3)
         sandbox.before = descriptors(sandbox)
         yield sandbox
 
 
-@pytest.fixture(scope="module", params=TIERS)
-def tier(request):
-    return request.param
+@pytest.fixture(scope="module")
+def tier(case):
+    return case[1]
 
 
 @pytest.fixture(scope="module")

@@ -166,7 +166,7 @@ def test_the_reader_survives_broken_frames(payloads, rubbish):
     with near, far:
         near.sendall(b"".join(map(frame, payloads)) + rubbish)
         near.shutdown(socket.SHUT_WR)
-        channel = Channel(far, limit=1000)
+        channel = Channel(far.fileno(), limit=1000)
         assert [channel.receive(time.monotonic() + 5) for _ in payloads] == payloads
         with pytest.raises((WireError, Closed)):
             collections.deque(iter(lambda: channel.receive(time.monotonic() + 5), None), maxlen=0)
@@ -177,11 +177,11 @@ def test_a_frame_over_the_limit_is_refused_before_it_is_read():
     with near, far:
         near.sendall(b"\x7f\xff\xff\xff")
         with pytest.raises(WireError, match="a frame of 2147483647 bytes, 1000 are allowed"):
-            Channel(far, 1000).receive(time.monotonic() + 5)
+            Channel(far.fileno(), 1000).receive(time.monotonic() + 5)
 
 
 def test_a_silent_peer_is_not_waited_for():
     near, far = socket.socketpair()
     near.sendall(b"\0\0")
     with near, far, pytest.raises(TimedOut):
-        Channel(far, 1000).receive(time.monotonic() + 0.01)
+        Channel(far.fileno(), 1000).receive(time.monotonic() + 0.01)

@@ -124,7 +124,7 @@ def test_cycles_have_no_encoding_wherever_they_are(kinds, bystander, through_dic
 @pytest.mark.parametrize("kind", HONEST)
 def test_honest_transcripts_pass(kind):
     peer = Peer(b"".join(wire.frame(codec.encode(message)) for message in HONEST[kind]))
-    tally = JUDGES[kind].run(peer.start, "source")
+    tally = JUDGES[kind].run(peer.run, "source")
     peer.close()
     assert (tally.passed, tally.detail) == (tally.total, "")
 

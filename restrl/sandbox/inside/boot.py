@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import socket
 import sys
 
@@ -12,7 +11,7 @@ def main() -> None:
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     role, options = sys.argv[1], json.loads(sys.argv[2])
     if role == "server":
-        from inside import codec, isolate, server, stdio, values  # type: ignore[import-not-found]  # noqa: F401
+        from inside import codec, folder, isolate, server, stdio, values  # type: ignore[import-not-found]  # noqa: F401
 
         del sys.path[0]
         sys.argv = [""]
@@ -20,7 +19,7 @@ def main() -> None:
         try:
             server.serve(socket.socket(fileno=options["control"]), settings)
         finally:  # the host removes it, unless it was killed
-            shutil.rmtree(settings.folder, ignore_errors=True)
+            folder.remove(settings.folder)
             with contextlib.suppress(OSError):
                 os.rmdir(os.path.dirname(settings.folder))
     else:

@@ -6,8 +6,10 @@ decided in the tests' process.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # the other wraps it for enums: slow in a new process
 import builtins
 import os
+import signal
 import socket
 import sys
 import types
@@ -23,26 +25,39 @@ def main(channel: int, isolation: Isolation, entry: Entry) -> None:
     """Confines this process, then does what the first message says.  Never returns."""
     try:
         isolation.enter(channel)
+        isolation.limit_time()
     except BaseException as error:
         entry.failed(error)
         os._exit(1)
     entry.confined()
+    _work(isolation.settings.disable)
+
+
+def begin(channel: int, isolation: Isolation) -> None:
+    """The same in a process that a cell has forked, and so is confined already.  Never returns."""
     try:
-        _work(isolation)
+        isolation.limit_time()
+        _signal.signal(signal.SIGINT, signal.default_int_handler)  # a cell has none
+        os.dup2(channel, CHANNEL_FD, inheritable=False)  # in the place of the cell's own connection
+        os.close(channel)
+    except BaseException:
+        os._exit(1)
+    _work(isolation.settings.disable)
+
+
+def _work(disable: list[str]) -> None:
+    """Does what the first message says.  ``disable``: layers of the shared tier to leave out."""
+    try:
+        link = wire.Channel(CHANNEL_FD, JOB_LIMIT)
+        job = codec.decode(link.receive())
+        if job["mode"] == "stdio":
+            stdio.run(link, job)
+        elif job["mode"] == "shared":
+            shared.serve(link, job, disable)
+        else:
+            _serve_objects(link, job)
     finally:
         os._exit(0)
-
-
-def _work(isolation: Isolation) -> None:
-    link = wire.Channel(wire.stream(CHANNEL_FD), JOB_LIMIT)
-    job = codec.decode(link.receive())
-    os.environ["HOME"] = os.environ["TMPDIR"] = isolation.settings.folder
-    if job["mode"] == "stdio":
-        stdio.run(link, job)
-    elif job["mode"] == "shared":
-        shared.serve(link, job, isolation.settings.disable)
-    else:
-        _serve_objects(link, job)
 
 
 def rehearse() -> None:
@@ -56,7 +71,7 @@ def rehearse() -> None:
                 "fn_name": "f",
                 "inputs": [codec.encode([1])],
             }
-            _serve_objects(wire.Channel(near, JOB_LIMIT), codec.decode(codec.encode(job)))
+            _serve_objects(wire.Channel(near.fileno(), JOB_LIMIT), codec.decode(codec.encode(job)))
             far.recv(wire.READ)
     del sys.modules["solution"]
 

@@ -2,11 +2,13 @@
 
 ``Isolation.prepare`` finds out what this machine enforces; ``fork`` makes a child that is already inside its
 namespaces; ``enter`` runs in the child and gives up the rest, or raises: a child that could not be confined
-runs nothing.
+runs nothing.  Such a child is a program, or, where it may be (``cells``), forks programs that inherit all of
+this: to be confined takes as long as to run a short program.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import mmap
 import os
@@ -18,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import landlock, linux, seccomp
-from .readable import answer_paths, readable_paths
+from .readable import PROC_FILES, answer_paths, readable_paths
 
 PROTECTIONS = ("rlimits", "landlock", "seccomp", "pidns", "netns", "ipcns", "user")
 CHANNEL_FD = 3
@@ -50,10 +52,13 @@ class Isolation:
     rules: int = -1  # descriptor
     null: int = -1  # descriptor of /dev/null
     filter: Any = None
+    own_mounts: bool = False  # a view of the file system that nobody else has
     hidden: list[str] = field(default_factory=list)  # packages with answers, gone from every program's sight
     limits: list[tuple[int, int]] = field(default_factory=list)
+    time_limit: tuple[int, int] = (resource.RLIMIT_CPU, resource.RLIM_INFINITY)
     keep_capabilities: int = 0
     switch_uid: bool = False
+    cells: bool = False  # whether programs may share a confined process that forks them
     hooks: bool = True  # of the interpreter, in each fork
     forks: int = 0
 
@@ -64,10 +69,11 @@ class Isolation:
         self._hide_answers()
         self._prepare_user()
         self._prepare_limits()
+        self.hooks = linux.threads() > 1  # of a preloaded library: its locks must be made anew
+        self._prepare_cells()
         self._try("landlock", self._prepare_landlock)
         self._try("seccomp", self._prepare_seccomp)
         self.null = os.open("/dev/null", os.O_RDWR)
-        self.hooks = linux.threads() > 1  # of a preloaded library: its locks must be made anew
         random.seed(0)  # without the hooks all programs begin with this state
         gc.collect()
         gc.freeze()  # what the server holds is never scanned, so its pages stay shared with the children
@@ -103,11 +109,24 @@ class Isolation:
         try:
             linux.call("unshare", linux.CLONE_NEWNS)
             linux.mount(None, "/", None, linux.MS_REC | linux.MS_SLAVE)
+            self.own_mounts = True
             for path in answer_paths():
                 linux.hide(path)
                 self.hidden.append(path)
         except OSError:
             return
+
+    def _prepare_cells(self) -> None:
+        """Programs may share a confined process if it ends them all, and needs no rule for each of them.
+
+        The former takes a pid namespace, of which it is process 1: no signal from inside reaches it.  The
+        latter takes a /proc with the same files for all: a program's own files are another's process's.
+        """
+        if "pidns" not in self.active or not self.own_mounts:
+            return
+        with contextlib.suppress(OSError):
+            _mask_proc(self.settings.folder)
+            self.cells = True
 
     def _prepare_user(self) -> None:
         uid = self.settings.uid
@@ -139,10 +158,9 @@ class Isolation:
     def _prepare_limits(self) -> None:
         s = self.settings
         own = linux.address_space()
-        processes = s.processes + 1 + (0 if self.switch_uid or "user" in self.active else _tasks_of_user())
+        processes = s.processes + 2 + (0 if self.switch_uid or "user" in self.active else _tasks_of_user())
         wanted = [
             (resource.RLIMIT_AS, own + s.memory),
-            (resource.RLIMIT_CPU, s.cpu_seconds),  # soft = hard: pid 1 of a namespace ignores SIGXCPU
             (resource.RLIMIT_NPROC, processes),
             (resource.RLIMIT_FSIZE, s.file_size),
             (resource.RLIMIT_NOFILE, 256),
@@ -151,9 +169,9 @@ class Isolation:
             (resource.RLIMIT_MSGQUEUE, 0),
             (resource.RLIMIT_MEMLOCK, 64 << 10),
         ]
-        for which, value in wanted:
-            hard = resource.getrlimit(which)[1]
-            self.limits.append((which, value if hard == resource.RLIM_INFINITY else min(value, hard)))
+        self.limits = [_within_hard(which, value) for which, value in wanted]
+        # soft = hard: process 1 of a namespace ignores SIGXCPU
+        self.time_limit = _within_hard(resource.RLIMIT_CPU, s.cpu_seconds)
         self.active.append("rlimits")
 
     def _prepare_landlock(self) -> None:
@@ -186,8 +204,16 @@ class Isolation:
             self._prepare_landlock()
         return linux.fork_into(self.namespaces, self.hooks)
 
+    def limit_time(self) -> None:
+        """In a program's process: it may use this many seconds of a processor, and is killed then."""
+        which, value = self.time_limit
+        resource.setrlimit(which, (value, value))
+
     def enter(self, channel: int) -> None:
-        """In the child: confines the calling process, for good.  ``channel`` becomes descriptor 3."""
+        """In the child: confines the calling process, for good.  ``channel`` becomes descriptor 3.
+
+        All but its processor time (``limit_time``): that of a process that forks programs is not theirs.
+        """
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
         os.setsid()
         os.chdir(self.settings.folder)
@@ -223,11 +249,7 @@ class Entry:
     """
 
     def __init__(self) -> None:
-        self.page = mmap.mmap(-1, mmap.PAGESIZE)  # shared with the children, and used for one after another
-
-    def clear(self) -> None:
-        """In the server, before the next child."""
-        self.page[:] = bytes(mmap.PAGESIZE)
+        self.page = mmap.mmap(-1, mmap.PAGESIZE)  # shared with the child
 
     def confined(self) -> None:
         """In the child, before the program is read: from here on everything is the program's doing."""
@@ -256,8 +278,35 @@ def _in_child(step: Any, *arguments: Any, namespaces: int = 0) -> int:
     return os.waitpid(pid, 0)[1]
 
 
+def _mask_proc(staging: str) -> None:
+    """Leaves of /proc, in the caller's own view of the file system, what programs may read.
+
+    Their own files are copies: those of the caller, of whom they are copies too.  Raises OSError.
+    """
+    linux.mount("none", staging, "tmpfs", 0, "size=8m,mode=755")
+    try:
+        os.mkdir(os.path.join(staging, "self"))
+        for path in [*_OWN_FILES, *PROC_FILES]:
+            place = os.path.join(staging, os.path.relpath(path, "/proc"))
+            with open(place, "wb") as copy:
+                if path in _OWN_FILES:
+                    with open(path, "rb") as own:
+                        copy.write(own.read())
+            if path in PROC_FILES and os.path.exists(path):
+                linux.mount(path, place, None, linux.MS_BIND)
+        linux.mount(staging, "/proc", None, linux.MS_BIND | linux.MS_REC)
+    finally:
+        linux.call("umount2", os.fsencode(staging), linux.MNT_DETACH)
+
+
 def _probe_fork(flag: int) -> None:
     _in_child(gc.isenabled, namespaces=flag)
+
+
+def _within_hard(which: int, value: int) -> tuple[int, int]:
+    """A limit, as far as this process may set it."""
+    hard = resource.getrlimit(which)[1]
+    return which, value if hard == resource.RLIM_INFINITY else min(value, hard)
 
 
 def _tasks_of_user() -> int:

@@ -25,7 +25,8 @@ _NUMBERS = {
     "kexec_file_load": (320, 294), "kexec_load": (246, 104), "keyctl": (250, 219), "kill": (62, 129),
     "landlock_add_rule": (445, 445), "landlock_create_ruleset": (444, 444),
     "landlock_restrict_self": (446, 446), "lchown": (94, -1), "listen": (50, 201),
-    "lremovexattr": (198, 15), "lsetxattr": (189, 6), "memfd_secret": (447, 447), "mknod": (133, -1),
+    "lremovexattr": (198, 15), "lsetxattr": (189, 6), "memfd_secret": (447, 447),
+    "migrate_pages": (256, 238), "mknod": (133, -1),
     "mknodat": (259, 33), "mount": (165, 40), "mount_setattr": (442, 442), "move_mount": (429, 429),
     "move_pages": (279, 239), "mq_open": (240, 180), "msgget": (68, 186), "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265), "open_tree": (428, 428), "perf_event_open": (298, 241),
@@ -48,6 +49,7 @@ HIGHEST = 470  # calls newer than this table are refused: nobody has judged them
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x20000, 0x2000000, 0x4000000
 CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x8000000, 0x10000000, 0x20000000, 0x40000000
 MS_RDONLY, MS_BIND, MS_REC, MS_SLAVE = 1, 0x1000, 0x4000, 0x80000
+MNT_DETACH = 2
 PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS, PR_SET_CHILD_SUBREAPER = 1, 8, 38, 36
 CAP_DAC_READ_SEARCH = 2
 
@@ -107,28 +109,31 @@ def fork_into(namespaces: int, hooks: bool = True) -> int:
     Without ``hooks`` the child starts as an exact copy: no lock is made anew, ``random`` is not seeded anew.
     Sound where no thread has ever held a lock that is now nobody's; a quarter of what a child costs.
     """
-    at = number("clone")
-    if not namespaces and (hooks or at is None):
+    if _COLUMN is None or (hooks and not namespaces):
+        if namespaces:
+            raise OSError(38, "clone")
         return os.fork()
-    if at is None:
-        raise OSError(38, "clone")
-    settid = 0x01000000 if _TID_ADDRESS else 0  # CLONE_CHILD_SETTID
-    tid = ctypes.c_long(_TID_ADDRESS)
-    zero = ctypes.c_long(0)
-    # x86_64: flags, stack, parent_tid, child_tid, tls; aarch64: flags, stack, parent_tid, tls, child_tid
-    tail = (tid, zero) if _COLUMN == 0 else (zero, tid)
-    flags = ctypes.c_long(namespaces | settid | 17)  # SIGCHLD
-    if hooks:
-        _held.PyOS_BeforeFork()
-    pid: int = _held.syscall(ctypes.c_long(at), flags, zero, zero, *tail)
-    if pid == 0:
-        if hooks:
-            _held.PyOS_AfterFork_Child()
-        return 0
-    error = ctypes.get_errno()
-    if hooks:
+    if not hooks:
+        return _clone(ctypes.c_long(namespaces | _CLONE_FLAGS))
+    _held.PyOS_BeforeFork()
+    try:
+        pid = _clone(ctypes.c_long(namespaces | _CLONE_FLAGS))
+    except OSError:
         _held.PyOS_AfterFork_Parent()
+        raise
+    (_held.PyOS_AfterFork_Parent if pid else _held.PyOS_AfterFork_Child)()
+    return pid
+
+
+def plain_fork() -> int:
+    """``fork_into(0, hooks=False)``.  It touches little: what a process touches, it copies after a fork."""
+    return os.fork() if _COLUMN is None else _clone(_PLAIN_FLAGS)
+
+
+def _clone(flags: ctypes.c_long) -> int:
+    pid: int = _clone_call(_CLONE, flags, *_CLONE_TAIL)
     if pid < 0:
+        error = ctypes.get_errno()
         raise OSError(error, f"clone: {os.strerror(error)}")
     return pid
 
@@ -148,6 +153,12 @@ def _tid_address() -> int:
 
 
 _TID_ADDRESS = _tid_address()
+_CLONE_FLAGS = 17 | (0x01000000 if _TID_ADDRESS else 0)  # SIGCHLD, CLONE_CHILD_SETTID
+_PLAIN_FLAGS, _zero, _tid = ctypes.c_long(_CLONE_FLAGS), ctypes.c_long(0), ctypes.c_long(_TID_ADDRESS)
+_CLONE = ctypes.c_long(number("clone") or 0)
+# after the flags: stack, parent_tid; on x86_64 child_tid, tls; on aarch64 tls, child_tid
+_CLONE_TAIL = (_zero, _zero, _tid, _zero) if _COLUMN == 0 else (_zero, _zero, _zero, _tid)
+_clone_call = _held.syscall
 _capability_header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, the calling thread
 _capabilities = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; then their upper halves
 

@@ -33,7 +33,8 @@ _SYSTEM = [
     "/usr/bin",
 ]
 _SYSTEM_FILES = ["/etc/ld.so.cache", "/etc/localtime", "/dev/urandom", "/dev/random", "/dev/zero"]
-_SYSTEM_FILES += ["/etc/mime.types", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat"]  # mimetypes, psutil
+_SYSTEM_FILES += ["/etc/mime.types"]  # mimetypes
+PROC_FILES = ["/proc/cpuinfo", "/proc/meminfo", "/proc/stat"]  # psutil
 
 
 def package_folders() -> set[str]:
@@ -72,7 +73,7 @@ def readable_paths(hidden: Collection[str] = ()) -> tuple[list[str], list[str]]:
     roots.append(sysconfig.get_config_var("LIBDIR") or "/usr/lib")
     for root in roots:
         open_tree(os.path.realpath(root), folders, readable, hidden)
-    return sorted({*readable, *_SYSTEM_FILES}), sorted(folders)
+    return sorted({*readable, *_SYSTEM_FILES, *PROC_FILES}), sorted(folders)
 
 
 def open_tree(path: str, folders: set[str], readable: list[str], hidden: Collection[str] = ()) -> None:

@@ -61,6 +61,7 @@ DENIED = [
     "lremovexattr",
     "lsetxattr",
     "memfd_secret",
+    "migrate_pages",
     "mknod",
     "mknodat",
     "mount",

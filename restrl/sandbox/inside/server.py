@@ -1,9 +1,11 @@
-"""The fork server: a warm interpreter that forks one confined child per program and kills it whole.
+"""The fork server: a warm interpreter from which every program is forked, confined, and killed whole.
 
-It never sees a program or a test.  The tests' process asks for a child and gets a socket to it; the child
-reads its program from there.  Messages from the tests' process: ``F`` fork, ``S`` fork for tests
-in the program's process, ``K`` kill.  Answers: to ``F`` and ``S``
-the letter ``F``, the process id and the socket, or ``E`` and a reason; to ``K`` a line of JSON (``_kill``).
+It never sees a program or a test.  Messages from the tests' process: ``F`` fork, ``S`` fork for tests in the
+program's process, each with a socket from which the new process reads its program; ``K`` kill.  Answers: to
+``F`` and ``S`` the letter ``F``, or ``E`` and a reason; to ``K`` what ``wire.ended`` packs.
+
+Where programs may share a confined process, that process answers (``cell``), and the server only starts one
+after another.  Elsewhere the server answers, and each program's process is confined by itself.
 """
 
 from __future__ import annotations
@@ -14,17 +16,13 @@ import json
 import os
 import resource
 import select
-import shutil
 import signal
 import socket
 import sys
 import time
-from typing import Any
 
-from . import child, shared, wire
+from . import cell, child, folder, shared, wire
 from .isolate import Entry, Isolation, Settings
-
-BUFFER = 1 << 18  # of the socket between a child and the tests
 
 
 def serve(control: socket.socket, settings: Settings) -> None:
@@ -33,27 +31,47 @@ def serve(control: socket.socket, settings: Settings) -> None:
     isolation = Isolation(settings)
     child.rehearse()
     isolation.prepare()
-    entry = Entry()
-    report = {"active": isolation.active, "missing": isolation.missing}
+    report = {"active": isolation.active, "missing": isolation.missing, "cells": isolation.cells}
     print(json.dumps(report), flush=True)
-    while True:
-        message = control.recv(1)
-        if message not in (b"F", b"S"):
-            return
-        if message == b"S":
-            shared.warm()
-        try:
-            inside, pid = _fork(isolation, entry)
-        except OSError as error:
-            control.sendall(b"E" + str(error).encode()[:200])
-            continue
-        wire.send_fd(control, b"F%d" % pid, inside.fileno())
-        inside.close()
-        started = time.monotonic()
-        if control.recv(1) != b"K":
-            _end(pid, isolation)
-            return
-        control.sendall(_kill(pid, isolation, started, entry) + b"\n")
+    step = _run_cell if isolation.cells else _run_program
+    while step(control, isolation):
+        with contextlib.suppress(FileNotFoundError):  # the host closes, and has removed it
+            folder.empty(isolation.settings.folder)
+
+
+def _run_cell(control: socket.socket, isolation: Isolation) -> bool:
+    """Has a cell answer; whether another shall go on where it ended."""
+    pid = isolation.fork()
+    if pid == 0:
+        cell.main(control, isolation)  # never returns
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if status == cell.WARM:
+        shared.warm()
+    return status in (cell.MORE, cell.WARM)
+
+
+def _run_program(control: socket.socket, isolation: Isolation) -> bool:
+    """Answers for one program; whether there may be another."""
+    message, channel = wire.receive_fd(control)
+    if channel is None:
+        return False
+    if message == b"S":
+        shared.warm()
+    entry = Entry()
+    try:
+        pid = isolation.fork()
+    except OSError as error:
+        control.sendall(wire.refusal(error))
+        return False
+    if pid == 0:
+        child.main(channel, isolation, entry)  # never returns
+    os.close(channel)
+    control.sendall(b"F")
+    if control.recv(1) != b"K":
+        _end(pid, isolation)
+        return False
+    control.sendall(_kill(pid, isolation, entry))
+    return True
 
 
 # What solutions import most: loaded once here, found loaded by every child.
@@ -72,50 +90,22 @@ def preload(modules: list[str]) -> None:
             print(f"sandbox: preload of {name}: {error}", file=sys.stderr)
 
 
-def _fork(isolation: Isolation, entry: Entry) -> tuple[socket.socket, int]:
-    entry.clear()
-    inside, outside = socket.socketpair()
-    for end in (inside, outside):
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
-    try:
-        pid = isolation.fork()
-    except OSError:
-        inside.close()
-        outside.close()
-        raise
-    if pid == 0:
-        child.main(outside.fileno(), isolation, entry)  # never returns
-    outside.close()
-    return inside, pid
-
-
-def _kill(pid: int, isolation: Isolation, started: float, entry: Entry) -> bytes:
-    """Ends the program.  JSON: its exit status if it had ended itself, CPU and wall seconds, and why it was
-    not run, if so."""
+def _kill(pid: int, isolation: Isolation, entry: Entry) -> bytes:
+    """Ends the program; the answer to the tests' process."""
     early, status, usage = os.wait4(pid, os.WNOHANG)
-    cpu = usage.ru_utime + usage.ru_stime
-    if not early:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        _end(pid, isolation)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    else:
+    if early:
         _end_orphans(pid, isolation)
-    _empty(isolation.settings.folder)
-    answer: dict[str, Any] = {"status": status if early else None, "cpu": cpu}
-    answer["seconds"] = time.monotonic() - started
-    answer["problem"] = entry.problem()
-    return json.dumps(answer).encode()
+    else:
+        usage = _end(pid, isolation)
+    return wire.ended(status if early else None, usage.ru_utime + usage.ru_stime, entry.problem())
 
 
-def _end(pid: int, isolation: Isolation) -> None:
+def _end(pid: int, isolation: Isolation) -> resource.struct_rusage:
     """SIGKILL for the whole tree, then reap.  Process 1 of a namespace takes all others with it."""
-    try:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-    except (ProcessLookupError, ChildProcessError):
-        pass
+    os.kill(pid, signal.SIGKILL)
+    usage = os.wait4(pid, 0)[2]
     _end_orphans(pid, isolation)
+    return usage
 
 
 def _end_orphans(pid: int, isolation: Isolation) -> None:
@@ -142,24 +132,3 @@ def _children() -> list[int]:
             return [int(word) for word in children.read().split()]
     except OSError:
         return []
-
-
-def _empty(folder: str) -> None:
-    """Removes what is in the folder, or nothing where the host has removed it: it closes."""
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                _open_modes(entry.path)
-                shutil.rmtree(entry.path)
-            else:
-                os.unlink(entry.path)
-
-
-def _open_modes(folder: str) -> None:
-    """Folders that a program made without any right (mkdir(mode=0)) can be emptied again."""
-    os.chmod(folder, 0o700)
-    for path, names, _files in os.walk(folder):
-        for name in names:
-            inner = os.path.join(path, name)
-            if not os.path.islink(inner):
-                os.chmod(inner, 0o700)

@@ -57,6 +57,10 @@ def warm() -> None:
     gc.freeze()  # as the server does with what it has loaded
 
 
+def is_warm() -> bool:
+    return bool(_unittest)
+
+
 def _is_unittest(name: str) -> bool:
     return name.split(".")[0] == "unittest"
 

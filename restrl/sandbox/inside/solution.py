@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
@@ -14,6 +13,7 @@ from . import codec, wire
 
 CREDIT = 3  # program limits that a program may get back for time without a processor
 SIZES = {"value": 3, "raise": 3, "loaded": 2, "output": 4, "ended": 1, "proof": 4}  # parts, the word included
+BUFFER = 1 << 18  # bytes, of a connection to a program
 FRAME_LIMIT = 64 << 20  # bytes of one value that a solution may return
 
 
@@ -38,23 +38,61 @@ class Limits:
     program: float
 
 
-class Solution:
-    """A child with the program; used once, then ended by ``end``.  ``host``: the lifeline's descriptor."""
+class Server:
+    """The fork server, at the other end of ``control``."""
 
-    def __init__(self, server: socket.socket, limits: Limits, job: dict[str, Any], host: int) -> None:
+    def __init__(self, control: socket.socket) -> None:
+        control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self.control = control
+
+    def start(self, shared: bool) -> tuple[int, int]:
+        """A process for a program, ``shared`` with its tests or not; one at a time.
+
+        The descriptor of a connection to it, which does not block, and its parent.  Raises HarnessError.
+        """
+        near, far = socket.socketpair()
+        with near, far:
+            for end in (near, far):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+            near.setblocking(False)
+            wire.send_fd(self.control, b"S" if shared else b"F", far.fileno())
+            answer, parent = wire.receive_with_sender(self.control)
+            if answer != b"F":
+                raise HarnessError(answer[1:].decode("utf-8", "replace") or "the server is gone")
+            return near.detach(), parent
+
+    def end(self) -> tuple[int | None, float]:
+        """Kills the program's whole tree.  Its exit status if it had ended by itself, its CPU seconds.
+
+        Raises HarnessError if the server is gone or the program was never run.
+        """
+        self.control.sendall(b"K")
+        try:
+            status, cpu, problem = wire.receive_ended(self.control)
+        except wire.Closed:
+            raise HarnessError("the server is gone") from None
+        if problem:
+            raise HarnessError(problem)
+        return status, cpu
+
+
+class Solution:
+    """A process for one program, ended by ``end``.  ``host``: the lifeline's descriptor."""
+
+    def __init__(self, server: Server, limits: Limits, shared: bool, host: int) -> None:
         self.server = server
         self.limits = limits
         self.stop: Stop | None = None
-        server.sendall(b"S" if job["mode"] == "shared" else b"F")
-        answer, fd = wire.receive_fd(server)
-        if fd is None:
-            raise HarnessError(answer[1:].decode("utf-8", "replace") or "the server is gone")
-        self.pid = int(answer[1:])
-        self.tasks = 2 if job["mode"] == "stdio" else 1  # of a program that starts none itself
+        self.tasks = 1  # of a program that starts none itself
         self.harness_error = ""
         self.credit = 0.0  # seconds that this program was kept from the processor and got back
-        self.channel = wire.Channel(wire.stream(fd), FRAME_LIMIT, lifeline=host)
-        self.end_of_program = time.monotonic() + limits.program
+        fd, self.parent = server.start(shared)
+        self.channel = wire.Channel(fd, FRAME_LIMIT, lifeline=host)
+
+    def begin(self, job: dict[str, Any]) -> None:
+        """Sends the program, and starts the clocks.  Raises Stop."""
+        self.tasks = 2 if job["mode"] == "stdio" else 1
+        self.end_of_program = time.monotonic() + self.limits.program
         self.begin_test()
         self.guarded(lambda: self.channel.send(codec.encode(job), self.deadline))
 
@@ -87,7 +125,7 @@ class Solution:
 
     def _out_of_time(self) -> None:
         """Gives back what the program waited for a processor, or raises: busy machine, slow program."""
-        late = waiting_seconds(self.pid, self.tasks) - self.credit
+        late = waiting_seconds(self.parent, self.tasks) - self.credit
         if late > 0.02 * self.limits.test:
             if self.credit > CREDIT * self.limits.program:
                 raise HarnessError("the machine was too busy to judge this program")
@@ -135,33 +173,21 @@ class Solution:
             raise Stop("broken", "not a known message")
         return [name for name in message[1] if type(name) is str]
 
-    def end(self) -> dict[str, Any]:
-        """Kills the program's whole tree.  Its exit status if it had ended itself, its seconds.
-
-        Raises HarnessError if the server is gone or the program was never run.
-        """
+    def end(self) -> tuple[int | None, float]:
+        """As ``Server.end``."""
         self.channel.close()
-        self.server.sendall(b"K")
-        answer = b""
-        while not answer.endswith(b"\n"):
-            data = self.server.recv(4096)
-            if not data:
-                raise HarnessError("the server is gone")
-            answer += data
-        result: dict[str, Any] = json.loads(answer)
-        if result["problem"]:
-            raise HarnessError(result["problem"])
-        return result
+        return self.server.end()
 
 
-def waiting_seconds(pid: int, tasks: int) -> float:
-    """Seconds that a program stood ready without a processor.
+def waiting_seconds(parent: int, tasks: int) -> float:
+    """Seconds that the program below the process ``parent`` stood ready without a processor.
 
     0 where the kernel is silent, and for a program of more than ``tasks`` processes and threads: it may have
     kept itself from the processor.
     """
-    total, found, new = 0, 0, [pid]
+    total, found = 0, 0
     try:
+        new = _children(parent)
         while new:
             task = new.pop()
             found += len(os.listdir(f"/proc/{task}/task"))
@@ -169,11 +195,15 @@ def waiting_seconds(pid: int, tasks: int) -> float:
                 return 0.0
             with open(f"/proc/{task}/schedstat") as stat:
                 total += int(stat.read().split()[1])
-            with open(f"/proc/{task}/task/{task}/children") as children:
-                new += [int(word) for word in children.read().split()]
+            new += _children(task)
     except (OSError, IndexError, ValueError):
         return 0.0
     return total / 1e9
+
+
+def _children(task: int) -> list[int]:
+    with open(f"/proc/{task}/task/{task}/children") as children:
+        return [int(word) for word in children.read().split()]
 
 
 class LoadError(Exception):

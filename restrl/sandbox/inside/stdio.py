@@ -17,7 +17,7 @@ def run(link: wire.Channel, job: dict[str, Any]) -> None:
         stdin, stdout, errors = (os.memfd_create(name) for name in ("stdin", "stdout", "error"))
         _write_all(stdin, text.encode("utf-8", "surrogatepass"))
         os.lseek(stdin, 0, os.SEEK_SET)
-        pid = linux.fork_into(0, hooks=False)  # this process has no other thread
+        pid = linux.plain_fork()  # this process has no other thread
         if pid == 0:
             _case(job["source"], link, stdin, stdout, errors)
         _, status = os.waitpid(pid, 0)

@@ -19,7 +19,7 @@ from . import clock, codec, linux, wire
 from .codetests import AssertTests, CheckTests
 from .kinds import CallTests, StdioTests, Tally
 from .sharedtests import Ds1000Tests, UnittestTests
-from .solution import CREDIT, FRAME_LIMIT, HarnessError, Limits, Solution
+from .solution import CREDIT, FRAME_LIMIT, HarnessError, Limits, Server, Solution
 
 KINDS: dict[str, Any] = {
     "call": CallTests,
@@ -33,11 +33,12 @@ GRACE = 5.0  # seconds that a job may take beyond the program's own limit
 COPIES = 4 * FRAME_LIMIT  # bytes beyond the solution's memory: its largest result is also held encoded
 
 
-def serve(host: socket.socket, server: socket.socket, memory: int) -> None:
+def serve(host: socket.socket, control: socket.socket, memory: int) -> None:
     """Answers jobs until the host closes its end.  ``memory``: the solution's limit in bytes."""
     sys.setrecursionlimit(5000)
     clock.prepare()
-    link = wire.Channel(host, 1 << 31)
+    server = Server(control)
+    link = wire.Channel(host.fileno(), 1 << 31)
     prepared: dict[bytes, Any] = {}
     while True:
         try:
@@ -72,7 +73,7 @@ def limit_memory(room: int | None) -> int:
     return own
 
 
-def _judge(tests: Any, source: str, server: socket.socket, limits: Limits, host: int) -> dict[str, Any]:
+def _judge(tests: Any, source: str, server: Server, limits: Limits, host: int) -> dict[str, Any]:
     """The verdict as plain data; status "harness_error" if it says nothing about the program."""
     if isinstance(tests, Exception):
         return _error(f"the tests cannot be used: {type(tests).__name__}: {tests}")
@@ -80,7 +81,8 @@ def _judge(tests: Any, source: str, server: socket.socket, limits: Limits, host:
     running: list[Solution] = []
 
     def start(job: dict[str, Any]) -> Solution:
-        running.append(Solution(server, limits, job, host))
+        running.append(Solution(server, limits, job["mode"] == "shared", host))
+        running[-1].begin(job)
         clock.start(limits.program)
         return running[-1]
 
@@ -96,22 +98,27 @@ def _judge(tests: Any, source: str, server: socket.socket, limits: Limits, host:
             tally = Tally(total=1, stop="timeout", detail=detail)
         finally:
             clock.stop()
-            end = running[-1].end() if running else {}
+            status, cpu = running[-1].end() if running else (None, 0.0)
     except (HarnessError, OSError) as error:
         return _error(str(error))
     if running[-1].harness_error:
         return _error(running[-1].harness_error)
-    status = _status(tally, end, limits)
-    answer = {"status": status, "passed": tally.passed, "total": tally.total, "detail": tally.detail}
+    answer = {
+        "status": _status(tally, status, cpu, limits),
+        "passed": tally.passed,
+        "total": tally.total,
+        "detail": tally.detail,
+    }
     answer["flags"] = tally.flags
     return answer | {"seconds": time.monotonic() - started - running[-1].credit}
 
 
-def _status(tally: Tally, end: dict[str, Any], limits: Limits) -> str:
+def _status(tally: Tally, ended: int | None, cpu: float, limits: Limits) -> str:
+    """``ended``: the exit status of a program that ended by itself; ``cpu``: its processor seconds."""
     if tally.passed == tally.total:
         return "passed"
-    killed = end["status"] is not None and end["status"] & 127 == signal.SIGKILL
-    if tally.stop == "timeout" or (killed and end["cpu"] >= 0.9 * limits.program):
+    killed = ended is not None and ended & 127 == signal.SIGKILL
+    if tally.stop == "timeout" or (killed and cpu >= 0.9 * limits.program):
         return "timeout"
     return "memory" if tally.memory else "failed"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import os
 import select
 import socket
@@ -10,6 +9,12 @@ import struct
 import time
 
 _LENGTH = struct.Struct(">I")
+_ENDED = struct.Struct("=id200s")  # exit status, CPU seconds, problem
+_CREDENTIALS = struct.Struct("=iII")  # process, user, group
+_FD = struct.Struct("=i")
+_FD_SPACE = socket.CMSG_SPACE(_FD.size)
+_STILL = -1  # in the place of an exit status
+_read, _write = os.read, os.write  # of the shared tier's child too, whose program can patch a module's
 READ = 1 << 16  # bytes at a time: a larger buffer is a mapping of its own, made and dropped at each read
 
 
@@ -30,8 +35,9 @@ def frame(payload: bytes) -> bytes:
 
 
 class Channel:
-    """One end of a connection.  ``limit`` is the largest payload in bytes that it accepts.
+    """One end of a connection: a descriptor.  ``limit`` is the largest payload in bytes that it accepts.
 
+    Deadlines need a descriptor that does not block.
     ``lifeline``: a descriptor whose hanging up, while this end waits, ends the process.
     ``linger``: seconds to let more come before reading what has come, so that a peer that sends many small
     frames does not wake this end, and lose its processor, for each.
@@ -39,14 +45,11 @@ class Channel:
 
     linger = 0.0
 
-    def __init__(self, sock: socket.socket, limit: int, lifeline: int | None = None) -> None:
-        self.sock = sock
+    def __init__(self, fd: int, limit: int, lifeline: int | None = None) -> None:
+        self.fd = fd
         self.limit = limit
         self.buffer = bytearray()
         self.lifeline = lifeline
-        self.poller = select.poll()
-        if lifeline is not None:
-            self.poller.register(lifeline, 0)  # reports a hang-up only
 
     def send(self, payload: bytes, deadline: float | None = None) -> None:
         """Writes a frame.  Raises Closed, or TimedOut at ``deadline`` (of time.monotonic)."""
@@ -54,7 +57,7 @@ class Channel:
         try:
             while data:
                 try:
-                    data = data[self.sock.send(data, socket.MSG_DONTWAIT) :]
+                    data = data[_write(self.fd, data) :]
                 except BlockingIOError:
                     self._wait(select.POLLOUT, deadline)
         except OSError:
@@ -71,7 +74,7 @@ class Channel:
             if self.linger:
                 time.sleep(self.linger)
             try:
-                data = self.sock.recv(READ)
+                data = _read(self.fd, READ)
             except OSError:
                 raise Closed from None
             if not data:
@@ -79,9 +82,12 @@ class Channel:
             self.buffer += data
 
     def _wait(self, event: int, deadline: float | None) -> None:
-        self.poller.register(self.sock.fileno(), event)
+        poller = select.poll()
+        poller.register(self.fd, event)
+        if self.lifeline is not None:
+            poller.register(self.lifeline, 0)  # reports a hang-up only
         left = None if deadline is None else (deadline - time.monotonic()) * 1000
-        events = self.poller.poll(left) if left is None or left > 0 else []
+        events = poller.poll(left) if left is None or left > 0 else []
         if any(fd == self.lifeline for fd, _event in events):
             os._exit(0)
         if not events:
@@ -100,25 +106,47 @@ class Channel:
         return payload
 
     def close(self) -> None:
-        self.sock.close()
+        os.close(self.fd)
 
 
-def stream(fd: int) -> socket.socket:
-    """The stream socket behind a descriptor.  Told its kind, Python does not ask the kernel for it."""
-    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd)
+def refusal(error: BaseException) -> bytes:
+    """The server's message that there is no process for a program, and why."""
+    return b"E" + f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:200]
+
+
+def ended(status: int | None, cpu: float, problem: str = "") -> bytes:
+    """The server's message on a program that it has ended.
+
+    ``status``: the exit status if the program had ended by itself; ``cpu``: seconds; ``problem``: why it was
+    not run at all, or "".
+    """
+    return _ENDED.pack(_STILL if status is None else status, cpu, problem.encode("utf-8", "replace"))
+
+
+def receive_ended(sock: socket.socket) -> tuple[int | None, float, str]:
+    """What ``ended`` was given.  Raises Closed."""
+    data = sock.recv(_ENDED.size, socket.MSG_WAITALL)
+    if len(data) < _ENDED.size:
+        raise Closed
+    status, cpu, problem = _ENDED.unpack(data)
+    return None if status == _STILL else status, cpu, problem.rstrip(b"\0").decode("utf-8", "replace")
 
 
 def send_fd(sock: socket.socket, payload: bytes, fd: int) -> None:
     """A short datagram-like message (below 4 KiB) with one file descriptor."""
-    sock.sendmsg([payload], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))])
+    sock.sendmsg([payload], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _FD.pack(fd))])
 
 
 def receive_fd(sock: socket.socket) -> tuple[bytes, int | None]:
-    """What ``send_fd`` or a plain send of a short message sent."""
-    payload, ancillary, _flags, _address = sock.recvmsg(4096, socket.CMSG_SPACE(4))
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fds = array.array("i")
-            fds.frombytes(data[:4])
-            return payload, fds[0]
-    return payload, None
+    """What ``send_fd``, or a plain send of a byte, sent."""
+    payload, ancillary, _flags, _address = sock.recvmsg(1, _FD_SPACE)
+    return payload, _FD.unpack(ancillary[0][2])[0] if ancillary else None
+
+
+def receive_with_sender(sock: socket.socket) -> tuple[bytes, int]:
+    """A short message and the process that sent it, as this one numbers it (0: unknown).
+
+    Needs ``SO_PASSCRED`` on the socket.
+    """
+    payload, ancillary, _flags, _address = sock.recvmsg(4096, socket.CMSG_SPACE(_CREDENTIALS.size))
+    return payload, _CREDENTIALS.unpack(ancillary[0][2])[0] if ancillary else 0

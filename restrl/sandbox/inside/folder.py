@@ -1,0 +1,55 @@
+"""Removes what hostile programs leave in a folder: any depth, any name, folders without rights.
+
+``shutil.rmtree`` recurses, and needs paths that the system takes: a program can nest folders deeper than both
+allow.  Here every folder that is found is moved to the top, opened, and emptied there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def empty(folder: str) -> None:
+    """Removes all that is in the folder.  Nothing else may write there.  Raises OSError."""
+    names = os.listdir(folder)
+    if not names:
+        return
+    top = os.open(folder, _FOLDER)
+    try:
+        mark, moved = os.urandom(8).hex(), 0
+        while names:
+            name = names.pop()
+            if _unlinked(name, top):
+                continue
+            inner = os.open(name, _FOLDER, dir_fd=top)
+            try:
+                for entry in os.listdir(inner):
+                    if not _unlinked(entry, inner):
+                        names.append(f"{mark}.{moved}")
+                        moved += 1
+                        os.rename(entry, names[-1], src_dir_fd=inner, dst_dir_fd=top)
+            finally:
+                os.close(inner)
+            os.rmdir(name, dir_fd=top)
+    finally:
+        os.close(top)
+
+
+def remove(folder: str) -> None:
+    """Removes the folder with all that is in it, as far as that is possible."""
+    with contextlib.suppress(OSError):
+        empty(folder)
+        os.rmdir(folder)
+
+
+def _unlinked(name: str, within: int) -> bool:
+    """Removes a file or link; False for a folder, which can be opened and moved from then on."""
+    try:
+        os.unlink(name, dir_fd=within)
+        return True
+    except IsADirectoryError:
+        os.chmod(name, 0o700, dir_fd=within)
+        return False
