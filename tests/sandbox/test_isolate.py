@@ -127,3 +127,26 @@ def test_libraries_of_the_system_are_searched_for_answers_too(tmp_path, monkeypa
     monkeypatch.setattr(readable, "_SYSTEM", [str(tmp_path / "usr")])
     paths = [path for path in readable.readable_paths()[0] if path.startswith(str(tmp_path))]
     assert paths == [str(site / "numpy")]
+
+
+LIMITS = """
+import resource
+def f(x):
+    limits = {name: resource.getrlimit(getattr(resource, "RLIMIT_" + name)) for name in x}
+    return {name: soft for name, (soft, hard) in limits.items() if soft == hard}
+"""
+
+
+@pytest.mark.parametrize("disable", [(), ("mounts",), ("pidns",)])
+def test_every_program_has_its_limits(disable):
+    """Forked by a confined process, or confined by itself."""
+
+    class Kind(Sandbox):
+        pass
+
+    Kind.disable = disable
+    limits = {"CPU": 5, "FSIZE": 3 << 20, "NOFILE": 256, "CORE": 0, "STACK": 64 << 20, "MSGQUEUE": 0}
+    config = SandboxConfig(workers=1, program_seconds=3.5, file_mb=3, calibrate=False)
+    with Kind(config) as sandbox:
+        verdict = one(sandbox, LIMITS, call([[list(limits)]], [limits]))
+    assert verdict.status == "passed", verdict

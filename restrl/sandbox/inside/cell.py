@@ -37,7 +37,13 @@ def _serve(control: socket.socket, isolation: Isolation) -> int:
     control.detach()  # closed: it is this now, and nothing else is open
     control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, CHANNEL_FD)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 can be sent what it has a handler for
-    warm = shared.is_warm()
+    return _answer(control, isolation)
+
+
+def _answer(control: socket.socket, isolation: Isolation) -> int:
+    """The loop.  Few calls, few names: after each fork this process copies every page that it touches."""
+    place, warm = isolation.settings.folder, shared.is_warm()
+    fork, close, listdir = linux.plain_fork, os.close, os.listdir
     for _ in range(PROGRAMS):
         message, channel = wire.receive_fd(control)
         if channel is None:
@@ -45,22 +51,23 @@ def _serve(control: socket.socket, isolation: Isolation) -> int:
         if message == b"S":
             shared.warm()
         try:
-            pid = linux.plain_fork()
+            pid = fork()
         except OSError as error:
             control.sendall(wire.refusal(error))
             return 1
         if pid == 0:
             child.begin(channel, isolation)
-        os.close(channel)
+        close(channel)
         control.send(b"F")
         if control.recv(1) != b"K":
             return 0
         control.send(_end(pid))
-        try:
-            folder.empty(isolation.settings.folder)
-        except OSError:
-            return MORE  # the server has the right to
-        if shared.is_warm() != warm:
+        if listdir(place):
+            try:
+                folder.empty(place)
+            except OSError:
+                return MORE  # the server has the right to
+        if message == b"S" and not warm:
             return WARM
     return MORE
 
