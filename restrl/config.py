@@ -144,6 +144,7 @@ class SandboxConfig:
     output_kb: int = _limits(256, ge=1)  # of a program's stdout per test
     preload: list[str] = field(default_factory=list)  # modules the server imports once
     python: str | None = None  # interpreter that runs the programs; null: this one
+    partial_credit: bool = True  # false: the first failed test ends a program, and its reward is 0 or 1
     require: list[str] = field(default_factory=list)  # protections whose absence is an error
     veto: list[str] = field(default_factory=list)  # flags that make a verdict failed
     calibrate: bool = True  # limits in seconds grow on a slow machine

@@ -33,11 +33,13 @@ class Job:
     lost: int = 0  # times that it could not be judged
 
 
-def distinct(programs: Sequence[Program], output_limit: int, context: bytes) -> tuple[list[Job], list[int]]:
+def distinct(
+    programs: Sequence[Program], settings: dict[str, Any], context: bytes
+) -> tuple[list[Job], list[int]]:
     """The distinct jobs, and for each program the index of its job.
 
-    ``context``: at most 64 bytes that stand for whatever else decides verdicts.  Raises UserError for tests
-    that are not of a known form.
+    ``settings``: what all tests are told beside their own fields.  ``context``: at most 64 bytes that stand
+    for whatever else decides verdicts.  Raises UserError for tests that are not of a known form.
     """
     keys: dict[int, tuple[bytes, bytes]] = {}
     seen: dict[bytes, int] = {}
@@ -45,7 +47,7 @@ def distinct(programs: Sequence[Program], output_limit: int, context: bytes) -> 
     order = []
     for at, (source, tests) in enumerate(programs):
         if id(tests) not in keys:
-            plain = check_tests(tests, f"program {at}") | {"output_limit": output_limit}
+            plain = check_tests(tests, f"program {at}") | settings
             try:
                 encoded = encode(packed(plain))
             except CodecError as error:

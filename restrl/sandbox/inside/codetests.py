@@ -24,9 +24,10 @@ class AssertTests:
         self.lines = [compile(_lf(line), f"<assert {i}>", "exec") for i, line in enumerate(tests["asserts"])]
         trees = [ast.parse(_lf(line)) for line in tests["asserts"]]
         self.shadows = frozenset(tests.get("names") or ()) | _shadows(trees)
+        self.whole = bool(tests.get("whole"))
 
     def run(self, start: Start, source: str) -> Tally:
-        tally = Tally(total=len(self.lines))
+        tally = Tally(self.whole, total=len(self.lines))
         solution = start({"mode": "serve", "source": source})
         try:
             scope = Scope(solution, solution.loaded(), self.shadows)
@@ -41,6 +42,8 @@ class AssertTests:
                 tally.passed += 1
             except (Exception, SystemExit, OutOfTime) as error:
                 _note(tally, error)
+            if tally.over:
+                break
         return tally
 
 
@@ -64,9 +67,10 @@ class CheckTests:
         self.units = splitter.units
         self.code = compile(ast.fix_missing_locations(tree), "<test>", "exec")
         self.shadows = frozenset([self.entry_point])
+        self.whole = bool(tests.get("whole"))
 
     def run(self, start: Start, source: str) -> Tally:
-        tally = Tally()
+        tally = Tally(self.whole)
         solution = start({"mode": "serve", "source": source})
         units = _Units(tally, solution)
         try:
@@ -109,6 +113,8 @@ class _Units:
         if isinstance(error, Stop):
             clock.shorten()
         _note(self.tally, error)
+        if self.tally.over:
+            self.solution.stop = self.solution.stop or Stop("failed", "a test failed")  # it answers no more
 
     def broke(self, error: BaseException) -> None:
         """A statement that is no test failed: the program cannot pass any more."""

@@ -16,16 +16,22 @@ Start = Callable[[dict[str, Any]], Solution]  # a job for the child -> a running
 
 @dataclass
 class Tally:
-    """What came out of the tests of one program."""
+    """What came out of the tests of one program.
 
+    ``whole``: without partial credit.  Then nothing is left to find out after the first failure (``over``).
+    """
+
+    whole: bool = False
     passed: int = 0
     total: int = 0
+    over: bool = False
     detail: str = ""  # the first failure
     stop: str = ""  # kind of Stop that ended the program early
     memory: bool = False
     flags: list[str] = field(default_factory=list)  # what the program was seen trying
 
     def fail(self, detail: str) -> None:
+        self.over = self.whole
         self.detail = self.detail or " ".join(detail.split())[:200]
         self.memory = self.memory or detail.startswith("MemoryError")
 
@@ -49,11 +55,12 @@ class CallTests:
         self.outputs: list[bytes] = tests["outputs"]
         self.frames = [codec.BEFORE_RESULT + output + codec.AFTER_RESULT for output in self.outputs]
         self.fn_name = tests["fn_name"]
+        self.whole = bool(tests.get("whole"))
         self.atol = tests.get("atol")
         self.tuples = bool(tests.get("tuples_as_lists"))
 
     def run(self, start: Start, source: str) -> Tally:
-        tally = Tally(total=len(self.outputs))
+        tally = Tally(self.whole, total=len(self.outputs))
         job = {"mode": "call", "source": source, "fn_name": self.fn_name, "inputs": self.inputs}
         solution = start(job)
         try:
@@ -62,6 +69,8 @@ class CallTests:
             for index in range(tally.total):
                 solution.begin_test()
                 self._one(solution, index, tally)
+                if tally.over:
+                    break
         except LoadError as error:
             tally.fail(str(error))
         except Stop as stop:
@@ -116,10 +125,11 @@ class StdioTests:
         self.inputs = [_text(value) for value in tests["inputs"]]
         self.outputs = [_text(value) for value in tests["outputs"]]
         self.limit = int(tests["output_limit"])
+        self.whole = bool(tests.get("whole"))
         self.atol = tests.get("atol")
 
     def run(self, start: Start, source: str) -> Tally:
-        tally = Tally(total=len(self.outputs))
+        tally = Tally(self.whole, total=len(self.outputs))
         limit = max(self.limit, 2 * max(map(len, self.outputs), default=0))
         solution = start({"mode": "stdio", "source": source, "inputs": self.inputs, "output_limit": limit})
         try:
@@ -129,6 +139,8 @@ class StdioTests:
                 tally.passed += not problem
                 if problem:
                     tally.fail(problem if problem.startswith("MemoryError") else f"test {index}: {problem}")
+                if tally.over:
+                    break
         except Stop as stop:
             tally.stopped(stop)
         return tally

@@ -39,13 +39,15 @@ _MAKERS = ("parameterized", "expand", "ddt", "data", "load_tests")  # tests that
 
 
 class SharedTests:
-    """What both kinds share.  ``ids``: the tests that must each succeed; ``job``: what the child is told."""
+    """What both kinds share.  ``ids``: the tests that must each succeed; ``job``: what the child is told;
+    ``whole``: without partial credit."""
 
     ids: list[str]
     job: dict[str, Any]
+    whole: bool
 
     def run(self, start: Start, source: str) -> Tally:
-        tally = Tally(total=len(self.ids))
+        tally = Tally(self.whole, total=len(self.ids))
         key = secrets.token_bytes(32)
         solution = start(self.job | {"mode": "shared", "source": source, "key": key})
         try:
@@ -53,6 +55,8 @@ class SharedTests:
             for name in self.ids:
                 solution.begin_test()
                 self._one(solution, key, name, tally)
+                if tally.over:
+                    break
         except LoadError as error:
             tally.fail(str(error))
         except Stop as stop:
@@ -85,6 +89,7 @@ class UnittestTests(SharedTests):
     def __init__(self, tests: Mapping[str, Any]) -> None:
         tree = ast.parse(tests["test"].replace("\r\n", "\n"))
         self.ids = test_methods(tree)
+        self.whole = bool(tests.get("whole"))
         builtin = set(dir(builtins)) - {tests.get("entry_point")}
         functions = _loaded(tree) - _bound(tree.body) - builtin  # what the program has to define
         libraries = {name: ALIASES.get(name, name) for name in functions if _is_library(name)}
@@ -113,6 +118,7 @@ class Ds1000Tests(SharedTests):
             if name not in functions:
                 raise ValueError(f"code_context defines no {name}")
         cases = _range(functions["test_execution"])
+        self.whole = bool(tests.get("whole"))
         self.ids = [f"case {number}" for number in range(1, cases + 1)]
         self.job = {
             "kind": "ds1000",

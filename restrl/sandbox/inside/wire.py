@@ -53,11 +53,12 @@ class Channel:
 
     def send(self, payload: bytes, deadline: float | None = None) -> None:
         """Writes a frame.  Raises Closed, or TimedOut at ``deadline`` (of time.monotonic)."""
-        data = memoryview(frame(payload))
+        data: bytes | memoryview = frame(payload)
         try:
             while data:
                 try:
-                    data = data[_write(self.fd, data) :]
+                    sent = _write(self.fd, data)
+                    data = memoryview(data)[sent:] if sent < len(data) else b""
                 except BlockingIOError:
                     self._wait(select.POLLOUT, deadline)
         except OSError:
