@@ -8,7 +8,8 @@ nothing else.  Tests, expected values and every comparison live in a second proc
 functions are proxies; values cross as a canonical encoding of exact builtin types, never as pickle.  So
 there is no frame to climb, no ``__eq__`` that lies and no result to forge.  Between the two stand Landlock, a
 system call filter, namespaces, rlimits and a user without rights, as far as the machine has them:
-``python -m restrl.sandbox doctor`` says what it has, ``sandbox.require`` makes a lack an error.
+``python -m restrl.sandbox doctor`` says what it has, ``sandbox.require`` makes a lack an error.  Where it can
+be, a program's confinement is inherited from a process that forks it (``inside/cell.py``).
 
 **Tests** are a mapping with ``kind`` and the fields of that kind (``restrl.testforms`` checks them).
 
@@ -38,7 +39,8 @@ built from is found changed.  A skipped test and an expected failure are no succ
 
 **Partial credit**: each call, each case, each assert line, each statement of check that asserts or calls the
 candidate, each test method and each case of DS-1000 is a test.  The first test that runs out of time, and a
-program that ends, fail all later ones.
+program that ends, fail all later ones.  With ``sandbox.partial_credit=false`` the first failure ends a program;
+``passed`` counts what had passed by then, and the reward is 0 or 1.
 
 **Verdicts**: ``passed`` needs every test's positive evidence.  ``harness_error`` (reward None) means that the
 sandbox failed twice, the second time alone; it says nothing about the program.  A result that leads the

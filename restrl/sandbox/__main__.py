@@ -16,7 +16,7 @@ MEANING = {
     "rlimits": "limits on memory, CPU seconds, processes, file size and open files",
     "landlock": "only the interpreter and its libraries can be read, only the program's own folder written",
     "seccomp": "no sockets, no tracing, no mounts, no kernel interfaces that solutions never need",
-    "pidns": "a program sees no process but its own, and dies whole",
+    "pidns": "a program sees no process but its own and the one that forks it, and dies whole",
     "netns": "a network of its own, without any interface",
     "ipcns": "no shared memory or message queues with other processes",
     "user": "runs as a user without rights",
@@ -35,6 +35,7 @@ def doctor() -> int:
         for name in PROTECTIONS:
             state = "yes" if name in sandbox.active else f"NO ({sandbox.missing.get(name, 'not available')})"
             print(f"  {name:9s} {state:4s}  {MEANING[name]}")
+        print(_forks(sandbox))
         print(_speed(sandbox))
         verdicts = sandbox.judge([(program, tests) for program in programs])
     statuses = [verdict.status for verdict in verdicts]
@@ -43,6 +44,12 @@ def doctor() -> int:
         f"a right, a wrong and an endless program: {', '.join(statuses)}{'' if good else '  NOT AS EXPECTED'}"
     )
     return 0 if good else 1
+
+
+def _forks(sandbox: Sandbox) -> str:
+    if sandbox.inherited:
+        return "programs are forked by a process that is confined already"
+    return "each program is confined by itself: as safe, slower (no pid or mount namespace)"
 
 
 def _speed(sandbox: Sandbox) -> str:

@@ -76,6 +76,11 @@ class Sandbox:
         return dict(self.workers[0].report["missing"])
 
     @property
+    def inherited(self) -> bool:
+        """Whether programs are forked by a confined process, not confined one by one."""
+        return bool(self.workers[0].report["cells"])
+
+    @property
     def factor(self) -> float:
         """What the configured limits in seconds are multiplied by, because this machine is slow."""
         return self.machine.factor if self.machine and self.config.calibrate else 1.0

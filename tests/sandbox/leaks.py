@@ -43,7 +43,7 @@ def cells(sandbox):
     """The confined process of each worker that forks its programs, where the machine allows such."""
     found = set()
     for worker in sandbox.workers:
-        if worker.report["cells"]:
+        if sandbox.inherited:
             server = worker.server.pid
             children = {pid for pid in descendants([server]) if stat_of(pid)[1] == server}
             assert len(children) <= 1, "a server has one at a time"

@@ -36,6 +36,21 @@ def test_a_doctor_names_every_protection(capsys: pytest.CaptureFixture[str]) -> 
     assert "a right, a wrong and an endless program: passed, failed, timeout\n" in out
 
 
+@pytest.mark.parametrize("lack", ["mounts", "pidns"])
+def test_a_doctor_tells_where_confinement_is_not_inherited(
+    lack: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Sandbox(SandboxConfig(workers=1, calibrate=False)) as sandbox:
+        inherited = sandbox.inherited
+    assert doctor() == 0
+    assert (
+        "programs are forked by a process that is confined already\n" in capsys.readouterr().out
+    ) is inherited
+    monkeypatch.setattr(Sandbox, "disable", (lack,))
+    assert doctor() == 0
+    assert "each program is confined by itself: as safe, slower" in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("poor")
 def test_a_run_says_it_once_and_writes_it_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = Config(sandbox=SandboxConfig(workers=1), paths=PathsConfig(outputs=str(tmp_path)))
