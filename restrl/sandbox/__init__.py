@@ -39,8 +39,8 @@ built from is found changed.  A skipped test and an expected failure are no succ
 
 **Partial credit**: each call, each case, each assert line, each statement of check that asserts or calls the
 candidate, each test method and each case of DS-1000 is a test.  The first test that runs out of time, and a
-program that ends, fail all later ones.  With ``sandbox.partial_credit=false`` the first failure ends a program;
-``passed`` counts what had passed by then, and the reward is 0 or 1.
+program that ends, fail all later ones.  With ``sandbox.partial_credit=false`` the first failure ends a
+program; ``passed`` counts what had passed by then, and the reward is 0 or 1.
 
 **Verdicts**: ``passed`` needs every test's positive evidence.  ``harness_error`` (reward None) means that the
 sandbox failed twice, the second time alone; it says nothing about the program.  A result that leads the
