@@ -1,5 +1,6 @@
 """Programs share a confined process that forks them: it stands whatever one does, and shows it no other."""
 
+import ctypes
 import os
 import signal
 import time
@@ -89,10 +90,23 @@ def test_a_blow_to_a_process_that_is_not_process_1_lands(sandbox):
     assert value(sandbox, hit) == "-9"
 
 
+def test_handlers_of_libraries_are_forgotten():
+    """One that a preloaded library had installed, in Python or in C, would be a program's to call."""
+    if (pid := os.fork()) == 0:
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        ctypes.CDLL(None).signal(int(signal.SIGUSR1), ctypes.cast(ctypes.CDLL(None).abort, ctypes.c_void_p))
+        cell.forget_handlers()
+        with open("/proc/self/status") as status:
+            (caught,) = (line for line in status if line.startswith("SigCgt"))
+        os._exit(0 if int(caught.split()[1], 16) == 0 else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
 def test_programs_are_confined_by_inheritance(sandbox):
     (pid,) = cells(sandbox)
     with open(f"/proc/{pid}/status") as status:
         facts = dict(line.rstrip("\n").split(":\t", 1) for line in status)
+    assert int(facts["SigCgt"], 16) == 0
     assert (facts["NoNewPrivs"], facts["Seccomp"], facts["NSpid"].split()[-1]) == ("1", "2", "1")
     assert int(facts["CapEff"], 16) & ~(1 << 2) == 0  # to read past file modes, where root runs from its home
     assert value(sandbox, program("return os.getppid()")) == "1"

@@ -36,8 +36,18 @@ def _serve(control: socket.socket, isolation: Isolation) -> int:
         return 1
     control.detach()  # closed: it is this now, and nothing else is open
     control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, CHANNEL_FD)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 can be sent what it has a handler for
+    forget_handlers()
     return _answer(control, isolation)
+
+
+def forget_handlers() -> None:
+    """Process 1 of a namespace can be sent from inside what it has a handler for, and nothing else.
+
+    Handlers of C libraries are not known to Python: every signal is set.
+    """
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        ignored = signal.getsignal(number) is signal.SIG_IGN
+        signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL)
 
 
 def _answer(control: socket.socket, isolation: Isolation) -> int:

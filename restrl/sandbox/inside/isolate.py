@@ -93,7 +93,7 @@ class Isolation:
     def _prepare_namespaces(self) -> None:
         """One dead network for all programs of this server; new process ids and IPC for each program."""
         if os.getuid() != 0 and "user" not in self.settings.disable:
-            self._try("user", lambda: linux.call("unshare", linux.CLONE_NEWUSER))
+            self._try("user", _own_users)
         self._try("netns", lambda: linux.call("unshare", linux.CLONE_NEWNET))
         for name, flag in (("pidns", linux.CLONE_NEWPID), ("ipcns", linux.CLONE_NEWIPC)):
             if self._try(name, lambda flag=flag: _probe_fork(flag)):
@@ -276,6 +276,15 @@ def _in_child(step: Any, *arguments: Any, namespaces: int = 0) -> int:
             os._exit(1)
         os._exit(0)
     return os.waitpid(pid, 0)[1]
+
+
+def _own_users() -> None:
+    """A user namespace in which this user is itself: one that is nobody there could make no file."""
+    uid, gid = os.getuid(), os.getgid()
+    linux.call("unshare", linux.CLONE_NEWUSER)
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+        with contextlib.suppress(OSError), open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
 
 
 def _mask_proc(staging: str) -> None:
