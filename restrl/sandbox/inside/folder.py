@@ -6,8 +6,8 @@ allow.  Here every folder that is found is moved to the top, opened, and emptied
 
 from __future__ import annotations
 
-import contextlib
 import os
+import time
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -39,10 +39,16 @@ def empty(folder: str) -> None:
 
 
 def remove(folder: str) -> None:
-    """Removes the folder with all that is in it, as far as that is possible."""
-    with contextlib.suppress(OSError):
-        empty(folder)
-        os.rmdir(folder)
+    """Removes the folder with all that is in it.  What was killed a moment ago may still write there."""
+    for pause in (0.0, 0.01, 0.1, 0.5):
+        time.sleep(pause)
+        try:
+            empty(folder)
+            os.rmdir(folder)
+        except OSError:
+            if os.path.lexists(folder):
+                continue
+        return
 
 
 def _unlinked(name: str, within: int) -> bool:
