@@ -98,7 +98,8 @@ def test_handlers_of_libraries_are_forgotten():
         cell.forget_handlers()
         with open("/proc/self/status") as status:
             (caught,) = (line for line in status if line.startswith("SigCgt"))
-        os._exit(0 if int(caught.split()[1], 16) == 0 else 1)
+        own = 3 << 31  # 32 and 33, of glibc's threads: only their own process can use them
+        os._exit(0 if int(caught.split()[1], 16) & ~own == 0 else 1)
     assert os.waitpid(pid, 0)[1] == 0
 
 
