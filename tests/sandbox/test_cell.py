@@ -1,15 +1,21 @@
 """Programs share a confined process that forks them: it stands whatever one does, and shows it no other."""
 
 import ctypes
+import gc
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from restrl.config import SandboxConfig
 from restrl.sandbox import Sandbox
-from restrl.sandbox.inside import cell
+from restrl.sandbox.inside import cell, wire
+from restrl.sandbox.inside.isolate import CHANNEL_FD
 from tests.sandbox.leaks import cells, left_behind
 from tests.sandbox.test_pool import IDENTITY, call, one
 
@@ -174,8 +180,49 @@ def test_one_that_is_killed_costs_no_verdict(sandbox):
     assert [v.status for v in verdicts] == ["passed"] * 4
 
 
-def test_one_that_cannot_be_confined_runs_nothing():
+def refused(_channel=None):
+    raise OSError(1, "not here")
+
+
+@pytest.mark.parametrize("step", ["enter", "limit_time"])
+def test_one_that_cannot_be_confined_runs_nothing(step):
+    near, far = socket.socketpair()
+    if (pid := os.fork()) == 0:
+        near.close()
+        isolation = SimpleNamespace(enter=lambda fd: os.dup2(fd, CHANNEL_FD), limit_time=gc.isenabled)
+        setattr(isolation, step, refused)
+        cell.main(far, isolation)
+    far.close()
+    with near:
+        wire.send_fd(near, b"F", near.fileno())
+        answer = near.recv(1000)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+    problem = "PermissionError: [Errno 1] not here"
+    if step == "limit_time":
+        problem = "OSError: [Errno 22] its processor time cannot be limited"
+    assert answer.decode() == "E" + problem
+
+
+def test_a_program_is_not_judged_where_it_cannot_be_confined():
     with Sandbox(SandboxConfig(workers=1, file_mb=1 << 60)) as sandbox:  # a limit that no kernel takes
         verdict = one(sandbox, IDENTITY, call([[1]], [1]))
     assert (verdict.status, verdict.reward) == ("harness_error", None)
     assert verdict.detail.startswith("OverflowError: ")
+
+
+def test_a_private_umask_closes_nothing():
+    """Own files of /proc can be read by programs of a host that keeps its own files to itself."""
+    code = "import os; os.umask(0o077)\n" + UMASK
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert done.stdout == "passed\n", done.stderr
+
+
+UMASK = """
+from restrl.config import SandboxConfig
+from restrl.sandbox import Sandbox
+source = "def f(x):\\n    return all(len(open(f'/proc/{n}').read()) for n in x)"
+names = ["self/maps", "self/cmdline", "stat"]
+tests = {"kind": "call", "fn_name": "f", "inputs": [[names]], "outputs": [True]}
+with Sandbox(SandboxConfig(workers=1, calibrate=False)) as sandbox:
+    print(sandbox.judge([(source, tests)])[0].status)
+"""

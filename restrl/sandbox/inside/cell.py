@@ -7,12 +7,13 @@ holds nothing that a program must not see: the others cross to their own process
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
 
 from . import child, folder, linux, shared, wire
-from .isolate import CHANNEL_FD, Isolation
+from .isolate import CHANNEL_FD, Isolation, in_child
 
 PROGRAMS = 128  # then a new one takes over
 MORE, WARM = 10, 11  # exit statuses: another cell shall go on; and it shall be ready for the shared tier
@@ -30,12 +31,14 @@ def main(control: socket.socket, isolation: Isolation) -> None:
 def _serve(control: socket.socket, isolation: Isolation) -> int:
     try:
         isolation.enter(control.fileno())
+        control.detach()  # closed: it is this now, and nothing else is open
+        control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, CHANNEL_FD)
+        if in_child(isolation.limit_time) != 0:
+            raise OSError(errno.EINVAL, "its processor time cannot be limited")
     except BaseException as error:
         wire.receive_fd(control)
         control.sendall(wire.refusal(error))
         return 1
-    control.detach()  # closed: it is this now, and nothing else is open
-    control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, CHANNEL_FD)
     forget_handlers()
     return _answer(control, isolation)
 

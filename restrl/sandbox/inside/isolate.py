@@ -134,7 +134,7 @@ class Isolation:
             return
 
         def probe() -> None:
-            if _in_child(self._become, uid) != 0:
+            if in_child(self._become, uid) != 0:
                 raise OSError(1, f"cannot become uid {uid}")
 
         self.switch_uid = self._try("user", probe)
@@ -143,7 +143,7 @@ class Isolation:
             self._become(uid)
             os.listdir(sysconfig.get_path("stdlib"))
 
-        if self.switch_uid and _in_child(read_library) != 0:
+        if self.switch_uid and in_child(read_library) != 0:
             # The interpreter lies in root's home: without this right the child could import nothing.
             # It reads past file modes only, and only where the Landlock rules let it read at all.
             self.keep_capabilities = 1 << linux.CAP_DAC_READ_SEARCH
@@ -193,7 +193,7 @@ class Isolation:
             linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
             seccomp.load(self.filter)
 
-        if _in_child(probe) != 0:
+        if in_child(probe) != 0:
             raise OSError(38, "the kernel refused the filter")
 
     def fork(self) -> int:
@@ -266,7 +266,7 @@ class Entry:
         return "" if confined else text or "a child ended before it was confined"
 
 
-def _in_child(step: Any, *arguments: Any, namespaces: int = 0) -> int:
+def in_child(step: Any, *arguments: Any, namespaces: int = 0) -> int:
     """Runs ``step(*arguments)`` in a forked child; 0 if it raised nothing.  Raises OSError of the fork."""
     pid = linux.fork_into(namespaces)
     if pid == 0:
@@ -294,13 +294,16 @@ def _mask_proc(staging: str) -> None:
     """
     linux.mount("none", staging, "tmpfs", 0, "size=8m,mode=755")
     try:
-        os.mkdir(os.path.join(staging, "self"))
+        own = os.path.join(staging, "self")
+        os.mkdir(own)
+        os.chmod(own, 0o755)  # whatever the umask
         for path in [*_OWN_FILES, *PROC_FILES]:
             place = os.path.join(staging, os.path.relpath(path, "/proc"))
             with open(place, "wb") as copy:
                 if path in _OWN_FILES:
-                    with open(path, "rb") as own:
-                        copy.write(own.read())
+                    with open(path, "rb") as original:
+                        copy.write(original.read())
+            os.chmod(place, 0o444)
             if path in PROC_FILES and os.path.exists(path):
                 linux.mount(path, place, None, linux.MS_BIND)
         linux.mount(staging, "/proc", None, linux.MS_BIND | linux.MS_REC)
@@ -309,7 +312,7 @@ def _mask_proc(staging: str) -> None:
 
 
 def _probe_fork(flag: int) -> None:
-    _in_child(gc.isenabled, namespaces=flag)
+    in_child(gc.isenabled, namespaces=flag)
 
 
 def _within_hard(which: int, value: int) -> tuple[int, int]:

@@ -55,8 +55,11 @@ class Server:
             for end in (near, far):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
             near.setblocking(False)
-            wire.send_fd(self.control, b"S" if shared else b"F", far.fileno())
-            answer, parent = wire.receive_with_sender(self.control)
+            try:
+                wire.send_fd(self.control, b"S" if shared else b"F", far.fileno())
+                answer, parent = wire.receive_with_sender(self.control)
+            except OSError:
+                raise HarnessError("the server is gone") from None
             if answer != b"F":
                 raise HarnessError(answer[1:].decode("utf-8", "replace") or "the server is gone")
             return near.detach(), parent
