@@ -79,6 +79,8 @@ def test_own_entries_of_proc_and_no_others(sandbox: Sandbox) -> None:
     read = "len(open('/proc/{}').read()) > 0"
     for name in ("self/cmdline", "self/maps", "cpuinfo", "meminfo", "stat"):
         assert outcome(sandbox, f"return {read.format(name)}") == "passed", name
+    link = "import os, sys\nreturn os.path.realpath(sys.executable) == os.readlink('/proc/self/exe')"
+    assert outcome(sandbox, link) == "passed"
     refused = "try:\n    return {}\nexcept (PermissionError, FileNotFoundError):\n    return 'refused'"
     for name in ("self/environ", "self/mem", "1/cmdline", "1/environ", "version"):
         assert outcome(sandbox, refused.format(read.format(name)), "refused") == "passed", name

@@ -26,6 +26,7 @@ PROTECTIONS = ("rlimits", "landlock", "seccomp", "pidns", "netns", "ipcns", "use
 CHANNEL_FD = 3
 # tensorflow ends without the one, threadpoolctl reads the other
 _OWN_FILES = ["/proc/self/cmdline", "/proc/self/maps"]
+_OWN_LINK = "/proc/self/exe"  # tensorflow ends without that, too; no rule is needed to read a link
 RENEWED = 128  # programs after which the rules are made anew: each child adds its own files to them
 
 
@@ -297,6 +298,7 @@ def _mask_proc(staging: str) -> None:
         own = os.path.join(staging, "self")
         os.mkdir(own)
         os.chmod(own, 0o755)  # whatever the umask
+        os.symlink(os.readlink(_OWN_LINK), os.path.join(own, os.path.basename(_OWN_LINK)))
         for path in [*_OWN_FILES, *PROC_FILES]:
             place = os.path.join(staging, os.path.relpath(path, "/proc"))
             with open(place, "wb") as copy:
