@@ -81,3 +81,20 @@ def test_one_that_is_gone_is_no_error(tmp_path):
     folder.remove(str(tmp_path / "gone"))
     with pytest.raises(FileNotFoundError):
         folder.empty(str(tmp_path / "gone"))
+
+
+def test_folders_without_rights_are_removed_by_their_owner(tmp_path):
+    """By one who has no more rights than an owner has: root would not notice."""
+    if (pid := os.fork()) == 0:
+        os.chdir(tmp_path)
+        if os.getuid() == 0:
+            os.chown(".", 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+        os.makedirs("a/b")
+        open("a/b/f", "w").close()
+        os.chmod("a/b", 0)
+        os.chmod("a", 0)
+        folder.empty(".")
+        os._exit(0 if os.listdir(".") == [] else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert os.listdir(tmp_path) == []
