@@ -137,3 +137,12 @@ def test_broken_peers_fail_and_nothing_else():
     for kind in JUDGES:
         assert ends[kind, "passed"] > 20 or kind not in HONEST  # the unchanged ones
         assert sum(ends[kind, end] for end in ("gone", "broken", "failed")) > 100
+
+
+@pytest.mark.parametrize("kind", HONEST)
+def test_a_peer_that_is_gone_before_it_reads_its_program(kind):
+    peer = Peer(b"")
+    peer.outside.close()
+    tally = JUDGES[kind].run(peer.run, "source")
+    peer.close()
+    assert (tally.passed, tally.stop) == (0, "gone")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -93,11 +94,12 @@ class Solution:
         self.channel = wire.Channel(fd, FRAME_LIMIT, lifeline=host)
 
     def begin(self, job: dict[str, Any]) -> None:
-        """Sends the program, and starts the clocks.  Raises Stop."""
+        """Sends the program, and starts the clocks.  Where it cannot be sent, the first question says so."""
         self.tasks = 2 if job["mode"] == "stdio" else 1
         self.end_of_program = time.monotonic() + self.limits.program
         self.begin_test()
-        self.guarded(lambda: self.channel.send(codec.encode(job), self.deadline))
+        with contextlib.suppress(Stop):
+            self.guarded(lambda: self.channel.send(codec.encode(job), self.deadline))
 
     def begin_test(self) -> None:
         """Starts the clock of the next test."""

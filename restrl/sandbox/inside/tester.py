@@ -101,6 +101,8 @@ def _judge(tests: Any, source: str, server: Server, limits: Limits, host: int) -
             status, cpu = running[-1].end() if running else (None, 0.0)
     except (HarnessError, OSError) as error:
         return _error(str(error))
+    if not running:
+        return _error("there was no memory for a program")
     if running[-1].harness_error:
         return _error(running[-1].harness_error)
     answer = {
