@@ -39,6 +39,17 @@ def test_the_first_failure_ends_a_program_without_partial_credit(sandbox, tier):
         assert verdict.seconds < 2
 
 
+def test_inputs_beyond_those_that_go_with_the_program(sandbox):
+    """Forty of 300 KB, more than a socket holds: none is lost, and neither side waits for the other."""
+    texts = [chr(65 + i) * 300_000 for i in range(40)]
+    tests = {"kind": "call", "fn_name": "f", "inputs": [[text] for text in texts], "outputs": texts}
+    right, wrong = sandbox.judge(
+        [("def f(x): return x", tests), (f"def f(x): return '' if x[0] == {texts[30][0]!r} else x", tests)]
+    )
+    assert (right.status, right.passed, right.total) == ("passed", 40, 40)
+    assert (wrong.status, wrong.passed) == ("failed", 39 if sandbox.config.partial_credit else 30)
+
+
 def test_a_program_that_runs_out_of_time_first_is_told_so():
     config = SandboxConfig(workers=1, test_seconds=0.5, calibrate=False, partial_credit=False)
     with Sandbox(config) as sandbox:

@@ -70,7 +70,8 @@ def rehearse() -> None:
                 "mode": "call",
                 "source": "def f(x): return x",
                 "fn_name": "f",
-                "inputs": [codec.encode([1])],
+                "inputs": wire.frame(codec.encode([1])),
+                "more": False,
             }
             _serve_objects(wire.Channel(near.fileno(), JOB_LIMIT), codec.decode(codec.encode(job)))
             far.recv(wire.READ)
@@ -110,14 +111,17 @@ def _serve_objects(link: wire.Channel, job: dict[str, Any]) -> None:
         except BaseException as error:
             link.send(codec.encode(failure(error)))
             return
-        for arguments in job["inputs"]:
+        for arguments in wire.frames(job["inputs"]):
             link.send(_result(objects, function, arguments))
+        if job["more"]:
+            for arguments in wire.frames(link.receive()):
+                link.send(_result(objects, function, arguments))
         return
     link.send(codec.encode(("loaded", [str(n) for n in list(names)[:2000] if type(n) is str])))
     while True:
         request = codec.decode(link.receive(), objects.get)
-        arguments = request[-1] if request[0] == "call" else None
-        link.send(_answer(objects, lambda r=request: operate(objects, names, r), arguments))
+        changeable = request[-1] if request[0] == "call" else None
+        link.send(_answer(objects, lambda r=request: operate(objects, names, r), changeable))
 
 
 def _result(objects: values.Objects, function: Any, arguments: bytes) -> bytes:

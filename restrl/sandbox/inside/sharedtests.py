@@ -64,13 +64,10 @@ class SharedTests:
         return tally
 
     def _one(self, solution: Solution, key: bytes, name: str, tally: Tally) -> None:
-        def send(message: Any) -> None:
-            solution.guarded(lambda: solution.channel.send(codec.encode(message), solution.deadline))
-
-        send(name)
+        solution.send(codec.encode(name))
         solution.read(solution.receive_raw(), words=("ended",))
         number = secrets.token_bytes(32)
-        send(number)
+        solution.send(codec.encode(number))
         message = solution.read(solution.receive_raw(), words=("proof",))
         if tuple(map(type, message)) != (str, bytes, str, list):
             raise Stop("broken", "not a known message")

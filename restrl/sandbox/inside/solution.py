@@ -99,7 +99,7 @@ class Solution:
         self.end_of_program = time.monotonic() + self.limits.program
         self.begin_test()
         with contextlib.suppress(Stop):
-            self.guarded(lambda: self.channel.send(codec.encode(job), self.deadline))
+            self.send(codec.encode(job))
 
     def begin_test(self) -> None:
         """Starts the clock of the next test."""
@@ -142,6 +142,10 @@ class Solution:
         else:
             raise Stop("timeout", f"no result within {self.limits.test:g} s")
 
+    def send(self, raw: bytes) -> None:
+        """Sends a message.  The program must be waiting for one, or have read what fits.  Raises Stop."""
+        self.guarded(lambda: self.channel.send(raw, self.deadline))
+
     def receive_raw(self) -> bytes:
         """The solution's next message.  Raises Stop."""
         return bytes(self.guarded(lambda: self.channel.receive(self.deadline)))
@@ -166,7 +170,7 @@ class Solution:
 
     def request(self, raw: bytes, handle: Callable[[int], Any]) -> tuple[Any, ...]:
         """One question and its answer.  Raises Stop."""
-        self.guarded(lambda: self.channel.send(raw, self.deadline))
+        self.send(raw)
         return self.read(self.receive_raw(), handle)
 
     def loaded(self) -> list[str]:

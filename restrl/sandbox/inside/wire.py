@@ -7,6 +7,7 @@ import select
 import socket
 import struct
 import time
+from collections.abc import Iterator
 
 _LENGTH = struct.Struct(">I")
 _ENDED = struct.Struct("=id200s")  # exit status, CPU seconds, problem
@@ -16,6 +17,8 @@ _FD_SPACE = socket.CMSG_SPACE(_FD.size)
 _STILL = -1  # in the place of an exit status
 _read, _write = os.read, os.write  # of the shared tier's child too, whose program can patch a module's
 READ = 1 << 16  # bytes at a time: a larger buffer is a mapping of its own, made and dropped at each read
+
+LONGEST = 1e-3  # seconds that it grows to
 
 
 class WireError(Exception):
@@ -34,13 +37,22 @@ def frame(payload: bytes) -> bytes:
     return _LENGTH.pack(len(payload)) + payload
 
 
+def frames(data: bytes) -> Iterator[bytes]:
+    """The payloads of whole frames."""
+    at = 0
+    while at < len(data):
+        (size,) = _LENGTH.unpack_from(data, at)
+        at += 4 + size
+        yield data[at - size : at]
+
+
 class Channel:
     """One end of a connection: a descriptor.  ``limit`` is the largest payload in bytes that it accepts.
 
     Deadlines need a descriptor that does not block.
     ``lifeline``: a descriptor whose hanging up, while this end waits, ends the process.
     ``linger``: seconds to let more come before reading what has come, so that a peer that sends many small
-    frames does not wake this end, and lose its processor, for each.
+    frames does not wake this end, and lose its processor, for each.  It doubles with each read.
     """
 
     linger = 0.0
@@ -74,6 +86,7 @@ class Channel:
                 self._wait(select.POLLIN, deadline)
             if self.linger:
                 time.sleep(self.linger)
+                self.linger = min(2 * self.linger, LONGEST)
             try:
                 data = _read(self.fd, READ)
             except OSError:
