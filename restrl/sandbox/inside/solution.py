@@ -45,6 +45,7 @@ class Server:
     def __init__(self, control: socket.socket) -> None:
         control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self.control = control
+        self.ending = False  # whether it has still to say that the last program has ended
 
     def start(self, shared: bool) -> tuple[int, int]:
         """A process for a program, ``shared`` with its tests or not; one at a time.
@@ -58,6 +59,8 @@ class Server:
             near.setblocking(False)
             try:
                 wire.send_fd(self.control, b"S" if shared else b"F", far.fileno())
+                if self.ending:
+                    self.ended()
                 answer, parent = wire.receive_with_sender(self.control)
             except OSError:
                 raise HarnessError("the server is gone") from None
@@ -65,12 +68,17 @@ class Server:
                 raise HarnessError(answer[1:].decode("utf-8", "replace") or "the server is gone")
             return near.detach(), parent
 
-    def end(self) -> tuple[int | None, float]:
-        """Kills the program's whole tree.  Its exit status if it had ended by itself, its CPU seconds.
+    def kill(self) -> None:
+        """Has the program's whole tree killed.  It is gone before there is another."""
+        self.control.sendall(b"K")
+        self.ending = True
+
+    def ended(self) -> tuple[int | None, float]:
+        """Waits until it is gone.  Its exit status if it had ended by itself, its CPU seconds.
 
         Raises HarnessError if the server is gone or the program was never run.
         """
-        self.control.sendall(b"K")
+        self.ending = False
         try:
             status, cpu, problem = wire.receive_ended(self.control)
         except wire.Closed:
@@ -182,10 +190,11 @@ class Solution:
             raise Stop("broken", "not a known message")
         return [name for name in message[1] if type(name) is str]
 
-    def end(self) -> tuple[int | None, float]:
-        """As ``Server.end``."""
+    def end(self, wait: bool) -> tuple[int | None, float]:
+        """Kills the program.  As ``Server.ended``; nothing is known if that is not waited for."""
         self.channel.close()
-        return self.server.end()
+        self.server.kill()
+        return self.server.ended() if wait else (None, 0.0)
 
 
 def waiting_seconds(parent: int, tasks: int) -> float:

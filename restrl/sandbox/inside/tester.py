@@ -56,7 +56,7 @@ def serve(host: socket.socket, control: socket.socket, memory: int) -> None:
         limits = Limits(job["test_seconds"], job["program_seconds"])
         before = limit_memory(memory + COPIES)
         signal.setitimer(signal.ITIMER_REAL, (1 + CREDIT) * limits.program + GRACE)
-        answer = _judge(prepared[job["key"]], job["source"], server, limits, host.fileno())
+        answer = _judge(prepared[job["key"]], job["source"], server, limits, link)
         signal.setitimer(signal.ITIMER_REAL, 0)
         if limit_memory(None) > before + memory // 8:
             gc.collect()  # scopes of tests are cycles; the collector does not see how large they are
@@ -73,15 +73,17 @@ def limit_memory(room: int | None) -> int:
     return own
 
 
-def _judge(tests: Any, source: str, server: Server, limits: Limits, host: int) -> dict[str, Any]:
+def _judge(tests: Any, source: str, server: Server, limits: Limits, link: wire.Channel) -> dict[str, Any]:
     """The verdict as plain data; status "harness_error" if it says nothing about the program."""
     if isinstance(tests, Exception):
         return _error(f"the tests cannot be used: {type(tests).__name__}: {tests}")
     started = time.monotonic()
     running: list[Solution] = []
+    tally = Tally(total=1)
+    status, cpu = None, 0.0
 
     def start(job: dict[str, Any]) -> Solution:
-        running.append(Solution(server, limits, job["mode"] == "shared", host))
+        running.append(Solution(server, limits, job["mode"] == "shared", link.fd))
         running[-1].begin(job)
         clock.start(limits.program)
         return running[-1]
@@ -98,7 +100,8 @@ def _judge(tests: Any, source: str, server: Server, limits: Limits, host: int) -
             tally = Tally(total=1, stop="timeout", detail=detail)
         finally:
             clock.stop()
-            status, cpu = running[-1].end() if running else (None, 0.0)
+            if running:  # where its end decides nothing and there is more to do, that is not waited for
+                status, cpu = running[-1].end(wait=tally.passed < tally.total or not link.ready())
     except (HarnessError, OSError) as error:
         return _error(str(error))
     if not running:

@@ -119,6 +119,12 @@ class Channel:
         del self.buffer[: 4 + size]
         return payload
 
+    def ready(self) -> bool:
+        """Whether more has come already."""
+        poller = select.poll()
+        poller.register(self.fd, select.POLLIN)
+        return bool(self.buffer) or bool(poller.poll(0))
+
     def close(self) -> None:
         os.close(self.fd)
 
