@@ -26,7 +26,7 @@ from restrl.sandbox.inside.isolate import PROTECTIONS, Settings
 from restrl.sandbox.jobs import Job, Program, context_of, distinct
 from restrl.sandbox.worker import DEPTH, Worker, default_python
 
-RECYCLE = 2000  # programs after which a worker is replaced
+RECYCLE = 10_000  # programs after which a worker is replaced; its cells are long before
 
 
 class Sandbox:
@@ -52,11 +52,14 @@ class Sandbox:
         self.cache: VerdictCache | None = None
         self.known = 0  # verdicts that the cache had
         try:
-            count, self.python = config.workers or len(os.sched_getaffinity(0)), default_python(config.python)
+            cores = sorted(os.sched_getaffinity(0))
+            count, self.python = config.workers or len(cores), default_python(config.python)
             self.machine: Machine | None = None
             if config.calibrate or config.cache is not None:
-                self.machine = probe(self.python, min(count, len(os.sched_getaffinity(0))))
-            self.workers = [self._start() for _ in range(count)]
+                self.machine = probe(self.python, min(count, len(cores)))
+            # with fewer workers than cores, those of two runs might share some while others stand idle
+            places = cores if count == len(cores) else [None] * count
+            self.workers = [self._start(core) for core in places]
             for worker in self.workers:
                 worker.wait_ready()
             self._require(config.require)
@@ -118,7 +121,7 @@ class Sandbox:
                 why = self.missing.get(name, "not available")
                 raise UserError(f"sandbox.require: this machine does not enforce {name} ({why})")
 
-    def _start(self) -> Worker:
+    def _start(self, core: int | None) -> Worker:
         c, slot = self.config, self.started
         self.started += 1
         settings = Settings(
@@ -131,7 +134,7 @@ class Sandbox:
             preload=list(c.preload),
             disable=list(self.disable),
         )
-        return Worker(self.python, settings)
+        return Worker(self.python, settings, core)
 
     def judge(
         self, programs: Sequence[Program], progress: Callable[[int], None] | None = None
@@ -235,7 +238,7 @@ class Sandbox:
         self._renew(worker)
 
     def _renew(self, worker: Worker) -> None:
-        fresh = self._start()
+        fresh = self._start(worker.core)
         fresh.wait_ready()
         worker.__dict__.update(fresh.__dict__)
 

@@ -30,11 +30,16 @@ TESTS_HELD = 512  # prepared tests that a worker keeps
 
 
 class Worker:
-    """A pair of processes that judges one program at a time."""
+    """A pair of processes that judges one program at a time.
 
-    def __init__(self, python: str, settings: Settings) -> None:
+    ``core``: the processor that they and their programs keep to; they take turns, and one that is woken where
+    the other runs need not be woken elsewhere.  None: any.
+    """
+
+    def __init__(self, python: str, settings: Settings, core: int | None = None) -> None:
         self.python = python
         self.settings = settings
+        self.core = core
         self.jobs: deque[int] = deque()  # what it works on, oldest first
         self.judged = 0
         self.held: OrderedDict[bytes, None] = OrderedDict()
@@ -52,7 +57,11 @@ class Worker:
         try:
             self.server = self._run(
                 "server",
-                {"control": server_control.fileno(), "settings": dataclasses.asdict(self.settings)},
+                {
+                    "control": server_control.fileno(),
+                    "core": self.core,
+                    "settings": dataclasses.asdict(self.settings),
+                },
                 [server_control],
                 stdout=subprocess.PIPE,
             )
@@ -60,6 +69,7 @@ class Worker:
                 "tester",
                 {
                     "control": tester_control.fileno(),
+                    "core": self.core,
                     "host": tester_host.fileno(),
                     "memory": self.settings.memory,
                 },

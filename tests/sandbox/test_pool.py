@@ -287,3 +287,18 @@ def test_workers_are_recycled_and_tests_forgotten(monkeypatch):
         assert sandbox.workers[0].server.pid != first
         assert len(sandbox.workers[0].held) <= 2
         assert not os.path.exists(f"/proc/{first}")
+
+
+def test_workers_keep_to_a_core_each_where_there_is_one_for_each():
+    cores = sorted(os.sched_getaffinity(0))
+
+    def places(workers):
+        with Sandbox(SandboxConfig(workers=workers, calibrate=False)) as sandbox:
+            os.kill(sandbox.workers[0].server.pid, signal.SIGKILL)  # the one in its place keeps to it, too
+            verdicts = sandbox.judge([(f"def f(x): return x  # {i}", call([[1]], [1])) for i in range(20)])
+            assert {v.status for v in verdicts} == {"passed"}
+            roles = [(worker.server.pid, worker.tester.pid) for worker in sandbox.workers]
+            return [[sorted(os.sched_getaffinity(pid)) for pid in pids] for pids in roles]
+
+    assert places(None) == [[[core], [core]] for core in cores]
+    assert places(len(cores) + 1) == [[cores, cores]] * (len(cores) + 1)

@@ -10,6 +10,12 @@ import sys
 def main() -> None:
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     role, options = sys.argv[1], json.loads(sys.argv[2])
+    if options["core"] is not None:
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, {options["core"]})
+            os.sched_setscheduler(
+                0, os.SCHED_BATCH, os.sched_param(0)
+            )  # to be woken is no reason to be first
     if role == "server":
         from inside import codec, folder, isolate, server, stdio, values  # type: ignore[import-not-found]  # noqa: F401
 
