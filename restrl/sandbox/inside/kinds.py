@@ -41,7 +41,6 @@ class Tally:
 
 
 FIRST = 16  # inputs that a program is sent with its source
-LINGER = 1e-4  # seconds in which a fast program gives many results
 
 
 class CallTests:
@@ -69,7 +68,6 @@ class CallTests:
         solution = start(job)
         try:
             solution.loaded()
-            solution.channel.linger = LINGER
             for index in range(tally.total):
                 solution.begin_test()
                 self._one(solution, index, tally)

@@ -18,8 +18,6 @@ _STILL = -1  # in the place of an exit status
 _read, _write = os.read, os.write  # of the shared tier's child too, whose program can patch a module's
 READ = 1 << 16  # bytes at a time: a larger buffer is a mapping of its own, made and dropped at each read
 
-LONGEST = 1e-3  # seconds that it grows to
-
 
 class WireError(Exception):
     """The peer broke the framing or sent more than it may."""
@@ -51,11 +49,7 @@ class Channel:
 
     Deadlines need a descriptor that does not block.
     ``lifeline``: a descriptor whose hanging up, while this end waits, ends the process.
-    ``linger``: seconds to let more come before reading what has come, so that a peer that sends many small
-    frames does not wake this end, and lose its processor, for each.  It doubles with each read.
     """
-
-    linger = 0.0
 
     def __init__(self, fd: int, limit: int, lifeline: int | None = None) -> None:
         self.fd = fd
@@ -84,9 +78,6 @@ class Channel:
                 return payload
             if deadline is not None:
                 self._wait(select.POLLIN, deadline)
-            if self.linger:
-                time.sleep(self.linger)
-                self.linger = min(2 * self.linger, LONGEST)
             try:
                 data = _read(self.fd, READ)
             except OSError:
