@@ -74,9 +74,7 @@ class Verdict:
     status: Status
     passed: int  # tests that passed; without partial credit, before the first that failed
     total: int  # tests in all
-    reward: (
-        float | None
-    )  # passed / total, or without partial credit 0 or 1; None: could not be judged, which is not 0
+    reward: float | None  # passed / total; without partial credit 0 or 1; None: not judged, which is not 0
     seconds: float  # wall clock, less what the program waited for a processor
     detail: str = ""  # first failure, one line, at most 200 characters
     flags: tuple[str, ...] = ()  # suspicious constructs seen

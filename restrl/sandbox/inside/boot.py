@@ -13,9 +13,8 @@ def main() -> None:
     if options["core"] is not None:
         with contextlib.suppress(OSError):
             os.sched_setaffinity(0, {options["core"]})
-            os.sched_setscheduler(
-                0, os.SCHED_BATCH, os.sched_param(0)
-            )  # to be woken is no reason to be first
+            # to be woken is no reason to be first
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     if role == "server":
         from inside import codec, folder, isolate, server, stdio, values  # type: ignore[import-not-found]  # noqa: F401
 

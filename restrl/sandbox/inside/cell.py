@@ -54,9 +54,7 @@ def forget_handlers() -> None:
 
 
 def _answer(control: socket.socket, isolation: Isolation) -> int:
-    """The loop.  Few calls, few names: after each fork this process copies every page that it touches."""
-    place, warm = isolation.settings.folder, shared.is_warm()
-    fork, close, listdir = linux.plain_fork, os.close, os.listdir
+    warm = shared.is_warm()
     for _ in range(PROGRAMS):
         message, channel = wire.receive_fd(control)
         if channel is None:
@@ -64,37 +62,43 @@ def _answer(control: socket.socket, isolation: Isolation) -> int:
         if message == b"S":
             shared.warm()
         try:
-            pid = fork()
+            pid = linux.plain_fork()
         except OSError as error:
             control.sendall(wire.refusal(error))
             return 1
         if pid == 0:
             child.begin(channel, isolation)
-        close(channel)
+        os.close(channel)
         control.send(b"F")
         if control.recv(1) != b"K":
             return 0
-        control.send(_end(pid))
-        if listdir(place):
-            try:
-                folder.empty(place)
-            except OSError:
-                return MORE  # the server has the right to
+        status, cpu = end(pid)
+        _end_orphans()
+        control.send(wire.ended(status, cpu))
+        try:
+            folder.empty(isolation.settings.folder)
+        except OSError:
+            return MORE  # the server has the right to
         if message == b"S" and not warm:
             return WARM
     return MORE
 
 
-def _end(pid: int) -> bytes:
-    """Ends the program and whatever it started; the answer to the tests' process."""
+def end(pid: int) -> tuple[int | None, float]:
+    """Ends a child of this process; its exit status if it had ended by itself, its CPU seconds."""
     early, status, usage = os.wait4(pid, os.WNOHANG)
     if not early:
         os.kill(pid, signal.SIGKILL)
-        _pid, status, usage = os.wait4(pid, 0)
+        usage = os.wait4(pid, 0)[2]
+    return status if early else None, usage.ru_utime + usage.ru_stime
+
+
+def _end_orphans() -> None:
+    """They are this process's children: without children nobody is left."""
     try:
-        while True:  # orphans are this process's children: without children nobody is left
+        while True:
             if os.waitpid(-1, os.WNOHANG) == (0, 0):
                 os.kill(-1, signal.SIGKILL)
                 os.waitpid(-1, 0)
     except ChildProcessError:
-        return wire.ended(status if early else None, usage.ru_utime + usage.ru_stime)
+        return

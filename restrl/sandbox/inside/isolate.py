@@ -108,8 +108,7 @@ class Isolation:
         if "mounts" in self.settings.disable:
             return
         try:
-            linux.call("unshare", linux.CLONE_NEWNS)
-            linux.mount(None, "/", None, linux.MS_REC | linux.MS_SLAVE)
+            linux.own_mounts()
             self.own_mounts = True
             for path in answer_paths():
                 linux.hide(path)

@@ -92,6 +92,15 @@ def mount(source: str | None, target: str, kind: str | None, flags: int, data: s
     call("mount", *texts[:3], flags, texts[3])
 
 
+def own_mounts() -> None:
+    """A view of the file system of this process's own: what it mounts is there for nobody else.
+
+    Raises OSError.
+    """
+    call("unshare", CLONE_NEWNS)
+    mount(None, "/", None, MS_REC | MS_SLAVE)
+
+
 def hide(path: str) -> None:
     """Puts nothing in the place of a file or folder, for this mount namespace.  Raises OSError."""
     if os.path.isdir(path):

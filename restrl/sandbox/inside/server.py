@@ -14,7 +14,6 @@ import contextlib
 import importlib
 import json
 import os
-import resource
 import select
 import signal
 import socket
@@ -67,11 +66,12 @@ def _run_program(control: socket.socket, isolation: Isolation) -> bool:
         child.main(channel, isolation, entry)  # never returns
     os.close(channel)
     control.sendall(b"F")
-    if control.recv(1) != b"K":
-        _end(pid, isolation)
-        return False
-    control.sendall(_kill(pid, isolation, entry))
-    return True
+    wanted = control.recv(1) == b"K"
+    status, cpu = cell.end(pid)
+    _end_orphans(pid, isolation)
+    if wanted:
+        control.sendall(wire.ended(status, cpu, entry.problem()))
+    return wanted
 
 
 # What solutions import most: loaded once here, found loaded by every child.
@@ -88,24 +88,6 @@ def preload(modules: list[str]) -> None:
             importlib.import_module(name)
         except ImportError as error:
             print(f"sandbox: preload of {name}: {error}", file=sys.stderr)
-
-
-def _kill(pid: int, isolation: Isolation, entry: Entry) -> bytes:
-    """Ends the program; the answer to the tests' process."""
-    early, status, usage = os.wait4(pid, os.WNOHANG)
-    if early:
-        _end_orphans(pid, isolation)
-    else:
-        usage = _end(pid, isolation)
-    return wire.ended(status if early else None, usage.ru_utime + usage.ru_stime, entry.problem())
-
-
-def _end(pid: int, isolation: Isolation) -> resource.struct_rusage:
-    """SIGKILL for the whole tree, then reap.  Process 1 of a namespace takes all others with it."""
-    os.kill(pid, signal.SIGKILL)
-    usage = os.wait4(pid, 0)[2]
-    _end_orphans(pid, isolation)
-    return usage
 
 
 def _end_orphans(pid: int, isolation: Isolation) -> None:
