@@ -81,6 +81,7 @@ class ObjectiveConfig:
     clip_high: float = _limits(0.2, ge=0)
     aggregate: str = _limits("sequence", choices=("sequence", "token", "constant"))
     kl: float = _limits(0.0, ge=0)  # beta of the k3 penalty against the frozen reference; 0 = no reference
+    kl_on_ties: bool = False  # groups without variance have no advantage, but still the KL penalty
     tis_cap: float | None = _limits(None, gt=0)  # truncated importance sampling; null = off
 
 
@@ -108,8 +109,11 @@ class GrpoConfig:
     ratio: float = _limits(0.5, ge=0, le=1)
     replacement: bool = False
     complete_solution: bool = False
+    blank_actions: bool = False  # a blank line is an action of its own
     # 4. GRPO
     rollout: SamplingConfig = field(default_factory=lambda: SamplingConfig(n=8))  # n = G
+    # what ends a rollout beside max_tokens: a stop string or the end-of-sequence token; or the latter alone
+    rollout_until: str = _limits("stop", choices=("stop", "eos"))
     prompts_per_step: int = _limits(8, ge=1)
     epochs: int = _limits(1, ge=1)
     max_steps: int | None = _limits(None, ge=1)  # null: epochs alone decide
@@ -118,6 +122,7 @@ class GrpoConfig:
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     shaping: ShapingConfig = field(default_factory=ShapingConfig)
     lr: float = _limits(1e-7, gt=0)
+    lr_schedule: str = _limits("constant", choices=("constant", "linear"))
     weight_decay: float = _limits(0.0, ge=0)
     warmup_steps: int = _limits(0, ge=0)
     clip_norm: float | None = _limits(1.0, gt=0)

@@ -62,9 +62,11 @@ class Completion:
 
     ids: tuple[int, ...]
     text: str
-    logprobs: tuple[float, ...]  # [len(ids)] log pi(token) of the sampling distribution at temperature 1
+    # [len(ids)] log softmax(logits / temperature)[token] at the request's temperature, before top_p cuts
+    # the distribution; of a greedy request (temperature 0) at temperature 1
+    logprobs: tuple[float, ...]
     finish: Finish
-    trailing: int = 0  # characters of the last token after the stop string
+    trailing: int | None = None  # characters after the stop string; None: no stop string was reached
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class StartState:
     prompt_ids: tuple[int, ...]
     code: str  # the state as text
     depth: int  # actions of the best completion it holds; 0 = the problem's initial state
-    spread: float  # population std of the rewards of the problem's group, the reason it was kept
+    spread: float | None  # population std of the rewards of the problem's group; None: it was not sampled
 
 
 @dataclass(frozen=True)

@@ -33,16 +33,30 @@ def difference(name, base):
     return {key: new[key] for key in new if new[key] != old[key] and key != "name"}
 
 
-def test_the_default_is_the_paper_but_for_the_draw():
+def test_the_default_leaves_the_paper_where_its_comment_says():
     assert difference("rest_paper", "rest") == {
         "replacement": True,
         "complete_solution": True,
+        "blank_actions": True,
         "rollout.temperature": 0.7,
+        "rollout_until": "eos",
+        "objective.aggregate": "token",
+        "objective.kl_on_ties": True,
         "shaping.variance_floor": None,
+        "lr_schedule": "linear",
+        "lr": 1e-7,
     }
     paper = composed("grpo", "rest_paper").grpo
     assert (paper.sigma0, paper.r0, paper.alpha, paper.ratio) == (0.05, 0.9, 0.95, 0.5)
-    assert (paper.sample.n, paper.rollout.n, paper.lr, paper.objective.kl) == (5, 8, 1e-7, 0.04)
+    assert (paper.sample.n, paper.rollout.n, paper.objective.kl) == (5, 8, 0.04)
+
+
+def test_the_paper_s_keys_say_what_its_code_does():
+    text = (CONF / "grpo" / "rest_paper.yaml").read_text()
+    keys = [line for line in text.splitlines() if re.match(r"\s*\w+: \S", line) and "name:" not in line]
+    assert len(keys) == 10
+    blocks = re.split(r"\n(?=\s*\w+: ?)", text[text.index("\nname:") + 1 :])
+    assert [b for b in blocks if re.match(r"\s*\w+: \S", b) and "name:" not in b and "code: " not in b] == []
 
 
 def test_baselines_differ_in_what_they_are_about():

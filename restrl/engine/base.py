@@ -16,6 +16,8 @@ class Engine(Protocol):
 
     ``generate(requests)[i]`` holds the ``requests[i].n`` completions of request i, in sample order.  The
     same request gives the same completions whatever else is in the batch (up to rounding of the logits).
+    Their log-probabilities are those of the distribution at the request's temperature, before ``top_p`` cuts
+    it (greedy: at temperature 1), so that a trainer can compare its own with them.
     """
 
     def generate(

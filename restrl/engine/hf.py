@@ -236,7 +236,7 @@ class _Run:
         assert row.finish is not None
         ids = row.ids[:-1] if row.finish == "eos" else row.ids
         text = self.engine.vocabulary.text(ids)
-        trailing = 0
+        trailing = None
         if row.finish == "stop":
             text, trailing = cut_at_stop(text, self.requests[row.request].stop)
         return Completion(tuple(row.ids), text, tuple(row.logprobs), row.finish, trailing)

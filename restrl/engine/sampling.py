@@ -19,29 +19,32 @@ def uniforms(seed: int, sample: int, count: int) -> NDArray[np.float64]:
 
 
 def choose(logits: Tensor, temperature: Tensor, top_p: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """Tokens [B] and their log-probabilities [B] at temperature 1 without top_p.
+    """Tokens [B] and their log-probabilities [B]: log softmax(logits / temperature) at the token.
 
-    logits: [B, V] float32, overwritten; temperature: [B], 0 = greedy; top_p: [B] in (0, 1]; uniform: [B]
-    float64 in [0, 1).  A token is where ``uniform`` falls in the cumulative distribution (inverse transform
+    The log-probabilities are those before ``top_p`` cuts the distribution, and of greedy rows those at
+    temperature 1.  A token is where ``uniform`` falls in the cumulative distribution (inverse transform
     sampling).  The vocabulary is passed over as rarely as possible: each pass costs as much as a layer.
+
+    Args:
+        logits: [B, V] float32, overwritten.
+        temperature: [B], 0 = greedy.
+        top_p: [B] in (0, 1].
+        uniform: [B] float64 in [0, 1).
     """
     greedy = temperature == 0
     divisor = torch.where(greedy, 1.0, temperature).unsqueeze(1)
     best = logits.argmax(dim=1) if bool(greedy.any()) else None
     shifted = logits.sub_(logits.amax(dim=1, keepdim=True))
-    total = None
     if bool((divisor != 1).any()):
-        total = shifted.exp().sum(dim=1)
         shifted.div_(divisor)
     weights = shifted.exp_()  # probabilities times a constant of the row
-    if total is None:
-        total = weights.sum(dim=1)
+    total = weights.sum(dim=1)
     cut = _nucleus(weights, top_p) if bool((top_p < 1).any()) else weights
     tokens = _inverse_cdf(cut, uniform)
     if best is not None:
         tokens = torch.where(greedy, best, tokens)
-    chosen = weights.gather(1, tokens.unsqueeze(1)).log() * divisor  # the logit again, less the largest
-    return tokens, chosen.squeeze(1) - total.log()
+    chosen = weights.gather(1, tokens.unsqueeze(1)).squeeze(1)
+    return tokens, chosen.log() - total.log()
 
 
 def _inverse_cdf(weights: Tensor, uniform: Tensor) -> Tensor:

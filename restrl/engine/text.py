@@ -26,13 +26,14 @@ class Vocabulary:
         return decode(ids, self._tokenizer)
 
 
-def cut_at_stop(text: str, stops: Sequence[str]) -> tuple[str, int]:
+def cut_at_stop(text: str, stops: Sequence[str]) -> tuple[str, int | None]:
     """The text before the stop string that ends first, and the number of characters after that string.
 
-    Of two that end together the longer one counts.
+    Of two that end together the longer one counts.  Where none occurs: all of the text, and None; so also
+    where tokens that spell one apart decode to something else together.
     """
     ends = [(text.index(stop) + len(stop), -len(stop)) for stop in stops if stop in text]
-    if not ends:  # spelled by tokens that decode to something else together: keep all of it
-        return text, 0
+    if not ends:
+        return text, None
     end, minus_length = min(ends)
     return text[: end + minus_length], len(text) - end

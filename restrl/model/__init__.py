@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from restrl.config import LoraConfig, ModelConfig, PathsConfig
 from restrl.errors import UserError
+from restrl.model.dropout import without_dropout
 from restrl.model.hub import load_from
 from restrl.model.tiny import tiny_model, tiny_tokenizer
 from restrl.model.weights import converted, model_folder, package_version, packaged_gguf
@@ -30,7 +31,7 @@ def load_tokenizer(config: ModelConfig, paths: PathsConfig) -> Any:
 
 
 def load_model(config: ModelConfig, paths: PathsConfig, device: torch.device | str = "cpu") -> Any:
-    """The causal language model, in evaluation mode on ``device``.
+    """The causal language model, in evaluation mode on ``device``, without dropout.
 
     ``dtype=auto`` is bfloat16 on a GPU that has it, float32 elsewhere.  Raises UserError where the model
     cannot be found or is none.
@@ -41,7 +42,7 @@ def load_model(config: ModelConfig, paths: PathsConfig, device: torch.device | s
     model = load_pretrained(AutoModelForCausalLM, config, paths, dtype=dtype)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    return model.to(device).eval()
+    return without_dropout(model).to(device).eval()
 
 
 def model_fingerprint(config: ModelConfig, paths: PathsConfig) -> str:

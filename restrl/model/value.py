@@ -21,6 +21,7 @@ from transformers.utils import logging
 from restrl.config import LoraConfig, ModelConfig, PathsConfig
 from restrl.errors import UserError
 from restrl.model import load_pretrained, merged_weights, weights_dtype
+from restrl.model.dropout import without_dropout
 from restrl.model.hub import load_from
 from restrl.model.tiny import tiny_model
 from restrl.model.weights import model_folder
@@ -31,7 +32,7 @@ LABELS = {"scalar": 1, "prob": 2}
 def new_value_model(
     policy: ModelConfig, paths: PathsConfig, head: str, device: torch.device | str = "cpu"
 ) -> Any:
-    """The policy's decoder with a new head (scalar, prob), in evaluation mode on ``device``.
+    """The policy's decoder with a new head (scalar, prob), in evaluation mode on ``device``, without dropout.
 
     Raises UserError where the policy cannot be found or its architecture has no such class.
     """
@@ -51,7 +52,7 @@ def new_value_model(
     if policy.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     nn.init.zeros_(decoder_and_score(model)[1].weight)
-    return model.to(device).eval()
+    return without_dropout(model).to(device).eval()
 
 
 @contextlib.contextmanager
@@ -68,7 +69,7 @@ def _errors_only() -> Iterator[None]:
 def load_value_model(
     path: str, device: torch.device | str = "cpu", *, dtype: str = "auto", trust_remote_code: bool = False
 ) -> Any:
-    """A value model from a folder or a hub id, in evaluation mode on ``device``.
+    """A value model from a folder or a hub id, in evaluation mode on ``device``, without dropout.
 
     Raises UserError where it cannot be found, or has no linear head with one or two outputs.
     """
@@ -83,7 +84,7 @@ def load_value_model(
     except UserError as error:
         raise UserError(f"cannot load the value model {path}: {error}") from error
     decoder_and_score(model)
-    return model.to(device).eval()
+    return without_dropout(model).to(device).eval()
 
 
 def decoder_and_score(model: Any) -> tuple[Any, nn.Linear]:

@@ -18,9 +18,8 @@ from torch import Tensor
 class TokenLogprobs:
     """What the policy says about each target token."""
 
-    logprobs: Tensor  # [T] log softmax(logits / temperature)[target], with gradient
+    logprobs: Tensor  # [T] log softmax(logits / temperature)[target], with gradient; engines report the same
     entropy: Tensor  # [T] nats, of softmax(logits / temperature), no gradient
-    raw: Tensor  # [T] log softmax(logits)[target], no gradient: the scale that engines report
 
 
 def chunked_logprobs(
@@ -52,23 +51,20 @@ def chunked_logprobs(
 class _ChunkedLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor,
-                temperature: float, chunk: int) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+                temperature: float, chunk: int) -> tuple[Tensor, Tensor]:  # fmt: skip
         count = len(targets)
-        logprobs, entropy, raw, lse = torch.empty(4, count, dtype=torch.float32, device=hidden.device)
+        logprobs, entropy, lse = torch.empty(3, count, dtype=torch.float32, device=hidden.device)
         buffers = _Buffers(hidden, weight, min(chunk, count), 2)
         for start in range(0, count, chunk):
             part = slice(start, min(start + chunk, count))
             logits, scratch = buffers.logits(hidden[part], weight, bias)
             if temperature != 1.0:
-                raw[part] = _log_softmax_at(logits, targets[part], scratch)[0]
                 logits.div_(temperature)
             logprobs[part], entropy[part], lse[part] = _log_softmax_at(logits, targets[part], scratch)
-        if temperature == 1.0:
-            raw = logprobs.clone()
         ctx.save_for_backward(hidden, weight, bias, targets, lse)
         ctx.temperature, ctx.chunk = temperature, chunk
-        ctx.mark_non_differentiable(entropy, raw)
-        return logprobs, entropy, raw
+        ctx.mark_non_differentiable(entropy)
+        return logprobs, entropy
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:

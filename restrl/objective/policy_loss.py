@@ -20,12 +20,12 @@ class LossInputs:
     """What the loss of some completions is made of."""
 
     logprobs: Tensor  # [T] log pi(token), with gradient
-    old_logprobs: Tensor  # [T] of the policy that the ratio is taken against, no gradient
+    old_logprobs: Tensor  # [T] of the policy that sampled, as the trainer computes them, no gradient
     advantages: Tensor  # [S]
     sequence: Tensor  # [T] long, index of the token's completion
     ref_logprobs: Tensor | None = None  # [T] of the frozen reference; needed where kl > 0
-    engine_logprobs: Tensor | None = None  # [T] as the engine reported them; needed for tis_cap
-    trainer_logprobs: Tensor | None = None  # [T] of the sampling policy as the trainer sees it, same scale
+    engine_logprobs: Tensor | None = None  # [T] of the policy that sampled, as the engine reported them at
+    # the same temperature; needed for tis_cap
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def policy_loss(inputs: LossInputs, objective: ObjectiveConfig, normalizer: floa
 
     -min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A) x w + beta k3 for each token (GRPO, arXiv
     2402.03300 eq. 3), with rho the ratio of the token or, ``ratio=sequence``, of the completion (GSPO, arXiv
-    2507.18071 eq. 7: exp of the mean log ratio), w = min(pi_trainer / pi_engine, tis_cap) without gradient
-    on the policy term only, k3 = exp(d) - d - 1 and d = logp_ref - logp.
+    2507.18071 eq. 7: exp of the mean log ratio), w = min(pi_old / pi_engine, tis_cap) without gradient on the
+    policy term only, k3 = exp(d) - d - 1 and d = logp_ref - logp.
     """
     advantages = inputs.advantages[inputs.sequence]
     lengths = torch.bincount(inputs.sequence, minlength=len(inputs.advantages)).clamp(min=1)
@@ -120,12 +120,12 @@ def _log_ratio(inputs: LossInputs, objective: ObjectiveConfig, lengths: Tensor) 
 
 
 def _tis_weight(inputs: LossInputs, objective: ObjectiveConfig) -> Tensor:
-    """[T] truncated importance weight min(pi_trainer / pi_engine, cap); ones where it is off."""
+    """[T] truncated importance weight min(pi_old / pi_engine, cap); ones where it is off."""
     if objective.tis_cap is None:
         return torch.ones_like(inputs.old_logprobs)
-    if inputs.engine_logprobs is None or inputs.trainer_logprobs is None:
-        raise ValueError("tis_cap needs the log-probabilities of the engine and of the trainer")
-    return (inputs.trainer_logprobs - inputs.engine_logprobs).exp().clamp(max=objective.tis_cap)
+    if inputs.engine_logprobs is None:
+        raise ValueError("tis_cap needs the log-probabilities of the engine")
+    return (inputs.old_logprobs - inputs.engine_logprobs).exp().clamp(max=objective.tis_cap)
 
 
 def _k3(inputs: LossInputs) -> Tensor:

@@ -22,9 +22,15 @@ class Report:
     partial: int  # partial start states; the kept problems' initial states come on top
     spreads_before: Sequence[float]  # one per problem that was judged, in [0, 0.5]
     spreads_after: Sequence[float]  # one per kept problem
+    sampled: bool = True  # False: neither the filter nor partial states asked for samples
 
     def text(self) -> str:
         """One line for a log."""
+        if not self.sampled:
+            return (
+                "nothing was sampled or filtered (grpo.sigma0=0, grpo.partial_states=false); "
+                f"{self.kept} start states, the initial ones of all problems"
+            )
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items())
         return (
             f"kept {self.kept} of {self.problems} problems"

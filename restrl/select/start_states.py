@@ -23,6 +23,7 @@ from restrl.select.spread import below, best_index, reward_spread
 
 Cuts = Callable[[Sequence[int]], list[int]]  # token ids -> ascending positions k where ids[:k] ends an action
 TextOf = Callable[[Sequence[int], int], str]  # (ids, k) -> the text of ids[:k]
+NO_PROBLEM = "no problem left to train on: there was none to sample from; see dataset.path"
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ def partial_states(
         return []
     completion = group.completions[best]
     prefixes, complete = action_ends(completion, cuts, text_of)
+    if config.blank_actions:
+        prefixes = with_blank_actions(prefixes, completion, text_of)
     actions = len(prefixes) + 1  # |A|: the complete solution is a_1..a_|A|
     support = [*prefixes, complete] if config.complete_solution and complete is not None else prefixes
     drawn = draw(len(support), number_of_draws(config.ratio, actions), config.alpha, config.replacement, rng)
@@ -104,6 +107,21 @@ def action_ends(completion: Completion, cuts: Cuts, text_of: TextOf) -> tuple[li
     return prefixes, complete if solution else None
 
 
+def with_blank_actions(prefixes: Sequence[int], completion: Completion, text_of: TextOf) -> list[int]:
+    """The prefixes where every line is an action, blank ones too, as in the published code.
+
+    Tokens spell a blank line together with the lines beside it, so that no state ends there.  A prefix that
+    ends with blank lines is the state that differs from it by them alone: each position is repeated once for
+    every blank line that follows it.  Blank lines before the first line of code are no actions.
+    """
+    repeated = []
+    for k in prefixes:
+        rest = completion.text.rstrip()[len(text_of(completion.ids, k).rstrip()) :]
+        space = rest[: len(rest) - len(rest.lstrip())]
+        repeated += [k] * space.count("\n")  # the first newline ends the action itself
+    return repeated
+
+
 def number_of_draws(ratio: float, actions: int) -> int:
     """ceil(ratio x |A|), without counting a rounding error (0.1 x 30 > 3) as one more."""
     return math.ceil(ratio * actions - 1e-9)
@@ -131,6 +149,17 @@ def draw(support: int, count: int, alpha: float, replacement: bool, rng: np.rand
     return sorted(int(j) + 1 for j in np.argsort(-keys)[:count])
 
 
+def unfiltered(states: Sequence[StartState]) -> Assembly:
+    """Every problem's initial state, where nothing was sampled: no spread is known.
+
+    Raises UserError where there is none.
+    """
+    report = Report(len(states), len(states), {}, 0, [], [], sampled=False)
+    if not states:
+        raise UserError(NO_PROBLEM)
+    return Assembly(list(states), report)
+
+
 def _reason_to_drop(group: Group, spread: float | None, sigma0: float) -> str | None:
     if sigma0 == 0:
         return None
@@ -143,7 +172,7 @@ def _reason_to_drop(group: Group, spread: float | None, sigma0: float) -> str | 
 
 def _nothing_left(groups: Sequence[Group], report: Report, config: GrpoConfig) -> str:
     if not groups:
-        return "no problem left to train on: there was none to sample from; see dataset.path"
+        return NO_PROBLEM
     rewards = [reward for group in groups for reward in group.rewards if reward is not None]
     best = f"the best reward of all is {max(rewards):.2f}" if rewards else "no completion could be judged"
     reasons = ", ".join(f"{count} dropped for {reason}" for reason, count in report.dropped.items())

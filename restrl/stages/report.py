@@ -59,14 +59,10 @@ def _step(name: str, artifact: Artifact) -> str:
     lines = [f"### {name}", "", f"`{artifact.folder}`", ""]
     if name == "assemble":
         summary = artifact.summary
-        lines += [
-            summary["text"] + ".",
-            "",
-            "Reward spread by problem, before and after the filter:",
-            "",
-            "```",
-        ]
-        lines += [*_histogram(summary["spreads_before"], summary["spreads_after"]), "```"]
+        lines.append(summary["text"] + ".")
+        if summary["sampled"]:
+            lines += ["", "Reward spread by problem, before and after the filter:", "", "```"]
+            lines += [*_histogram(summary["spreads_before"], summary["spreads_after"]), "```"]
     else:
         lines += [f"- {key}: {_plain(value)}" for key, value in artifact.summary.items()]
     lines += _machine(artifact.manifest.get("machine", {}).get("sandbox", {}))

@@ -13,7 +13,7 @@ from restrl.records import Cost, to_json
 from restrl.stages.evaluation import configured_method, evaluate_step
 from restrl.stages.report import write_report
 from restrl.stages.runtime import PolicyRef, Runtime
-from restrl.stages.steps import POLICY, assemble_step, grpo_step, sample_step
+from restrl.stages.steps import POLICY, assemble_step, grpo_step, initial_states_step, sample_step
 
 
 @dataclass
@@ -25,18 +25,28 @@ class History:
 
 
 def rest_grpo(run: Runtime, iterations: int, last_step: str = "grpo") -> History:
-    """The stage's iterations; ``last_step`` (sample, assemble) ends the first one early."""
+    """The stage's iterations; ``last_step`` (sample, assemble) ends the first one early.
+
+    Nothing is sampled where nothing would use it: without filter and partial states, training starts from
+    the initial state of every problem.
+    """
+    grpo = run.config.grpo
+    samples_used = grpo.sigma0 > 0 or grpo.partial_states
     history = History(run.base)
     for t in range(1, iterations + 1):
         done: dict[str, Artifact] = {}
         history.iterations.append(done)
-        done["sample"] = sample_step(run, history.policy, t)
+        if samples_used or last_step == "sample":
+            done["sample"] = sample_step(run, history.policy, t)
         if last_step == "sample":
             break
-        done["assemble"] = assemble_step(run, history.policy, done["sample"], t)
+        if samples_used:
+            done["assemble"] = assemble_step(run, history.policy, done["sample"], t)
+        else:
+            done["assemble"] = initial_states_step(run, history.policy, t)
         if last_step == "assemble":
             break
-        history.policy, done["grpo"] = grpo_step(run, history.policy, done["sample"], done["assemble"], t)
+        history.policy, done["grpo"] = grpo_step(run, history.policy, done["assemble"], t)
     return history
 
 

@@ -13,18 +13,22 @@ from typing import Any
 import numpy as np
 
 from restrl.actions import cut_positions, text_of
-from restrl.artifacts import Artifact, RecordLog
+from restrl.artifacts import Artifact, RecordLog, Work
 from restrl.config import LoraConfig
 from restrl.engine.base import Progress, make_request
 from restrl.model import add_lora, save_model
+from restrl.prompts import Prompter
 from restrl.records import Cost, Group, Problem, StartState
 from restrl.seeds import derive_seed
-from restrl.select.start_states import assemble
+from restrl.select.start_states import Assembly, assemble, unfiltered
 from restrl.stages.runtime import LoadedPolicy, PolicyRef, Runtime, in_chunks
 from restrl.train.grpo import train_grpo
 from restrl.train.loop import remove_checkpoints
 
 POLICY = "policy"  # folder of a grpo artifact, in Hugging Face layout
+# what turns samples into start states; nothing else of the group does
+ASSEMBLE_KEYS = ("sigma0", "partial_states", "r0", "alpha", "ratio", "replacement", "complete_solution",
+                 "blank_actions")  # fmt: skip
 
 
 def sample_step(run: Runtime, policy: PolicyRef, iteration: int) -> Artifact:
@@ -92,8 +96,7 @@ def _sample(
 def assemble_step(run: Runtime, policy: PolicyRef, samples: Artifact, iteration: int) -> Artifact:
     """Steps 2 and 3: the problems whose rewards vary, and the states that training starts from."""
     grpo = run.config.grpo
-    keys = ("sigma0", "partial_states", "r0", "alpha", "ratio", "replacement", "complete_solution")
-    config = {key: getattr(grpo, key) for key in keys}
+    config = {key: getattr(grpo, key) for key in ASSEMBLE_KEYS}
     with run.store.open("assemble", config, {"samples": samples.fingerprint}, run.config.seed) as work:
         if work.done:
             artifact = run.found(work.artifact)
@@ -106,26 +109,45 @@ def assemble_step(run: Runtime, policy: PolicyRef, samples: Artifact, iteration:
                 grpo,
                 np.random.default_rng(derive_seed(run.config.seed, "assemble", iteration)),
             )
-            log = work.records(StartState)
-            log.truncate(0)
-            log.append(assembly.states)
-            artifact = work.finish(summary={"text": assembly.report.text(), **assembly.report.to_json()})
+            artifact = _finish_assembly(work, assembly)
         run.console.say(f"assemble (iteration {iteration}): {artifact.summary['text']}")
         return artifact
 
 
+def initial_states_step(run: Runtime, policy: PolicyRef, iteration: int) -> Artifact:
+    """In place of steps 1 to 3, without filter and partial states: every problem's initial state."""
+    problems = run.problems("train")
+    inputs = {"policy": policy.fingerprint, "problems": problems.fingerprint}
+    config = {"unfiltered": True, "prompt": run.engine_context["prompt"]}
+    with run.store.open("assemble", config, inputs, run.config.seed) as work:
+        if work.done:
+            artifact = run.found(work.artifact)
+        else:
+            prompter = Prompter(run.tokenizer(policy), policy.model)
+            encoded = [(problem.task_id, *prompter.encode(problem)) for problem in problems.problems]
+            states = [StartState(task_id, ids, code, 0, None) for task_id, ids, code in encoded]
+            artifact = _finish_assembly(work, unfiltered(states))
+        run.console.say(f"assemble (iteration {iteration}): {artifact.summary['text']}")
+        return artifact
+
+
+def _finish_assembly(work: Work, assembly: Assembly) -> Artifact:
+    log = work.records(StartState)
+    log.truncate(0)
+    log.append(assembly.states)
+    return work.finish(summary={"text": assembly.report.text(), **assembly.report.to_json()})
+
+
 def grpo_step(
-    run: Runtime, policy: PolicyRef, samples: Artifact, states: Artifact, iteration: int
+    run: Runtime, policy: PolicyRef, states: Artifact, iteration: int
 ) -> tuple[PolicyRef, Artifact]:
     """Step 4: the policy trained on the start states."""
-    config = run.config
-    skipped = ("name", "iterations", "sample", "sigma0", "partial_states", "r0", "alpha", "ratio",
-               "replacement", "complete_solution", "checkpoint_every")  # fmt: skip
+    config, problems = run.config, run.problems("train")
+    skipped = ("name", "iterations", "sample", *ASSEMBLE_KEYS, "checkpoint_every")
     settings = {k: v for k, v in dataclasses.asdict(config.grpo).items() if k not in skipped}
     trainer = {k: v for k, v in dataclasses.asdict(config.trainer).items() if k != "name"}
     read = {"grpo": settings, "trainer": trainer, "lora": config.model.lora, "iteration": iteration}
-    inputs = {"policy": policy.fingerprint, "states": states.fingerprint, "samples": samples.fingerprint}
-    problems = run.problems("train")
+    inputs = {"policy": policy.fingerprint, "states": states.fingerprint, "problems": problems.fingerprint}
     with run.store.open("grpo", {**read, **run.sampling_context}, inputs, config.seed) as work:
         if work.done:
             artifact = run.found(work.artifact)
@@ -133,7 +155,8 @@ def grpo_step(
             run.console.say(f"grpo (iteration {iteration}): {work.folder}")
             loaded = run.load(policy)
             if config.model.lora.r is not None:
-                loaded.model = add_lora(loaded.model, config.model.lora)
+                seed = derive_seed(config.seed, "grpo", iteration, "lora")
+                loaded.model = add_lora(loaded.model, config.model.lora, seed)
             result = train_grpo(
                 model=loaded.model,
                 tokenizer=loaded.tokenizer,

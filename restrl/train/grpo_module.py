@@ -14,8 +14,10 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from restrl.config import GrpoConfig
+from restrl.train.optimizer import adamw
 from restrl.train.reference import Reference
 from restrl.train.rollout import Rollout, RolloutMaker, rollout_metrics
+from restrl.train.schedule import rate_factor
 from restrl.train.step_module import StepModule
 from restrl.train.update import gradient_passes, training_batch
 
@@ -36,8 +38,7 @@ class GrpoModule(StepModule):
         self.reference = Reference(model) if grpo.objective.kl > 0 else None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
-        return torch.optim.AdamW(parameters, lr=self.grpo.lr, weight_decay=self.grpo.weight_decay, fused=True)
+        return adamw([self.model], self.grpo.weight_decay)
 
     def training_step(self, batch: list[int], batch_index: int) -> None:
         del batch_index  # counts from the resume; steps_done from the start
@@ -74,7 +75,7 @@ class GrpoModule(StepModule):
         before = time.perf_counter()
         for index, sums in enumerate(passes):
             computed = time.perf_counter()
-            norm = self._update(optimizer)
+            norm = self._update(optimizer, index)
             now = time.perf_counter()
             metrics["seconds_loss"] += computed - before
             metrics["seconds_update"] += now - computed
@@ -86,10 +87,12 @@ class GrpoModule(StepModule):
             metrics |= {key: means[key] for key in keep} | {"grad_norm": norm}
         return metrics
 
-    def _update(self, optimizer: Any) -> float:
-        """One optimizer step at the rate of the warm-up.  Returns the gradient's norm before clipping."""
-        rate = self.grpo.lr * min(1.0, (self.updates + 1) / (self.grpo.warmup_steps + 1))
-        return self.apply_update(optimizer, [rate], self.grpo.clip_norm)
+    def _update(self, optimizer: Any, index: int) -> float:
+        """The step's optimizer step number ``index``.  Returns the gradient's norm before clipping."""
+        per_step = self.grpo.updates_per_step
+        place, total = self.steps_done * per_step + index, self.total_steps * per_step
+        rate = self.grpo.lr * rate_factor(self.updates, place, total, self.grpo)
+        return self.apply_update(optimizer, [rate] * len(optimizer.param_groups), self.grpo.clip_norm)
 
 
 def completions_text(rollout: Rollout) -> str:

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from restrl.config import GrpoConfig
 from restrl.engine.base import Engine, make_request
+from restrl.engine.text import cut_at_stop
 from restrl.objective.advantages import group_advantages, shaped_rewards, spread, trained_groups
-from restrl.records import Group, Problem, StartState, Verdict
+from restrl.records import Completion, Group, Problem, StartState, Verdict
 from restrl.seeds import derive_seed
 from restrl.train.schedule import replacements
 
@@ -95,11 +96,13 @@ class RolloutMaker:
         """Samples G completions for each state and judges them; adds to the phases' ``seconds``."""
         states = [self.states[index] for index in indices]
         sampling = self.grpo.rollout
+        to_end = self.grpo.rollout_until == "eos"
+        stop = () if to_end else self.prompter.stop
         requests = [
             make_request(
                 state.prompt_ids,
                 sampling,
-                self.prompter.stop,
+                stop,
                 derive_seed(self.seed, "rollout", step, attempt, slot),
             )
             for slot, state in enumerate(states)
@@ -107,6 +110,8 @@ class RolloutMaker:
         start = time.perf_counter()
         samples = self.engine.generate(requests)
         sampled = time.perf_counter()
+        if to_end:
+            samples = [tuple(cut_completion(c, self.prompter.stop) for c in some) for some in samples]
         programs = [
             (self.prompter.program(state.code, completion.text), self.problems[state.task_id].tests)
             for state, completions in zip(states, samples, strict=True)
@@ -131,14 +136,23 @@ class RolloutMaker:
         tests = table([[nan if r is None else r for r in group.rewards] for group in groups])
         rewards = shaped_rewards(
             tests,
-            table([[c.finish == "stop" for c in row] for row in completions]),
-            table([[c.trailing for c in row] for row in completions]),
+            table([[c.trailing is not None for c in row] for row in completions]),
+            table([[c.trailing or 0 for c in row] for row in completions]),
             table([[len(c.ids) for c in row] for row in completions]),
             self.grpo.shaping,
         )
         trained = trained_groups(rewards, tests, self.grpo.shaping.variance_floor)
         advantages = group_advantages(rewards, self.grpo.objective)
         return Rollout(tuple(groups), tests, rewards, advantages, trained)
+
+
+def cut_completion(completion: Completion, stop: Sequence[str]) -> Completion:
+    """A completion that was sampled past its stop string, with the text before it and what trails counted.
+
+    The tokens stay: what follows the stop string is trained like the rest.
+    """
+    text, trailing = cut_at_stop(completion.text, stop)
+    return dataclasses.replace(completion, text=text, trailing=trailing)
 
 
 def rollout_metrics(rollout: Rollout) -> dict[str, float]:

@@ -12,8 +12,10 @@ from restrl.seeds import derive_seed
 def step_schedule(states: int, grpo: GrpoConfig, seed: int) -> list[list[int]]:
     """For each step the indices of its start states.
 
-    Each epoch is a seeded shuffle of all states, and epochs follow one another without a gap, so that only
-    the last step may be smaller than ``prompts_per_step``.  ``max_steps`` cuts the order short.
+    Each epoch is a seeded shuffle of all states, and epochs follow one another without a gap.  ``max_steps``
+    cuts this order short at that many full steps.  What is left is divided into as few steps as
+    ``prompts_per_step`` allows, whose sizes differ by at most one: every step makes an update of the full
+    learning rate, so a small remainder at the end would move the policy as far as a whole step.
     """
     size = grpo.prompts_per_step
     wanted = states * grpo.epochs
@@ -26,8 +28,22 @@ def step_schedule(states: int, grpo: GrpoConfig, seed: int) -> list[list[int]]:
         random.Random(derive_seed(seed, "epoch", epoch)).shuffle(shuffled)
         order += shuffled
         epoch += 1
-    order = order[:wanted]
-    return [order[i : i + size] for i in range(0, wanted, size)]
+    steps = -(-wanted // size)
+    ends = [wanted * (step + 1) // steps for step in range(steps)]
+    return [order[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def rate_factor(updates: int, place: int, total: int, grpo: GrpoConfig) -> float:
+    """What an update multiplies the learning rate by, in (0, 1].
+
+    ``updates`` were made before it: the rate rises over ``warmup_steps`` of them.  ``place`` of ``total``
+    updates of the schedule came before it, those of steps that had nothing to train too: with
+    ``lr_schedule`` linear the rate falls from the end of the warm-up to 0 at the schedule's end.
+    """
+    factor = min(1.0, (updates + 1) / (grpo.warmup_steps + 1))
+    if grpo.lr_schedule == "linear":
+        factor = min(factor, (total - place) / max(1, total - grpo.warmup_steps))
+    return factor
 
 
 def replacements(states: int, used: set[int], count: int, seed: int) -> list[int]:

@@ -32,8 +32,7 @@ class TrainingBatch:
 class Frozen:
     """What a micro-batch keeps from the first pass over it: the policy before the step's first update."""
 
-    logprobs: Tensor  # [N] at the rollout's temperature
-    raw: Tensor  # [N] at temperature 1, as the engine reports them
+    logprobs: Tensor  # [N] at the rollout's temperature, as the engine reports them
     ref: Tensor | None  # [N] of the reference
 
 
@@ -61,15 +60,21 @@ def training_batch(rollout: Rollout, grpo: GrpoConfig) -> TrainingBatch:
     """The judged completions of the groups that teach something.
 
     Groups without variance and completions without a reward are not computed.  The normaliser counts every
-    judged completion of the step, those of untrained groups too: their gradient is zero, not missing.
+    judged completion of the step, those of untrained groups too: their gradient is zero, not missing.  With
+    ``kl_on_ties`` the groups without variance are computed as well, with advantages of 0: what is left of
+    their loss is the KL penalty.
     """
     judged = rollout.judged
+    ties = grpo.objective.kl_on_ties and grpo.objective.kl > 0
     groups, advantages, engine = [], [], []
     for k, group in enumerate(rollout.groups):
         chosen = [i for i, c in enumerate(group.completions) if judged[k, i] and c.ids]
-        if bool(rollout.trained[k]) and chosen:
+        trained = bool(rollout.trained[k])
+        if (trained or ties) and chosen:
             groups.append(TokenGroup(group.prompt_ids, tuple(group.completions[i].ids for i in chosen)))
-            advantages.append(tuple(rollout.advantages[k, chosen].tolist()))
+            advantages.append(
+                tuple(rollout.advantages[k, chosen].tolist()) if trained else (0.0,) * len(chosen)
+            )
             engine.append(tuple(group.completions[i].logprobs for i in chosen))
     tokens = sum(
         len(c.ids)
@@ -127,8 +132,8 @@ def _accumulate(
     )
     if frozen is None:
         ref = None if reference is None else reference.logprobs(model, packed, temperature, chunk)
-        frozen = Frozen(out.logprobs.detach(), out.raw, ref)
-        difference = (out.raw - engine).abs()
+        frozen = Frozen(out.logprobs.detach(), ref)
+        difference = (frozen.logprobs - engine).abs()
         sums.mismatch += difference.sum().item()
         sums.mismatch_max = max(sums.mismatch_max, difference.max().item())
     inputs = LossInputs(
@@ -140,7 +145,6 @@ def _accumulate(
         sequence=packed.sequence,
         ref_logprobs=frozen.ref,
         engine_logprobs=engine,
-        trainer_logprobs=frozen.raw,
     )
     loss, loss_sums = policy_loss(inputs, grpo.objective, batch.normalizer)
     backward(loss)

@@ -15,6 +15,7 @@ from restrl.objective.tree_attention import tree_mode
 from restrl.objective.tree_packing import pack_trees, tree_batches
 from restrl.objective.value_loss import ValueSums, predict_values, state_values, value_loss
 from restrl.records import ValueTarget
+from restrl.train.optimizer import adamw
 from restrl.train.step_module import StepModule
 from restrl.train.value_data import TargetTree, target_weights
 
@@ -46,14 +47,7 @@ class ValueModule(StepModule):
         self.report = report
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        decoder, head = decoder_and_score(self.model)
-        groups = [[p for p in part.parameters() if p.requires_grad] for part in (decoder, head)]
-        return torch.optim.AdamW(
-            [{"params": params} for params in groups],
-            lr=self.vm.lr,
-            weight_decay=self.vm.weight_decay,
-            fused=True,
-        )
+        return adamw(decoder_and_score(self.model), self.vm.weight_decay)
 
     def training_step(self, batch: list[int], batch_index: int) -> None:
         del batch_index  # counts from the resume; steps_done from the start
@@ -98,11 +92,11 @@ class ValueModule(StepModule):
         return sums.means() | {"grad_norm": norm, "states": float(sums.states), "tokens": float(tokens)}
 
     def _rates(self) -> list[float]:
-        """Learning rates of decoder and head: warm-up, then (``lr_decay``) linearly down."""
+        """Learning rates, for each of the optimizer's groups: warm-up, then (``lr_decay``) linearly down."""
         factor = min(1.0, (self.updates + 1) / (self.vm.warmup_steps + 1))
         if self.vm.lr_decay:
             factor *= 1 - self.updates / self.total_steps
-        return [self.vm.lr * factor, self.vm.head_lr * factor]
+        return [rate * factor for rate in (self.vm.lr, self.vm.lr, self.vm.head_lr, self.vm.head_lr)]
 
     def _report(self) -> dict[str, float]:
         targets, values = predictions(self.model, self.heldout, self.vm.tokens_per_microbatch)

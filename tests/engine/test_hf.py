@@ -37,11 +37,11 @@ def greedy(model, prompt, count):
     return out[0, len(prompt) :].tolist()
 
 
-def logprobs_of(model, prompt, ids):
+def logprobs_of(model, prompt, ids, temperature=1.0):
     """log pi of each of ``ids`` by one plain forward."""
     with torch.no_grad():
         logits = model(torch.tensor([[*prompt, *ids]])).logits[0, len(prompt) - 1 : -1]
-    return logits.float().log_softmax(-1).gather(1, torch.tensor(ids)[:, None])[:, 0]
+    return (logits.float() / temperature).log_softmax(-1).gather(1, torch.tensor(ids)[:, None])[:, 0]
 
 
 def sampled(completions):
@@ -84,11 +84,11 @@ def test_greedy_and_logprobs_equal_transformers(family, dtype):
         torch.testing.assert_close(torch.tensor(first.logprobs), expected, atol=tolerance, rtol=0)
 
 
-def test_logprobs_of_samples_are_those_of_temperature_1():
+def test_logprobs_of_samples_are_those_of_their_temperature():
     model = tiny_model()
     (completions,) = engine(model).generate([Request(PROMPTS[0], 3, 12, temperature=0.5, top_p=0.9, seed=3)])
     for completion in completions:
-        expected = logprobs_of(model, PROMPTS[0], completion.ids)
+        expected = logprobs_of(model, PROMPTS[0], completion.ids, temperature=0.5)
         torch.testing.assert_close(torch.tensor(completion.logprobs), expected, atol=1e-4, rtol=0)
 
 
@@ -158,7 +158,7 @@ def completion_of(text, **options):
 
 def test_the_end_token_ends_and_is_no_text():
     completion = completion_of("\n    return x")
-    assert (completion.text, completion.finish, completion.trailing) == ("\n    return x", "eos", 0)
+    assert (completion.text, completion.finish, completion.trailing) == ("\n    return x", "eos", None)
     assert completion.ids[-1] == 2
 
 

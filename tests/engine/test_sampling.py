@@ -26,10 +26,27 @@ def test_a_token_is_where_the_number_falls():
     assert tokens([0.0, 0.499, 0.501, 0.749, 0.751, 0.88, 0.94, 0.999999])[0] == [0, 0, 1, 1, 2, 3, 4, 4]
 
 
-def test_logprobs_are_those_of_temperature_1_without_top_p():
+def test_logprobs_are_those_of_the_temperature_before_top_p():
+    """T = 0.5 squares: (64, 16, 4, 1, 1) / 86; top_p 0.9 leaves the first two, which keep their own numbers."""
     chosen, logprobs = tokens([0.1, 0.6, 0.99], temperature=0.5, top_p=0.9)
-    expected = torch.tensor([math.log(PROBABILITIES[token]) for token in chosen])
-    torch.testing.assert_close(logprobs, expected)
+    assert chosen == [0, 0, 1]
+    torch.testing.assert_close(logprobs, torch.tensor([64 / 86, 64 / 86, 16 / 86]).log())
+
+
+def test_logprobs_of_greedy_tokens_are_those_of_temperature_1():
+    chosen, logprobs = tokens([0.9], temperature=0.0)
+    assert chosen == [0]
+    torch.testing.assert_close(logprobs, torch.tensor([0.5]).log())
+
+
+def test_rows_of_different_temperatures_have_logprobs_of_their_own():
+    _, logprobs = choose(
+        LOGITS.repeat(3, 1),
+        torch.tensor([1.0, 0.5, 0.0]),
+        torch.ones(3),
+        torch.tensor([0.1, 0.1, 0.1], dtype=torch.float64),
+    )
+    torch.testing.assert_close(logprobs, torch.tensor([0.5, 64 / 86, 0.5]).log())
 
 
 def test_temperature():

@@ -4,7 +4,8 @@ from restrl.model.tiny import tiny_tokenizer
 
 def test_the_text_before_the_stop_string():
     assert cut_at_stop("abc\n```\nx", ("\n```",)) == ("abc", 2)
-    assert cut_at_stop("abc", ("\n```",)) == ("abc", 0)
+    assert cut_at_stop("abc", ("\n```",)) == ("abc", None)
+    assert cut_at_stop("abc\n```", ("\n```",)) == ("abc", 0)
 
 
 def test_the_stop_string_that_ends_first():

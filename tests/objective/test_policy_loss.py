@@ -91,12 +91,12 @@ def test_k3_penalty() -> None:
 
 
 def test_truncated_importance_sampling_weighs_the_policy_term_only() -> None:
-    # pi_trainer / pi_engine = 1.5 and 4, capped at 2; the KL term (k3 = 1 - log 2, beta 1) is not weighed
+    # pi_old / pi_engine = 1.5 and 4, capped at 2; the KL term (k3 = 1 - log 2, beta 1) is not weighed
     logprobs = tensor(-1, -1)
     objective = ObjectiveConfig(tis_cap=2.0, kl=1.0)
     loss, gradient, sums = loss_and_gradient(
         logprobs, logprobs, tensor(1, 1), [1, 1], objective, 1,
-        trainer_logprobs=logprobs, engine_logprobs=logprobs - torch.log(tensor(1.5, 4)),
+        engine_logprobs=logprobs - torch.log(tensor(1.5, 4)),
         ref_logprobs=logprobs + log(2),
     )  # fmt: skip
     assert loss == pytest.approx(-1.5 - 2 + 2 * (1 - log(2)))
