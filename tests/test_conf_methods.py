@@ -44,8 +44,9 @@ def test_the_default_leaves_the_paper_where_its_comment_says():
         "objective.kl_on_ties": True,
         "shaping.variance_floor": None,
         "lr_schedule": "linear",
-        "lr": 1e-7,
     }
+    lr = OmegaConf.load(CONF / "grpo" / "rest_paper.yaml").lr  # that of `rest` is the model's
+    assert lr == 1e-7
     paper = composed("grpo", "rest_paper").grpo
     assert (paper.sigma0, paper.r0, paper.alpha, paper.ratio) == (0.05, 0.9, 0.95, 0.5)
     assert (paper.sample.n, paper.rollout.n, paper.objective.kl) == (5, 8, 0.04)

@@ -27,7 +27,7 @@ def test_a_token_is_where_the_number_falls():
 
 
 def test_logprobs_are_those_of_the_temperature_before_top_p():
-    """T = 0.5 squares: (64, 16, 4, 1, 1) / 86; top_p 0.9 leaves the first two, which keep their own numbers."""
+    """T = 0.5 squares: (64, 16, 4, 1, 1) / 86; top_p 0.9 cuts all but two, whose numbers stay."""
     chosen, logprobs = tokens([0.1, 0.6, 0.99], temperature=0.5, top_p=0.9)
     assert chosen == [0, 0, 1]
     torch.testing.assert_close(logprobs, torch.tensor([64 / 86, 64 / 86, 16 / 86]).log())

@@ -1,6 +1,7 @@
 """The whole way from a model to loss and gradient, against TRL's GRPOTrainer on the same tensors."""
 
 from collections import defaultdict
+from math import log, nan
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,16 +9,24 @@ import pytest
 import torch
 from trl import GRPOTrainer
 
-from restrl.config import ObjectiveConfig
+from restrl.config import GrpoConfig, ObjectiveConfig, SamplingConfig
+from restrl.engine.sampling import choose
+from restrl.objective.advantages import group_advantages, trained_groups
+from restrl.objective.logprobs import chunked_logprobs
 from restrl.objective.packed_attention import packed_logprobs
 from restrl.objective.packing import micro_batches, pack
 from restrl.objective.policy_loss import LossInputs, loss_normalizer, policy_loss
+from restrl.records import Completion, Group
+from restrl.train.reference import Reference
+from restrl.train.rollout import Rollout
+from restrl.train.update import gradient_passes, training_batch
 from tests.objective.test_packing import GROUPS, build, gradients
 
 MAX_TOKENS = 7
 ADVANTAGES = [0.7, -1.2, 0.4, 1.1, -0.9]
 SETTINGS = {
     "grpo": ObjectiveConfig(kl=0.04),
+    "bnpo": ObjectiveConfig(kl=0.04, aggregate="token"),
     "dapo": ObjectiveConfig(clip_high=0.28, aggregate="token"),
     "dr_grpo": ObjectiveConfig(aggregate="constant"),
     "gspo": ObjectiveConfig(ratio="sequence", clip_low=3e-4, clip_high=4e-4),
@@ -57,15 +66,17 @@ def trl_inputs(model: Any, objective: ObjectiveConfig) -> dict[str, torch.Tensor
     return inputs
 
 
-def plain(model: Any, ids: Any, mask: Any, keep: int, **_: Any) -> tuple[torch.Tensor, torch.Tensor, None]:
+def plain(
+    model: Any, ids: Any, mask: Any, keep: int, temperature: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor, None]:
     """Log-probabilities of the last ``keep`` tokens of each row, as TRL's fused head gives them."""
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     logits = model(input_ids=ids, attention_mask=mask, position_ids=positions).logits[:, -keep - 1 : -1]
-    logprobs = logits.log_softmax(-1)
+    logprobs = (logits / temperature).log_softmax(-1)
     return logprobs.gather(2, ids[:, -keep:, None])[..., 0], -(logprobs.exp() * logprobs).sum(-1), None
 
 
-def trl_trainer(name: str, objective: ObjectiveConfig) -> Any:
+def trl_trainer(name: str, objective: ObjectiveConfig, temperature: float = 1.0) -> Any:
     accelerator = SimpleNamespace(
         num_processes=1, gather=lambda x: x, reduce=lambda x, **_: x, gather_for_metrics=lambda x: x
     )
@@ -77,7 +88,9 @@ def trl_trainer(name: str, objective: ObjectiveConfig) -> Any:
         current_gradient_accumulation_steps=1, accelerator=accelerator, model=SimpleNamespace(training=True),
         top_entropy_quantile=1.0, off_policy_mask_threshold=None, use_vllm=False, aux_loss_enabled=False,
         _entropy_bonus_enabled=False, _metrics={"train": defaultdict(list)},
-        _get_per_token_logps_and_entropies=lambda model, ids, mask, keep, **_: plain(model, ids, mask, keep),
+        _get_per_token_logps_and_entropies=lambda model, ids, mask, keep, **_: plain(
+            model, ids, mask, keep, temperature
+        ),
     )  # fmt: skip
 
 
@@ -119,3 +132,69 @@ def test_loss_and_gradient_equal_trl(name: str, budget: int) -> None:
     found = gradients(model)
     for parameter, gradient in expected.items():
         torch.testing.assert_close(found[parameter], gradient, rtol=0, atol=1e-5)
+
+
+def test_a_step_as_published_equals_trl() -> None:
+    """From rewards to the gradient, with a group that ties: TRL trains it by the KL penalty alone."""
+    objective = ObjectiveConfig(kl=0.04, aggregate="token", kl_on_ties=True)
+    rollout = SamplingConfig(n=3, temperature=0.7, max_tokens=MAX_TOKENS)
+    grpo = GrpoConfig(objective=objective, rollout=rollout, tokens_per_microbatch=12)
+    rewards = torch.tensor([[1.0, 0.0, 0.5], [0.25, 0.25, nan]], dtype=torch.float64)
+    groups = tuple(
+        Group("", g.prompt, "", tuple(Completion(c, "", (0.0,) * len(c), "eos") for c in g.completions), ())
+        for g in GROUPS
+    )
+    advantages = group_advantages(rewards, objective)
+    trained = trained_groups(rewards, rewards, variance_floor=None)
+    assert trained.tolist() == [True, False]
+    model, reference = build("qwen2").train(), Reference(build("qwen2"))
+    with torch.no_grad():
+        for parameter in reference.copy.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+
+    inputs = trl_inputs(model, ObjectiveConfig())
+    inputs["advantages"] = torch.cat([advantages[0], advantages[1, :2]]).float()
+    ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
+    mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
+    with torch.no_grad():
+        keep = inputs["completion_ids"].shape[1]
+        inputs["old_per_token_logps"] = plain(model, ids, mask, keep, 0.7)[0]
+        inputs["ref_per_token_logps"] = plain(reference.copy, ids, mask, keep, 0.7)[0]
+    theirs = GRPOTrainer._compute_loss(trl_trainer("bnpo", objective, 0.7), model, inputs)
+    theirs.backward()
+    expected = gradients(model)
+
+    batch = training_batch(Rollout(groups, rewards, rewards, advantages, trained), grpo)
+    (sums,) = gradient_passes(model, batch, grpo, reference, lambda loss: loss.backward())
+    assert sums.means()["loss"] == pytest.approx(theirs.item(), abs=1e-6)
+    found = gradients(model)
+    for parameter, gradient in expected.items():
+        torch.testing.assert_close(found[parameter], gradient, rtol=0, atol=1e-5)
+
+
+def test_the_weight_is_the_ratio_of_what_was_sampled_from() -> None:
+    """Two words.  The trainer's logits are log 4, log 1, the engine's log 1, log 1.
+
+    At temperature 1/2 their probabilities are 16/17, 1/17 and 1/2, 1/2, so that the weights are
+    min(32/17, 3/2) = 3/2 and 2/17; at temperature 1 they would be 8/5 (3/2) and 2/5.
+    """
+    tokens, engine = choose(
+        torch.zeros(2, 2),
+        torch.full((2,), 0.5),
+        torch.ones(2),
+        torch.tensor([0.25, 0.75], dtype=torch.float64),
+    )
+    assert tokens.tolist() == [0, 1]
+    own = chunked_logprobs(
+        torch.tensor([[log(4.0)], [log(4.0)]]), torch.tensor([[1.0], [0.0]]), tokens, temperature=0.5
+    ).logprobs
+    for perturbed, expected in ((engine, [3 / 2, 2 / 17]), (own, [1.0, 1.0])):
+        logprobs = own.clone().requires_grad_()
+        loss, sums = policy_loss(
+            LossInputs(logprobs, own, torch.ones(2), torch.tensor([0, 1]), engine_logprobs=perturbed),
+            ObjectiveConfig(tis_cap=1.5),
+            normalizer=1,
+        )
+        loss.backward()  # d loss / d logp = -A x weight
+        torch.testing.assert_close(logprobs.grad, -torch.tensor(expected), rtol=1e-6, atol=0)
+        assert sums.means()["tis_weight"] == pytest.approx(sum(expected) / 2)

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from restrl.actions import cut_positions
+from restrl.actions import text_of as tokenizer_text
 from restrl.config import GrpoConfig
 from restrl.errors import UserError
-from restrl.records import Completion, Group, Verdict
+from restrl.records import Completion, Group, StartState, Verdict
 from restrl.select.start_states import (
     action_ends,
     assemble,
@@ -13,7 +15,9 @@ from restrl.select.start_states import (
     draw,
     number_of_draws,
     partial_states,
+    unfiltered,
 )
+from tests.engine.models import FAMILIES, tokenizer_of
 
 FENCE = "\n```"
 
@@ -149,6 +153,55 @@ def test_published_draw_may_repeat_a_state():
     config = GrpoConfig(ratio=1.0, alpha=0.01, complete_solution=True, replacement=True)
     states = partial_states(group([0.0, 1.0]), 0.5, cuts, text_of, config, rng())
     assert [s.depth for s in states] == [1, 1, 1]  # p(1) = 0.99
+
+
+def test_blank_lines_are_actions_as_published():
+    config = GrpoConfig(ratio=1.0, alpha=1.0, complete_solution=True, blank_actions=True)
+    # lines: "1a", "", "", "b", "", "c": |A| = 6; here every line's end is a token's
+    sample = group([0.0, 1.0], text="a\n\n\nb\n\nc")
+
+    def cuts_of_code(ids):  # where an action with something to say ends, its blank lines left to the next one
+        return [k for k in cuts(ids) if "".join(map(chr, ids[:k])).split("\n")[-2].strip()]
+
+    states = partial_states(sample, 0.5, cuts_of_code, text_of, config, rng())
+    assert [s.depth for s in states] == [1, 2, 3, 4, 5, 6]  # 6 draws without replacement
+    assert [s.code.removeprefix("def f():\n") for s in states] == [
+        "1a\n", "1a\n", "1a\n", "1a\n\n\nb\n", "1a\n\n\nb\n", "1a\n\n\nb\n\nc",
+    ]  # fmt: skip
+    # without them |A| = 3
+    plain = GrpoConfig(ratio=1.0, complete_solution=True)
+    assert [s.depth for s in partial_states(sample, 0.5, cuts_of_code, text_of, plain, rng())] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_blank_lines_count_whatever_tokens_spell_them(family):
+    tokenizer = tokenizer_of(family)
+    text = "def f(x):\n\n    y = x\n  \n\n    return y"  # 6 lines, of which 3 are blank
+    ids = tuple(tokenizer(text + FENCE, add_special_tokens=False)["input_ids"])
+    best = Completion(ids, text, (0.0,) * len(ids), "stop")
+    sample = Group("t", (7,), "", (best,), (Verdict("passed", 1, 1, 1.0, 0.0),))
+    config = GrpoConfig(ratio=1.0, blank_actions=True)
+    states = partial_states(
+        sample,
+        0.5,
+        lambda ids: cut_positions(ids, tokenizer),
+        lambda ids, k: tokenizer_text(ids, k, tokenizer),
+        config,
+        rng(),
+    )
+    assert [s.code.rstrip() for s in states] == ["def f(x):"] * 2 + ["def f(x):\n\n    y = x"] * 3
+
+
+def test_without_filter_and_partial_states_every_problem_gives_its_initial_state():
+    states = [StartState(f"t{i}", (i,), "", 0, None) for i in range(3)]
+    assembly = unfiltered(states)
+    assert assembly.states == states
+    assert assembly.report.text() == (
+        "nothing was sampled or filtered (grpo.sigma0=0, grpo.partial_states=false); 3 start states, "
+        "the initial ones of all problems"
+    )
+    with pytest.raises(UserError, match="there was none to sample from"):
+        unfiltered([])
 
 
 def test_below_r0_there_are_no_partial_states():

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
+from itertools import combinations
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from restrl.artifacts import read_records
 from restrl.records import Cost, Group, StartState
+from restrl.train.metrics_file import read_metrics
 from tests.stages.conftest import Workplace, make_workplace
 from tests.stages.processes import Strike, artifacts, contents, never, timeless
 
@@ -142,10 +146,54 @@ def test_struck_down_again_and_again_it_ends_in_the_same_result(
 
 
 def test_adapters_are_trained_and_merged_into_the_saved_policy(workplace: Workplace) -> None:
-    finished = workplace.train("model.lora.r=4", "grpo.lr=0.01", "grpo.objective.kl=0")
+    lora = ("model.lora.r=4", "grpo.lr=0.01", "grpo.objective.kl=0")
+    finished = workplace.train(*lora)
     assert (finished.code, finished.err) == (0, "")
     folders = list((workplace.outputs / "artifacts").glob("grpo-*"))
     policies = {(folder / "policy/model.safetensors").read_bytes() for folder in folders}
     assert len(policies) == 2  # the second iteration's adapters moved the first one's merged weights
     for folder in folders:
         assert (folder / "policy/adapter/adapter_config.json").exists()
+    # another seed starts from other adapters, and so does another iteration: they are as if drawn apart
+    again = workplace.train(*lora, "seed=1", "stage=grpo", "stage.evaluate=false")
+    assert (again.code, again.err) == (0, "")
+    halves = [random_half(folder) for folder in (workplace.outputs / "artifacts").glob("grpo-*")]
+    assert len(halves) == 3
+    for a, b in combinations(halves, 2):
+        assert abs(float(a @ b / (a.norm() * b.norm()))) < 0.1
+
+
+def random_half(folder: Path) -> torch.Tensor:
+    """The random numbers that adapters begin with, all in a row; training has moved them a little."""
+    weights = load_file(folder / "policy/adapter/adapter_model.safetensors")
+    return torch.cat([weights[name].flatten() for name in sorted(weights) if "lora_A" in name])
+
+
+def test_naive_grpo_samples_nothing_that_nothing_uses(workplace: Workplace) -> None:
+    assert workplace.train("stage=assemble", "grpo=naive", strikes=NO_MODEL).code == 0
+    finished = workplace.train("grpo=naive", "grpo.max_steps=1")
+    assert (finished.code, finished.err) == (0, "")
+    assert "nothing was sampled or filtered" in finished.out
+    steps = [name.split("-")[0] for name in artifacts(workplace.outputs)]
+    assert {step: steps.count(step) for step in ("sample", "assemble", "grpo")} == {
+        "sample": 0, "assemble": 2, "grpo": 2,
+    }  # fmt: skip
+    folders = (workplace.outputs / "artifacts").glob("assemble-*")
+    states = [list(read_records(folder / "records.jsonl", StartState)) for folder in folders]
+    assert [[(s.depth, s.spread) for s in some] for some in states] == [[(0, None)] * 4] * 2  # 4 problems
+    # one step of ceil(4 / 3) = 2, cut at max_steps: 3 states x 4 rollouts, in each of 2 iterations
+    assert workplace.results()["training_cost"]["completions"] == 2 * 3 * 4
+    report = (workplace.last / "report.md").read_text()
+    assert "nothing was sampled or filtered" in report
+    assert "### sample" not in report
+    assert workplace.train("stage=sample", "grpo=naive").code == 0  # asked for by name
+    assert len(artifacts(workplace.outputs, "sample")) == 1
+
+
+def test_the_published_settings_run(workplace: Workplace) -> None:
+    finished = workplace.train("grpo=rest_paper", "grpo.iterations=1", "stage=grpo", "stage.evaluate=false")
+    assert (finished.code, finished.err) == (0, "")
+    (folder,) = (workplace.outputs / "artifacts").glob("grpo-*")
+    rows = read_metrics(folder)
+    assert rows
+    assert all(row["trained_groups"] > 0 and "kl" in row for row in rows)  # ties have a penalty

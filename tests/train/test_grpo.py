@@ -16,9 +16,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from restrl.config import ObjectiveConfig, SamplingConfig, TrainerConfig
+from restrl.config import ModelConfig, ObjectiveConfig, PathsConfig, SamplingConfig, TrainerConfig
 from restrl.errors import UserError
-from restrl.records import StartState
+from restrl.model import load_model
+from restrl.records import Completion, StartState
 from restrl.train.loop import remove_checkpoints
 from tests.train.toy import STATES, ToyEngine, ToyJudge, run, tiny_model, toy_grpo
 
@@ -337,7 +338,95 @@ def test_temperature_reaches_engine_and_loss(tmp_path: Path) -> None:
     _, result = run(tmp_path, model, engine=engine, rollout=rollout, max_steps=4)
     assert {r.temperature for r in engine.requests} == {0.5}
     trained = next(row for row in result.metrics if row["trained_groups"] > 0)
-    assert trained["logprob_mismatch_max"] < 1e-5  # compared at temperature 1, as the engine reports
+    assert trained["logprob_mismatch_max"] < 1e-5  # both at the rollout's temperature
+
+
+def test_an_engine_that_agrees_has_weights_of_1_at_any_temperature(tmp_path: Path) -> None:
+    rollout = SamplingConfig(n=4, temperature=0.7, max_tokens=5)
+    _, result = run(tmp_path, rollout=rollout, objective=ObjectiveConfig(tis_cap=2.0), max_steps=4)
+    weights = [row["tis_weight"] for row in result.metrics if row["trained_groups"] > 0]
+    assert weights == pytest.approx([1] * len(weights), abs=1e-5)
+
+
+def test_rollouts_may_go_on_to_the_end_token(tmp_path: Path) -> None:
+    completions: list[Completion] = []
+    programs: list[str] = []
+
+    class Keeping(ToyEngine):
+        def generate(self, requests: Any, *args: Any) -> Any:
+            samples = super().generate(requests, *args)
+            completions.extend(c for some in samples for c in some)
+            return samples
+
+    class Reading(ToyJudge):
+        def judge(self, items: Any) -> Any:
+            programs.extend(program for program, _ in items)
+            return super().judge(items)
+
+    rollout = SamplingConfig(n=16, temperature=1.0, max_tokens=12)
+    model = tiny_model()
+    engine = Keeping(model)
+    _, result = run(tmp_path, model, judge=Reading(), engine=engine, rollout=rollout, rollout_until="eos",
+                    max_steps=1)  # fmt: skip
+    assert [r.stop for r in engine.requests] == [(), ()]
+    assert programs == [c.text.split("!")[0] for c in completions]  # what stands before the stop string
+    assert any("!" in c.text for c in completions)
+    row = result.metrics[0]
+    assert row["truncated"] == sum(c.finish == "length" for c in completions) / 32 > 0
+    assert row["trained_groups"] == 2
+    assert row["trained_tokens"] == sum(len(c.ids) for c in completions)  # also what follows
+    bonuses = [
+        1e-3 - 1e-6 * (len(c.text) - c.text.index("!") - 1) if "!" in c.text else 0 for c in completions
+    ]
+    assert row["reward_shaped"] - row["reward"] == pytest.approx(sum(bonuses) / 32, rel=1e-9)
+
+
+def test_ties_are_trained_by_the_penalty_alone_where_asked_for(tmp_path: Path) -> None:
+    class Constant(ToyJudge):
+        def _one(self, program: str) -> Any:
+            return dataclasses.replace(super()._one(program), reward=0.5)
+
+    objective = ObjectiveConfig(kl=0.1, kl_on_ties=True)
+    _, result = run(tmp_path / "1", judge=Constant(), max_steps=1, objective=objective)
+    assert (result.updates, result.metrics[0]["trained_groups"], result.metrics[0]["zero_variance"]) == (
+        1,
+        2,
+        1,
+    )
+    # the policy is its reference: no penalty, and the bonus, which differs, has no advantage
+    assert result.metrics[0]["loss"] == pytest.approx(0, abs=1e-7)
+    assert result.metrics[0]["grad_norm"] == pytest.approx(0, abs=1e-6)
+    without = dataclasses.replace(objective, kl=0.0)
+    _, result = run(tmp_path / "2", judge=Constant(), max_steps=1, objective=without)
+    assert result.updates == 0
+
+
+def test_the_learning_rate_goes_linearly_to_0(tmp_path: Path) -> None:
+    seen: list[float] = []
+    step = torch.optim.AdamW.step
+
+    def spy(self: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(self.param_groups[0]["lr"])
+        return step(self, *args, **kwargs)
+
+    objective = ObjectiveConfig(kl=0.01, kl_on_ties=True)  # every step has something to train
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", spy)
+        run(tmp_path, lr=0.6, lr_schedule="linear", max_steps=3, updates_per_step=2, objective=objective)
+    assert seen == pytest.approx([0.6, 0.5, 0.4, 0.3, 0.2, 0.1])  # 3 steps x 2 updates
+
+
+def test_an_unchanged_policy_is_its_own_reference_whatever_its_dropout(tmp_path: Path) -> None:
+    tiny_model(attention_dropout=0.1).save_pretrained(tmp_path / "model")
+    model = load_model(ModelConfig(path=str(tmp_path / "model")), PathsConfig())
+    objective = ObjectiveConfig(kl=0.04, clip_low=1e-3, clip_high=1e-3)
+    _, result = run(tmp_path / "run", model, objective=objective, lr=1e-12, updates_per_step=2, max_steps=2)
+    trained = [row for row in result.metrics if row["trained_groups"] > 0]
+    assert trained
+    for row in trained:
+        assert row["kl"] == pytest.approx(0, abs=1e-8)
+        assert row["clip_fraction"] == 0
+        assert row["logprob_mismatch_max"] < 1e-5
 
 
 def test_unwritable_folder(tmp_path: Path) -> None:

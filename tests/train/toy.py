@@ -15,6 +15,7 @@ from restrl.train.grpo import TrainResult, train_grpo
 
 VOCABULARY = 12
 STOP = 1  # the token that ends a completion, spelt "!"
+END = 11  # the end-of-sequence token, where a request has no stop string; no text
 GOOD = 5  # the token that the judge pays for, spelt "f"
 
 
@@ -48,14 +49,18 @@ class ToyEngine:
         generator = torch.Generator().manual_seed((request.seed + index) % 2**60)
         ids: list[int] = []
         logprobs: list[float] = []
-        while len(ids) < request.max_tokens and (not ids or ids[-1] != STOP):
+        last = STOP if request.stop else END
+        while len(ids) < request.max_tokens and (not ids or ids[-1] != last):
             logits = self.model(torch.tensor([[*request.prompt_ids, *ids]])).logits[0, -1]
-            probs = (logits / request.temperature).softmax(-1)
-            ids.append(int(torch.multinomial(probs, 1, generator=generator)))
-            logprobs.append(float(logits.log_softmax(-1)[ids[-1]]))
-        stopped = ids[-1] == STOP
-        text = spell(ids[:-1] if stopped else ids)
-        return Completion(tuple(ids), text, tuple(logprobs), "stop" if stopped else "length")
+            logits = (logits / request.temperature).log_softmax(-1)
+            ids.append(int(torch.multinomial(logits.exp(), 1, generator=generator)))
+            logprobs.append(float(logits[ids[-1]]))
+        if ids[-1] != last:
+            return Completion(tuple(ids), spell(ids), tuple(logprobs), "length")
+        text = spell(ids[:-1])
+        if request.stop:
+            return Completion(tuple(ids), text, tuple(logprobs), "stop", 0)
+        return Completion(tuple(ids), text, tuple(logprobs), "eos")
 
 
 class ToyPrompter:
