@@ -62,7 +62,7 @@ def loss_normalizer(objective: ObjectiveConfig, sequences: int, tokens: int, max
     """What the step's summed loss is divided by.
 
     sequence (GRPO): the mean over completions of their mean token loss -> number of completions;
-    token (DAPO, arXiv 2503.14476 eq. 8): tokens of the whole step;
+    token (DAPO, arXiv 2503.14476 eq. 8; TRL's bnpo on one device): tokens of the whole step;
     constant (Dr. GRPO, arXiv 2503.20783): completions x the longest completion allowed.
     """
     if objective.aggregate == "sequence":
