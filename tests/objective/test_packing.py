@@ -13,7 +13,6 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from restrl.errors import UserError
 from restrl.objective.packed_attention import packed_logprobs, packed_mode
 from restrl.objective.packing import Piece, TokenGroup, micro_batches, pack
 from restrl.objective.tree_attention import Branch, TreeLayout
@@ -135,15 +134,16 @@ def test_attention_of_the_model_is_as_before() -> None:
     assert model.config._attn_implementation == before
 
 
-def test_a_sequence_beyond_the_sliding_window_is_refused() -> None:
+def test_a_sequence_beyond_the_sliding_window_sees_its_window() -> None:
     torch.manual_seed(0)
-    model = MistralForCausalLM(MistralConfig(**SIZES, sliding_window=8))
-    with pytest.raises(UserError, match="sequences of 12 tokens do not fit the model's sliding window of 8"):
-        packed_logprobs(model, pack(GROUPS, [Piece(0, (0, 1, 2))]))
-
-
-def test_scaled_logits_are_refused() -> None:
-    model = build("llama")
-    model.config.logit_scale = 2.0
-    with pytest.raises(UserError, match="model type 'llama' cannot be trained: logit_scale"):
-        packed_logprobs(model, pack(GROUPS, [Piece(0, (0,))]))
+    model = MistralForCausalLM(MistralConfig(**SIZES, sliding_window=5))
+    plain = torch.cat(plain_logprobs(model))
+    (plain * torch.cat(weights())).sum().backward()
+    expected = gradients(model)
+    out = packed_logprobs(model, pack(GROUPS, [Piece(0, (0, 1, 2)), Piece(1, (0, 1))])).logprobs
+    (out * torch.cat(weights())).sum().backward()
+    torch.testing.assert_close(out, plain, rtol=0, atol=1e-5)
+    for name, found in gradients(model).items():
+        torch.testing.assert_close(found, expected[name], rtol=0, atol=1e-4)
+    model.config.sliding_window = None  # without the window the numbers are others
+    assert (torch.cat(plain_logprobs(model)) - plain).abs().max() > 1e-3
