@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
+from transformers import PreTrainedModel
 
 from restrl.errors import UserError
 
@@ -44,7 +45,9 @@ class Span:
     """How far back a token sees."""
 
     size: int  # positions, >= 1
-    chunked: bool = False  # True: its own chunk of ``size`` positions; False: the last ``size``, itself included
+    chunked: bool = (
+        False  # True: its own chunk of ``size`` positions; False: the last ``size``, itself included
+    )
 
     def first(self, position: Any) -> Any:
         """The first position (int or long Tensor) that a token at ``position`` sees; below 0 means all."""
@@ -59,6 +62,7 @@ class Terms:
     span: Span | None = None
     softcap: float | None = None  # scores become softcap * tanh(score / softcap)
     sinks: Tensor | None = None  # [heads] a score for each head that takes weight and gives no value
+    dropout: float = 0.0  # of the weights
 
     @property
     def written_out(self) -> bool:
@@ -79,17 +83,22 @@ def read_terms(module: nn.Module, arguments: Mapping[str, Any], longest: int) ->
     left = {key: value for key, value in arguments.items() if key not in NEUTRAL and value is not None}
     scale, softcap, sinks = (left.pop(key, None) for key in ("scaling", "softcap", "s_aux"))
     window, causal = left.pop("sliding_window", None), left.pop("is_causal", True)
-    if not left.pop("dropout", 0.0) == 0:
-        raise UserError(f"{_name(module)}: attention dropout is not supported; set it to 0 in the model's config")
+    dropout = left.pop("dropout", 0.0)
     if left or not causal:
         what = ", ".join(sorted(left)) or "no causal mask"
         raise UserError(f"{_name(module)} is not supported: its attention has {what}")
-    return Terms(scale, _span(module, window, longest), softcap, sinks)
+    return Terms(scale, _span(module, window, longest), softcap, sinks, dropout)
 
 
 def same_dtype(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """All in the values' dtype: under autocast, float32 rotations have promoted queries and keys."""
     return query.to(value.dtype), key.to(value.dtype), value
+
+
+def refuse_mask(module: nn.Module, mask: Tensor | None) -> None:
+    """Raises UserError for a mask that the model made: here it is asked for none."""
+    if mask is not None:
+        raise UserError(f"{_name(module)} is not supported: its attention has a mask of its own")
 
 
 def query_blocks(count: int, start: int, terms: Terms) -> list[tuple[int, int]]:
@@ -105,11 +114,9 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, terms: Terms, fi
     where ``first`` is at most what the first query sees.
     """
     count, length = query.shape[2], key.shape[2]
-    if terms.sees_all(first + length):
-        if not terms.written_out:
-            # the queries are the last ones of the keys: the causal triangle ends at the lower right
-            mask = causal_lower_right(count, length)
-            return _sdpa(query, key, value, mask, terms)
+    if terms.sees_all(first + length) and not terms.written_out:
+        # the queries are the last ones of the keys: the causal triangle ends at the lower right
+        return _sdpa(query, key, value, causal_lower_right(count, length), terms)
     positions = torch.arange(first, first + length, device=query.device)
     own = positions[length - count :].unsqueeze(1)
     visible = positions <= own
@@ -137,9 +144,17 @@ def masked_attention(query: Tensor, key: Tensor, value: Tensor, terms: Terms, vi
     if terms.sinks is not None:
         sinks = terms.sinks.float().view(1, heads, 1, 1).expand(batch, heads, count, 1)
         scores = torch.cat([scores, sinks], dim=-1)
-    weights = scores.softmax(-1)[..., :length].to(value.dtype)
+    weights = torch.dropout(scores.softmax(-1), terms.dropout, True)[..., :length].to(value.dtype)
     out: Tensor = weights.reshape(batch, kv_heads, -1, length) @ value
     return out.view(batch, heads, count, value.shape[-1])
+
+
+def decoder_of(model: Any) -> Any:
+    """The decoder (ids -> hidden states) of a causal LM; the model itself where it shows none."""
+    decoder = model.get_decoder()
+    if isinstance(decoder, PreTrainedModel) and decoder is not model:
+        return decoder
+    return getattr(model, "model", model)  # Llama 4 and ModernBERT find no decoder, or take their head for it
 
 
 def check_attention(model: Any) -> None:
@@ -183,7 +198,7 @@ def model_name(config: Any) -> str:
 def _sdpa(query: Tensor, key: Tensor, value: Tensor, mask: Any, terms: Terms) -> Tensor:
     grouped = query.shape[1] != key.shape[1]
     return scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, scale=terms.scale, enable_gqa=grouped
+        query, key, value, attn_mask=mask, dropout_p=terms.dropout, scale=terms.scale, enable_gqa=grouped
     )
 
 
@@ -199,8 +214,8 @@ def _span(module: nn.Module, window: int | None, longest: int) -> Span | None:
         window = own
     if window is None and kind is None and own is not None and longest > own:
         raise UserError(
-            f"{_name(module)}: {longest} tokens are more than its sliding window of {own}, and it does not say "
-            "in which layers that holds; lower dataset.max_tokens"
+            f"{_name(module)}: {longest} tokens are more than its sliding window of {own}, and it does not "
+            "say in which layers that holds; lower dataset.max_tokens"
         )
     return None if window is None else Span(window)
 

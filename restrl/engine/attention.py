@@ -20,9 +20,11 @@ from restrl.attention import (
     Terms,
     causal_attention,
     check_attention,
+    decoder_of,
     masked_attention,
     query_blocks,
     read_terms,
+    refuse_mask,
     same_dtype,
 )
 
@@ -35,7 +37,7 @@ def decode_attention(model: Any) -> Iterator[None]:
 
     Raises UserError for a model that is not built from attention layers of transformers' common interface.
     """
-    decoder = model.get_decoder()
+    decoder = decoder_of(model)
     check_attention(decoder)
     before = decoder.config._attn_implementation
     decoder.config._attn_implementation = IMPLEMENTATION
@@ -46,18 +48,27 @@ def decode_attention(model: Any) -> Iterator[None]:
 
 
 def attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **arguments: Any
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **arguments: Any,
 ) -> tuple[Tensor, None]:
     """Query [B, heads, T, D], key and value [B, kv_heads, L, D].
 
-    ``mask`` [B, 1, 1, L], added to the scores, belongs to a decode step (T = 1); without it the attention
-    is causal (a prefill whose prompts are padded on the right).  Returns [B, T, heads, D].  Raises
-    UserError for an argument of the model's attention that is not supported.
+    ``attention_mask`` [B, 1, 1, L], added to the scores, belongs to a decode step (T = 1); without it the
+    attention is causal (a prefill whose prompts are padded on the right).  Returns [B, T, heads, D].
+    Raises UserError for an argument of the model's attention that is not supported.
     """
     terms = read_terms(module, arguments, key.shape[2])
     query, key, value = same_dtype(query, key, value)
-    out = _prefill(query, key, value, terms) if mask is None else _step(query, key, value, mask, terms)
-    return out.transpose(1, 2), None
+    if query.shape[2] == 1 and attention_mask is not None:
+        out = _step(query, key, value, attention_mask, terms)
+    else:
+        refuse_mask(module, attention_mask)
+        out = _prefill(query, key, value, terms)
+    return out.transpose(1, 2).contiguous(), None
 
 
 def _prefill(query: Tensor, key: Tensor, value: Tensor, terms: Terms) -> Tensor:

@@ -78,7 +78,8 @@ def chunked_logprobs(
 class _ChunkedLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor,
-                temperature: float, chunk: int, terms: LogitTerms) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+                temperature: float, chunk: int,
+                terms: LogitTerms) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         count = len(targets)
         logprobs, entropy, raw, lse = torch.empty(4, count, dtype=torch.float32, device=hidden.device)
         buffers = _Buffers(hidden, weight, min(chunk, count), 2)

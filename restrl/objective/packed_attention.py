@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from restrl.attention import model_name
+from restrl.attention import decoder_of, model_name
 from restrl.errors import UserError
 from restrl.objective.logprobs import LogitTerms, TokenLogprobs, chunked_logprobs
 from restrl.objective.packing import PackedBatch
@@ -41,14 +41,17 @@ def decoder_and_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
     """The decoder (ids -> hidden states) and output matrix of a causal LM; adapters stay where they are."""
     get_base = getattr(model, "get_base_model", None)
     base: Any = get_base() if get_base is not None else model  # peft wraps the model it injects layers into
-    decoder, head = base.get_decoder(), base.get_output_embeddings()
+    decoder, head = decoder_of(base), base.get_output_embeddings()
     if not isinstance(head, nn.Linear) or decoder is base:
         raise UserError(f"{model_name(base.config)} cannot be trained: its output layer is not linear")
     return decoder, head
 
 
 def logit_terms(config: Any) -> LogitTerms:
-    """What the causal LM of this configuration does to its logits; a self-check finds what is not known here."""
+    """What the causal LM of this configuration does to its logits.
+
+    Only fields that are known here are read: ``selfcheck.py`` finds a model that does something else.
+    """
     scale = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
     return LogitTerms(scale, getattr(config, "final_logit_softcapping", None))
 

@@ -35,10 +35,13 @@ from restrl.attention import (
     causal_attention,
     check_attention,
     check_lengths,
+    model_name,
     query_blocks,
     read_terms,
+    refuse_mask,
     same_dtype,
 )
+from restrl.errors import UserError
 
 IMPLEMENTATION = "restrl_tree"
 FLEX_BRANCHES = 32  # on a GPU, from this many branches on one kernel beats a call per branch
@@ -152,27 +155,36 @@ def tree_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    _attention_mask: Tensor | None,
+    attention_mask: Tensor | None,
     *,
-    tree_layout: TreeLayout,
+    tree_layout: TreeLayout | None = None,
     **arguments: Any,
 ) -> tuple[Tensor, None]:
     """Attention of packed trees: query [1, heads, T, D], key and value [1, kv_heads, T, D].
 
     Returns [1, T, heads, D].  Raises UserError for an argument that is not supported.
     """
+    refuse_mask(module, attention_mask)
+    if tree_layout is None:
+        raise UserError(
+            f"{model_name(getattr(module, 'config', None))} cannot be trained or rate states: its layers "
+            "pass no keyword arguments on to their attention"
+        )
     terms = read_terms(module, arguments, tree_layout.longest)
     query, key, value = same_dtype(query, key, value)
-    if query.is_cuda and terms.sinks is None and len(tree_layout.branches) >= FLEX_BRANCHES:
+    known = terms.sinks is None and terms.dropout == 0  # to FlexAttention
+    if query.is_cuda and known and len(tree_layout.branches) >= FLEX_BRANCHES:
         out = flex_tree_attention(_compiled_flex(), query, key, value, tree_layout, terms)
     else:
         out = branch_attention(query, key, value, tree_layout, terms)
-    return out.transpose(1, 2), None
+    return out.transpose(1, 2).contiguous(), None
 
 
 def branch_attention(query: Tensor, key: Tensor, value: Tensor, layout: TreeLayout, terms: Terms) -> Tensor:
     """Branch by branch: [1, heads, T, D], with gradients also for the sinks."""
     pieces, plain = _pieces(layout.branches, terms), replace(terms, sinks=None)
+    if terms.dropout > 0:  # what was dropped could not be computed again
+        return _by_piece(query, key, value, terms, pieces)
     out: Tensor = _ByBranch.apply(query, key, value, terms.sinks, plain, pieces)  # type: ignore[no-untyped-call]
     return out
 
@@ -197,7 +209,9 @@ def _pieces(branches: Sequence[Branch], terms: Terms) -> list[_Piece]:
             position = branch.shared + begin
             first = 0 if terms.span is None else max(0, terms.span.first(position))
             runs = _cut(paths[-1], first, branch.shared + end)
-            pieces.append(_Piece(slice(start + begin, start + end), tuple(slice(*run) for run in runs), first))
+            pieces.append(
+                _Piece(slice(start + begin, start + end), tuple(slice(*run) for run in runs), first)
+            )
         start += branch.tokens
     return pieces
 
@@ -222,41 +236,48 @@ class _ByBranch(torch.autograd.Function):
                 pieces: Sequence[_Piece]) -> Tensor:  # fmt: skip
         ctx.save_for_backward(query, key, value, sinks)
         ctx.terms, ctx.pieces = terms, pieces
-        terms = replace(terms, sinks=sinks)
-        outputs = [
-            causal_attention(
-                query[:, :, piece.queries], _gather(key, piece), _gather(value, piece), terms, piece.first
-            )
-            for piece in pieces
-        ]
-        return torch.cat(outputs, dim=2)
+        return _by_piece(query, key, value, replace(terms, sinks=sinks), pieces)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors
-        query, key, value, sinks = saved
+        query, key, value, sinks = ctx.saved_tensors
         # a prompt's keys get a summand from each branch: summed in float32, as bfloat16 loses small ones
-        sums = [None if t is None else torch.zeros_like(t, dtype=torch.float32) for t in saved]
+        grad_query = torch.empty_like(query)
+        grad_key, grad_value = (torch.zeros_like(t, dtype=torch.float32) for t in (key, value))
+        grad_sinks = None if sinks is None else torch.zeros_like(sinks, dtype=torch.float32)
         for piece in ctx.pieces:
-            parts = (query[:, :, piece.queries], _gather(key, piece), _gather(value, piece), sinks)
-            inputs = [None if part is None else part.detach().requires_grad_() for part in parts]
+            parts = [query[:, :, piece.queries], _gather(key, piece), _gather(value, piece)]
+            parts = [part.detach().requires_grad_() for part in parts]
+            own_sinks = None if sinks is None else sinks.detach().requires_grad_()
             with torch.enable_grad():
-                out = causal_attention(*inputs[:3], replace(ctx.terms, sinks=inputs[3]), piece.first)
-            wanted = [tensor for tensor in inputs if tensor is not None]
-            found = torch.autograd.grad(out, wanted, grad[:, :, piece.queries])
-            sums[0][:, :, piece.queries] = found[0]
-            for total, part in zip(sums[1:3], found[1:3], strict=True):
-                position = 0
-                for run in piece.keys:
-                    total[:, :, run] += part[:, :, position : position + run.stop - run.start]
-                    position += run.stop - run.start
-            if sums[3] is not None:
-                sums[3] += found[3]
-        gradients = [
-            None if total is None else total.to(tensor.dtype)
-            for total, tensor in zip(sums, saved, strict=True)
-        ]
-        return (*gradients, None, None)
+                terms = replace(ctx.terms, sinks=own_sinks)
+                out = causal_attention(parts[0], parts[1], parts[2], terms, piece.first)
+            inputs = parts if own_sinks is None else [*parts, own_sinks]
+            found = torch.autograd.grad(out, inputs, grad[:, :, piece.queries])
+            grad_query[:, :, piece.queries] = found[0]
+            _scatter(grad_key, found[1], piece)
+            _scatter(grad_value, found[2], piece)
+            if grad_sinks is not None:
+                grad_sinks += found[3]
+        grad_sinks = None if sinks is None or grad_sinks is None else grad_sinks.to(sinks.dtype)
+        return grad_query, grad_key.to(key.dtype), grad_value.to(value.dtype), grad_sinks, None, None
+
+
+def _by_piece(query: Tensor, key: Tensor, value: Tensor, terms: Terms, pieces: Sequence[_Piece]) -> Tensor:
+    outputs = [
+        causal_attention(
+            query[:, :, piece.queries], _gather(key, piece), _gather(value, piece), terms, piece.first
+        )
+        for piece in pieces
+    ]
+    return torch.cat(outputs, dim=2)
+
+
+def _scatter(total: Tensor, part: Tensor, piece: _Piece) -> None:
+    """Adds what was found for the gathered keys to where they stand."""
+    runs = torch.split(part, [run.stop - run.start for run in piece.keys], dim=2)
+    for run, summand in zip(piece.keys, runs, strict=True):
+        total[:, :, run] += summand
 
 
 def _gather(tensor: Tensor, piece: _Piece) -> Tensor:
