@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from restrl.errors import UserError
 
 QUERY_BLOCK = 256  # queries whose scores are written out at a time; bounds the memory
-LAYER_KINDS = ("full_attention", "sliding_attention", "chunked_attention")
+LAYER_KINDS = ("attention", "full_attention", "sliding_attention", "chunked_attention")
 # what transformers passes along and attention does not depend on
 NEUTRAL = frozenset(
     {
@@ -162,7 +162,8 @@ def check_attention(model: Any) -> None:
     config, name = model.config, model_name(model.config)
     if not getattr(model, "_supports_attention_backend", False):
         raise UserError(f"{name} is not supported: its attention cannot be replaced")
-    kinds = set(getattr(config, "layer_types", None) or ()) - set(LAYER_KINDS)
+    named = (getattr(config, key, None) or () for key in ("layer_types", "layers_block_type", "block_types"))
+    kinds = {kind for some in named for kind in some} - set(LAYER_KINDS)
     if kinds:
         raise UserError(f"{name} is not supported: it has layers of the kind {', '.join(sorted(kinds))}")
 

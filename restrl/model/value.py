@@ -61,13 +61,16 @@ def new_value_model(
 
 
 def check_value_class(policy: ModelConfig, paths: PathsConfig) -> None:
-    """Raises UserError where transformers has no sequence classification of the policy's architecture.
+    """Raises UserError where the policy cannot be a value model for want of a class.
 
     Reads the policy's configuration only.
     """
-    if policy.source == "random" and policy.path is None:
-        return
-    config = load_pretrained(AutoConfig, policy, paths)
+    if policy.source != "random" or policy.path is not None:
+        check_architecture(load_pretrained(AutoConfig, policy, paths))
+
+
+def check_architecture(config: Any) -> None:
+    """Raises UserError where transformers has no sequence classification for the configuration."""
     own_code = getattr(config, "auto_map", None) or {}
     if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING and (
         "AutoModelForSequenceClassification" not in own_code

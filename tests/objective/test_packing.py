@@ -147,3 +147,26 @@ def test_a_sequence_beyond_the_sliding_window_sees_its_window() -> None:
         torch.testing.assert_close(found, expected[name], rtol=0, atol=1e-4)
     model.config.sliding_window = None  # without the window the numbers are others
     assert (torch.cat(plain_logprobs(model)) - plain).abs().max() > 1e-3
+
+
+def saved_bytes(model: torch.nn.Module, group: TokenGroup) -> int:
+    """What the backward pass of a packed group is kept for, each storage once."""
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        packed_logprobs(model, pack([group], [Piece(0, tuple(range(len(group.completions))))]))
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+def test_memory_is_bounded_by_tokens_and_not_by_branches() -> None:
+    """100 completions of 2 tokens after 300 tokens of prompt are 400 tokens, as is one of 100 after 300."""
+    torch.manual_seed(0)
+    model = Qwen2ForCausalLM(Qwen2Config(**SIZES | {"max_position_embeddings": 512}))
+    prompt = tuple(i % 31 for i in range(300))
+    many = saved_bytes(model, TokenGroup(prompt, tuple((i % 31, 5) for i in range(100))))
+    one = saved_bytes(model, TokenGroup(prompt, (tuple(i % 31 for i in range(101)),)))
+    assert many < 1.1 * one  # with the prompt's keys copied to each branch it would be 4 times
