@@ -11,11 +11,22 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from restrl.errors import UserError
+from restrl.attention import (
+    Terms,
+    causal_attention,
+    check_attention,
+    decoder_of,
+    masked_attention,
+    query_blocks,
+    read_terms,
+    refuse_mask,
+    same_dtype,
+)
 
 IMPLEMENTATION = "restrl_decode"
 
@@ -26,55 +37,63 @@ def decode_attention(model: Any) -> Iterator[None]:
 
     Raises UserError for a model that is not built from attention layers of transformers' common interface.
     """
-    config = model.get_decoder().config
-    if not getattr(model, "_supports_attention_backend", False):
-        raise UserError(
-            f"engine=hf does not support {type(model).__name__}: its attention cannot be replaced"
-        )
-    if any(
-        "attention" not in kind or "linear" in kind for kind in getattr(config, "layer_types", None) or ()
-    ):
-        raise UserError(f"engine=hf does not support {type(model).__name__}: it has layers without attention")
-    before = config._attn_implementation
-    config._attn_implementation = IMPLEMENTATION
+    decoder = decoder_of(model)
+    check_attention(decoder)
+    before = decoder.config._attn_implementation
+    decoder.config._attn_implementation = IMPLEMENTATION
     try:
         yield
     finally:
-        config._attn_implementation = before
+        decoder.config._attn_implementation = before
 
 
 def attention(
-    _module: nn.Module,
+    module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    mask: Tensor | None,
-    *,
-    scaling: float | None = None,
-    sliding_window: int | None = None,
-    **_: Any,
+    attention_mask: Tensor | None,
+    **arguments: Any,
 ) -> tuple[Tensor, None]:
     """Query [B, heads, T, D], key and value [B, kv_heads, L, D].
 
-    ``mask`` [B, 1, 1, L], added to the scores, belongs to a decode step (T = 1); without it the attention
-    is causal (a prefill whose prompts are padded on the right).  Returns [B, T, heads, D].  Raises
-    UserError for a sequence longer than the model's sliding window.
+    ``attention_mask`` [B, 1, 1, L], added to the scores, belongs to a decode step (T = 1); without it the
+    attention is causal (a prefill whose prompts are padded on the right).  Returns [B, T, heads, D].
+    Raises UserError for an argument of the model's attention that is not supported.
     """
-    if sliding_window is not None and key.shape[2] > sliding_window:
-        raise UserError(
-            f"engine=hf: a sequence of {key.shape[2]} tokens does not fit the model's sliding window of "
-            f"{sliding_window}; lower dataset.max_tokens"
-        )
-    batch, heads, dim = query.shape[0], query.shape[1], query.shape[3]
-    kv_heads = key.shape[1]
-    if mask is None:
+    terms = read_terms(module, arguments, key.shape[2])
+    query, key, value = same_dtype(query, key, value)
+    if query.shape[2] == 1 and attention_mask is not None:
+        out = _step(query, key, value, attention_mask, terms)
+    else:
+        refuse_mask(module, attention_mask)
+        out = _prefill(query, key, value, terms)
+    return out.transpose(1, 2).contiguous(), None
+
+
+def _prefill(query: Tensor, key: Tensor, value: Tensor, terms: Terms) -> Tensor:
+    blocks = []
+    for begin, end in query_blocks(query.shape[2], 0, terms):
+        first = 0 if terms.span is None else max(0, terms.span.first(begin))
+        k, v = key[:, :, first:end], value[:, :, first:end]
+        blocks.append(causal_attention(query[:, :, begin:end], k, v, terms, first))
+    return torch.cat(blocks, dim=2)
+
+
+def _step(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, terms: Terms) -> Tensor:
+    batch, heads, _, dim = query.shape
+    kv_heads, length = key.shape[1], key.shape[2]
+    if not terms.written_out and terms.sees_all(length):
+        grouped = query.reshape(batch, kv_heads, heads // kv_heads, dim)
         out = scaled_dot_product_attention(
-            query, key, value, is_causal=True, scale=scaling, enable_gqa=heads != kv_heads
+            grouped, key, value, attn_mask=mask.to(query.dtype), scale=terms.scale
         )
-        return out.transpose(1, 2), None
-    grouped = query.reshape(batch, kv_heads, heads // kv_heads, dim)
-    out = scaled_dot_product_attention(grouped, key, value, attn_mask=mask, scale=scaling)
-    return out.reshape(batch, 1, heads, value.shape[-1]), None
+        return out.reshape(batch, heads, 1, value.shape[-1])
+    visible = mask == 0
+    if terms.span is not None:
+        last = visible.sum(-1, keepdim=True) - 1  # the position of each row's query
+        visible = visible & (torch.arange(length, device=mask.device) >= terms.span.first(last))
+    return masked_attention(query, key, value, terms, visible)
 
 
 AttentionInterface.register(IMPLEMENTATION, attention)

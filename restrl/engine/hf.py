@@ -2,7 +2,8 @@
 
 Continuous batching: each prompt is prefilled once for its n samples; rows that finish leave the batch and
 waiting ones take their place, so that no step computes a finished row.  Assumes a decoder-only model with
-full attention and position ids.  Does not share prefixes between different prompts.
+position ids whose attention ``restrl.attention`` can compute.  Does not share prefixes between different
+prompts.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from restrl.attention import decoder_of, position_limit
 from restrl.config import EngineConfig
 from restrl.engine.attention import decode_attention
 from restrl.engine.base import Progress
@@ -87,7 +89,7 @@ class HfEngine:
         """New tokens of a request: what was asked for, as far as the model's positions reach."""
         if not request.prompt_ids:
             raise UserError("a request needs at least one prompt token")
-        positions = getattr(self.model.config, "max_position_embeddings", None)
+        positions = position_limit(decoder_of(self.model).config)
         room = request.max_tokens if positions is None else positions - len(request.prompt_ids)
         if room < 1:
             raise UserError(
@@ -151,7 +153,7 @@ class _Run:
         # padding stands on the right, where causal attention never looks back from
         ids = pad_sequence([torch.tensor(self.requests[i].prompt_ids) for i in chosen], batch_first=True)
         cache = PromptCache()
-        self.engine.model.get_decoder()(
+        decoder_of(self.engine.model)(
             input_ids=ids.to(self.device),
             position_ids=torch.arange(ids.shape[1], device=self.device).unsqueeze(0),
             past_key_values=cache,

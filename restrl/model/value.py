@@ -15,9 +15,14 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import AutoModelForSequenceClassification
+from transformers import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    AutoConfig,
+    AutoModelForSequenceClassification,
+)
 from transformers.utils import logging
 
+from restrl.attention import model_name
 from restrl.config import LoraConfig, ModelConfig, PathsConfig
 from restrl.errors import UserError
 from restrl.model import load_pretrained, merged_weights, weights_dtype
@@ -37,6 +42,7 @@ def new_value_model(
     Raises UserError where the policy cannot be found or its architecture has no such class.
     """
     labels, dtype = LABELS[head], weights_dtype(policy, torch.device(device))
+    check_value_class(policy, paths)
     if policy.source == "random" and policy.path is None:
         base = tiny_model()
         base.config.num_labels = labels
@@ -53,6 +59,26 @@ def new_value_model(
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     nn.init.zeros_(decoder_and_score(model)[1].weight)
     return without_dropout(model).to(device).eval()
+
+
+def check_value_class(policy: ModelConfig, paths: PathsConfig) -> None:
+    """Raises UserError where the policy cannot be a value model for want of a class.
+
+    Reads the policy's configuration only.
+    """
+    if policy.source != "random" or policy.path is not None:
+        check_architecture(load_pretrained(AutoConfig, policy, paths))
+
+
+def check_architecture(config: Any) -> None:
+    """Raises UserError where transformers has no sequence classification for the configuration."""
+    own_code = getattr(config, "auto_map", None) or {}
+    if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING and (
+        "AutoModelForSequenceClassification" not in own_code
+    ):
+        raise UserError(
+            f"{model_name(config)} cannot be a value model: transformers has no sequence classification of it"
+        )
 
 
 @contextlib.contextmanager
@@ -129,8 +155,8 @@ def keep_layers(model: Any, count: int) -> None:
     next token (arXiv 2304.13734 finds it for whether statements are true).  Raises UserError
     where the decoder has fewer layers.
     """
-    decoder = _decoder_with(model, count, "layers")
-    decoder.layers = decoder.layers[:count]
+    owner, name = _layers(model, count, "layers")
+    setattr(owner, name, getattr(owner, name)[:count])
     model.config.num_hidden_layers = count
     if (types := getattr(model.config, "layer_types", None)) is not None:
         model.config.layer_types = types[:count]
@@ -141,16 +167,25 @@ def freeze_layers(model: Any, count: int) -> None:
 
     Raises UserError where the decoder has fewer layers.
     """
-    decoder = _decoder_with(model, count, "freeze_layers")
-    for module in [decoder.get_input_embeddings(), *decoder.layers[:count]] if count else []:
-        module.requires_grad_(False)
+    owner, name = _layers(model, count, "freeze_layers")
+    if count:
+        embeddings = [module for module in owner.children() if isinstance(module, nn.Embedding)]
+        for module in [*embeddings, *getattr(owner, name)[:count]]:
+            module.requires_grad_(False)
 
 
-def _decoder_with(model: Any, layers: int, key: str) -> Any:
+def _layers(model: Any, count: int, key: str) -> tuple[Any, str]:
+    """The module that holds the decoder's layers, and under what name: at least ``count``."""
     decoder, _ = decoder_and_score(model)
-    if layers > len(decoder.layers):
-        raise UserError(f"vm.{key}={layers}: the model has {len(decoder.layers)} layers")
-    return decoder
+    places = (
+        (owner, name) for owner in (decoder, getattr(decoder, "decoder", None)) for name in ("layers", "h")
+    )
+    owner, name = next((place for place in places if hasattr(*place)), (None, ""))
+    if owner is None:
+        raise UserError(f"{model_name(model.config)} cannot be a value model: its layers were not found")
+    if count > len(getattr(owner, name)):
+        raise UserError(f"vm.{key}={count}: the model has {len(getattr(owner, name))} layers")
+    return owner, name
 
 
 def save_value_model(model: Any, tokenizer: Any, folder: Path) -> None:

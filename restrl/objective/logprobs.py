@@ -15,6 +15,28 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class LogitTerms:
+    """What a model does to the products with its output matrix: z -> softcap * tanh(scale * z / softcap)."""
+
+    scale: float = 1.0
+    softcap: float | None = None  # None: z -> scale * z
+
+    def apply_(self, logits: Tensor) -> Tensor:
+        """In place."""
+        if self.scale != 1.0:
+            logits.mul_(self.scale)
+        if self.softcap is not None:
+            logits.div_(self.softcap).tanh_().mul_(self.softcap)
+        return logits
+
+    def slope(self, logits: Tensor) -> Tensor | float:
+        """The derivative, from what ``apply_`` made: scale * (1 - tanh^2)."""
+        if self.softcap is None:
+            return self.scale
+        return (logits / self.softcap).square_().neg_().add_(1).mul_(self.scale)
+
+
+@dataclass(frozen=True)
 class TokenLogprobs:
     """What the policy says about each target token."""
 
@@ -30,6 +52,7 @@ def chunked_logprobs(
     bias: Tensor | None = None,
     temperature: float = 1.0,
     chunk: int = 256,
+    terms: LogitTerms | None = None,
 ) -> TokenLogprobs:
     """Log-probability of ``targets[t]`` under the logits ``hidden[t] @ weight.T + bias``.
 
@@ -39,30 +62,34 @@ def chunked_logprobs(
         targets: [T] long.
         temperature: > 0, divides the logits.
         chunk: positions whose vocabulary row exists at a time, >= 1.  Peak memory is two rows each.
+        terms: what the model does to these logits, before the temperature.
     """
     if torch.is_autocast_enabled(hidden.device.type):
         dtype = torch.get_autocast_dtype(hidden.device.type)
         hidden, weight = hidden.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
-    out = _ChunkedLogprobs.apply(hidden, weight, bias, targets, temperature, chunk)  # type: ignore[no-untyped-call]
+    out = _ChunkedLogprobs.apply(  # type: ignore[no-untyped-call]
+        hidden, weight, bias, targets, temperature, chunk, terms or LogitTerms()
+    )
     return TokenLogprobs(*out)
 
 
 class _ChunkedLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor,
-                temperature: float, chunk: int) -> tuple[Tensor, Tensor]:  # fmt: skip
+                temperature: float, chunk: int, terms: LogitTerms) -> tuple[Tensor, Tensor]:  # fmt: skip
         count = len(targets)
         logprobs, entropy, lse = torch.empty(3, count, dtype=torch.float32, device=hidden.device)
         buffers = _Buffers(hidden, weight, min(chunk, count), 2)
         for start in range(0, count, chunk):
             part = slice(start, min(start + chunk, count))
             logits, scratch = buffers.logits(hidden[part], weight, bias)
+            terms.apply_(logits)
             if temperature != 1.0:
                 logits.div_(temperature)
             logprobs[part], entropy[part], lse[part] = _log_softmax_at(logits, targets[part], scratch)
         ctx.save_for_backward(hidden, weight, bias, targets, lse)
-        ctx.temperature, ctx.chunk = temperature, chunk
+        ctx.temperature, ctx.chunk, ctx.terms = temperature, chunk, terms
         ctx.mark_non_differentiable(entropy)
         return logprobs, entropy
 
@@ -78,11 +105,12 @@ class _ChunkedLogprobs(torch.autograd.Function):
         for start in range(0, count, ctx.chunk):
             part = slice(start, min(start + ctx.chunk, count))
             (logits,) = buffers.logits(hidden[part], weight, bias)
+            slope = ctx.terms.slope(ctx.terms.apply_(logits))
             # d log softmax(z / tau)[y] / dz = (onehot(y) - softmax(z / tau)) / tau
             scale = grad[part].unsqueeze(-1) / temperature
             probs = logits.div_(temperature).sub_(lse[part].unsqueeze(-1)).exp_().mul_(-scale)
             probs.scatter_add_(1, targets[part].unsqueeze(-1), scale)
-            probs = probs.to(weight.dtype)
+            probs = probs.mul_(slope).to(weight.dtype)
             if grad_hidden is not None:
                 torch.mm(probs, weight, out=grad_hidden[part])
             if grad_weight is not None:
@@ -94,7 +122,7 @@ class _ChunkedLogprobs(torch.autograd.Function):
                 grad_bias += probs.sum(0)
         if grad_weight is not None:
             grad_weight = grad_weight.to(weight.dtype)
-        return grad_hidden, grad_weight, grad_bias, None, None, None
+        return grad_hidden, grad_weight, grad_bias, None, None, None, None
 
 
 class _Buffers:

@@ -9,8 +9,9 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
+from restrl.attention import decoder_of, model_name
 from restrl.errors import UserError
-from restrl.objective.logprobs import TokenLogprobs, chunked_logprobs
+from restrl.objective.logprobs import LogitTerms, TokenLogprobs, chunked_logprobs
 from restrl.objective.packing import PackedBatch
 from restrl.objective.tree_attention import tree_hidden, tree_mode
 
@@ -21,7 +22,7 @@ def packed_logprobs(
     """Log-probabilities [N] of the batch's targets, equal to one forward per completion.
 
     ``model`` is a causal LM; ``batch`` lies on its device.  Raises UserError for an architecture whose
-    logits are not hidden states times the output matrix.
+    attention or output layer is not supported.
     """
     decoder, head = decoder_and_head(model)
     hidden = tree_hidden(decoder, batch.ids, batch.positions, batch.layout)
@@ -32,6 +33,7 @@ def packed_logprobs(
         bias=head.bias,
         temperature=temperature,
         chunk=chunk,
+        terms=logit_terms(decoder.config),
     )
 
 
@@ -39,14 +41,19 @@ def decoder_and_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
     """The decoder (ids -> hidden states) and output matrix of a causal LM; adapters stay where they are."""
     get_base = getattr(model, "get_base_model", None)
     base: Any = get_base() if get_base is not None else model  # peft wraps the model it injects layers into
-    config, decoder, head = base.config, base.get_decoder(), base.get_output_embeddings()
-    extras = [
-        k for k in ("final_logit_softcapping", "logit_scale", "logits_scaling") if getattr(config, k, None)
-    ]
-    if extras or not isinstance(head, nn.Linear) or decoder is base:
-        what = extras[0] if extras else "an output layer that is not linear"
-        raise UserError(f"model type {config.model_type!r} cannot be trained: {what} is not supported")
+    decoder, head = decoder_of(base), base.get_output_embeddings()
+    if not isinstance(head, nn.Linear) or decoder is base:
+        raise UserError(f"{model_name(base.config)} cannot be trained: its output layer is not linear")
     return decoder, head
+
+
+def logit_terms(config: Any) -> LogitTerms:
+    """What the causal LM of this configuration does to its logits.
+
+    Only fields that are known here are read: ``selfcheck.py`` finds a model that does something else.
+    """
+    scale = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+    return LogitTerms(scale, getattr(config, "final_logit_softcapping", None))
 
 
 @contextlib.contextmanager

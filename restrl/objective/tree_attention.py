@@ -9,26 +9,38 @@ Two ways to compute the same attention:
 - FlexAttention (``flex_attention``, GPUs, many branches): one kernel with a sparse block mask, where a call
   per branch would leave the device idle.
 
+Branch by branch, the memory is that of the tokens: what is gathered for a branch is gone before the next one,
+and the backward pass gathers it again.
+
 It is hooked in as a transformers attention implementation, so any decoder that takes its attention from
 ``ALL_ATTENTION_FUNCTIONS`` and rotary positions from ``position_ids`` works (Llama, Qwen2, Qwen3, ...).
-Sliding windows and attention sinks are refused.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention.bias import causal_lower_right
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
-from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from restrl.attention import (
+    Span,
+    Terms,
+    causal_attention,
+    check_attention,
+    check_lengths,
+    model_name,
+    query_blocks,
+    read_terms,
+    refuse_mask,
+    same_dtype,
+)
 from restrl.errors import UserError
 
 IMPLEMENTATION = "restrl_tree"
@@ -56,9 +68,20 @@ class TreeLayout:
     branches: tuple[Branch, ...]
 
     @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest path."""
+        return max(branch.length for branch in self.branches)
+
+    @cached_property
+    def depths(self) -> Tensor:
+        """[T] long: how many tokens stand before each in its path."""
+        depths = [b.shared + i for b in self.branches for i in range(b.tokens)]
+        return torch.tensor(depths, dtype=torch.long)
+
+    @cached_property
     def subtree_ends(self) -> Tensor:
         """[T] long: the index after the last descendant of each token."""
-        depths = [b.shared + i for b in self.branches for i in range(b.tokens)]
+        depths = self.depths.tolist()
         ends = [len(depths)] * len(depths)
         path: list[int] = []  # indices of the ancestors of the coming token
         for index, depth in enumerate(depths):
@@ -73,21 +96,32 @@ class TreeLayout:
         index = torch.arange(len(self.subtree_ends))
         return (index <= index.unsqueeze(1)) & (index.unsqueeze(1) < self.subtree_ends)
 
-    def block_mask(self, device: torch.device) -> BlockMask:
-        """The sparse mask of FlexAttention, made once for all layers."""
-        made: dict[torch.device, BlockMask] = self.__dict__.setdefault("_block_masks", {})
-        if device not in made:
-            ends = self.subtree_ends.to(device)
+    def block_mask(self, device: torch.device, span: Span | None = None) -> BlockMask:
+        """The sparse mask of FlexAttention, made once for all layers that see the same ``span``."""
+        made: dict[Any, BlockMask] = self.__dict__.setdefault("_block_masks", {})
+        key = (device, span)
+        if key not in made:
+            ends, depths = self.subtree_ends.to(device), self.depths.to(device)
 
             def sees(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
                 return (key <= query) & (query < ends[key])
 
-            made[device] = create_block_mask(sees, None, None, len(ends), len(ends), device=str(device))
-        return made[device]
+            def sees_in_span(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+                assert span is not None
+                near: Tensor = depths[key] >= span.first(depths[query])
+                return sees(batch, head, query, key) & near
+
+            rule = sees if span is None or self.longest <= span.size else sees_in_span
+            made[key] = create_block_mask(rule, None, None, len(ends), len(ends), device=str(device))
+        return made[key]
 
 
 def tree_hidden(decoder: Any, ids: Tensor, positions: Tensor, layout: TreeLayout) -> Tensor:
-    """The decoder's last hidden states [T, H] of packed trees: ``ids`` and ``positions`` are [T] long."""
+    """The decoder's last hidden states [T, H] of packed trees: ``ids`` and ``positions`` are [T] long.
+
+    Raises UserError for a decoder, or a length, that packed trees do not work for.
+    """
+    check_lengths(decoder.config, layout.longest, len(ids))
     with tree_mode(decoder):
         hidden: Tensor = decoder(
             input_ids=ids.unsqueeze(0),
@@ -103,8 +137,10 @@ def tree_mode(decoder: nn.Module) -> Iterator[None]:
     """Tree attention within this block: an engine may sample with the same module outside of it.
 
     ``tree_hidden`` enters it by itself; with gradient checkpointing, which runs layers again in the backward
-    pass, the backward pass has to lie within it too.
+    pass, the backward pass has to lie within it too.  Raises UserError for a decoder whose attention cannot
+    be replaced.
     """
+    check_attention(decoder)
     config: Any = decoder.config
     before = config._attn_implementation
     config._attn_implementation = IMPLEMENTATION
@@ -115,62 +151,139 @@ def tree_mode(decoder: nn.Module) -> Iterator[None]:
 
 
 def tree_attention(
-    _module: nn.Module,
+    module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    _attention_mask: Tensor | None,
+    attention_mask: Tensor | None,
     *,
-    tree_layout: TreeLayout,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    sliding_window: int | None = None,
-    **_: Any,
+    tree_layout: TreeLayout | None = None,
+    **arguments: Any,
 ) -> tuple[Tensor, None]:
-    """Attention of packed trees: query [1, heads, T, D], key and value [1, kv_heads, T, D]."""
-    longest = max(branch.length for branch in tree_layout.branches)
-    if sliding_window is not None and longest > sliding_window:
+    """Attention of packed trees: query [1, heads, T, D], key and value [1, kv_heads, T, D].
+
+    Returns [1, T, heads, D].  Raises UserError for an argument that is not supported.
+    """
+    refuse_mask(module, attention_mask)
+    if tree_layout is None:
         raise UserError(
-            f"sequences of {longest} tokens do not fit the model's sliding window of {sliding_window}"
+            f"{model_name(getattr(module, 'config', None))} cannot be trained or rate states: its layers "
+            "pass no keyword arguments on to their attention"
         )
-    if query.is_cuda and dropout == 0 and len(tree_layout.branches) >= FLEX_BRANCHES:
-        out = flex_tree_attention(_compiled_flex(), query, key, value, tree_layout, scaling)
+    terms = read_terms(module, arguments, tree_layout.longest)
+    query, key, value = same_dtype(query, key, value)
+    known = terms.sinks is None and terms.dropout == 0  # to FlexAttention
+    if query.is_cuda and known and len(tree_layout.branches) >= FLEX_BRANCHES:
+        out = flex_tree_attention(_compiled_flex(), query, key, value, tree_layout, terms)
     else:
-        out = _by_branch(query, key, value, tree_layout.branches, scaling, dropout)
-    return out.transpose(1, 2), None
+        out = branch_attention(query, key, value, tree_layout, terms)
+    return out.transpose(1, 2).contiguous(), None
 
 
-def _by_branch(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    branches: Sequence[Branch],
-    scaling: float | None,
-    dropout: float,
-) -> Tensor:
-    gqa = query.shape[1] != key.shape[1]
-    sizes = [branch.tokens for branch in branches]
-    parents = {branch.parent for branch in branches}
-    # split, not slices: the backward of one split is one concatenation, of n slices n tensors of full size
-    parts = zip(*(torch.split(tensor, sizes, dim=2) for tensor in (query, key, value)), strict=True)
-    paths: dict[int, tuple[Tensor, Tensor]] = {}  # keys and values from the root to a branch's end
-    outputs: list[Tensor] = []
-    for index, (branch, (q, k, v)) in enumerate(zip(branches, parts, strict=True)):
-        if branch.parent >= 0:
-            path_k, path_v = paths[branch.parent]
-            if branch.shared < path_k.shape[2]:
-                path_k, path_v = path_k[:, :, : branch.shared], path_v[:, :, : branch.shared]
-            k, v = torch.cat([path_k, k], dim=2), torch.cat([path_v, v], dim=2)
-        if index in parents:
-            paths[index] = (k, v)
-        # the queries are the last ones of the keys: the causal triangle ends at the lower right
-        mask = causal_lower_right(q.shape[2], k.shape[2])
-        outputs.append(
-            scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, dropout_p=dropout, scale=scaling, enable_gqa=gqa
+def branch_attention(query: Tensor, key: Tensor, value: Tensor, layout: TreeLayout, terms: Terms) -> Tensor:
+    """Branch by branch: [1, heads, T, D], with gradients also for the sinks."""
+    pieces, plain = _pieces(layout.branches, terms), replace(terms, sinks=None)
+    if terms.dropout > 0:  # what was dropped could not be computed again
+        return _by_piece(query, key, value, terms, pieces)
+    out: Tensor = _ByBranch.apply(query, key, value, terms.sinks, plain, pieces)  # type: ignore[no-untyped-call]
+    return out
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Some queries of a branch, and where the keys that they see stand, in the order of the path."""
+
+    queries: slice
+    keys: tuple[slice, ...]
+    first: int  # position of the first key
+
+
+def _pieces(branches: Sequence[Branch], terms: Terms) -> list[_Piece]:
+    pieces: list[_Piece] = []
+    paths: list[list[tuple[int, int]]] = []  # of each branch, [begin, end) of the runs of tokens to its end
+    start = 0
+    for branch in branches:
+        above = _cut(paths[branch.parent], 0, branch.shared) if branch.parent >= 0 else []
+        paths.append([*above, (start, start + branch.tokens)])
+        for begin, end in query_blocks(branch.tokens, branch.shared, terms):
+            position = branch.shared + begin
+            first = 0 if terms.span is None else max(0, terms.span.first(position))
+            runs = _cut(paths[-1], first, branch.shared + end)
+            pieces.append(
+                _Piece(slice(start + begin, start + end), tuple(slice(*run) for run in runs), first)
             )
+        start += branch.tokens
+    return pieces
+
+
+def _cut(runs: Sequence[tuple[int, int]], first: int, last: int) -> list[tuple[int, int]]:
+    """The part of a path from its position ``first`` to before ``last``."""
+    kept: list[tuple[int, int]] = []
+    position = 0  # in the path, of the run's begin
+    for begin, end in runs:
+        low, high = max(first - position, 0), min(last - position, end - begin)
+        if low < high:
+            kept.append((begin + low, begin + high))
+        position += end - begin
+    return kept
+
+
+class _ByBranch(torch.autograd.Function):
+    """The attention piece by piece; of the forward pass only queries, keys and values are kept."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, sinks: Tensor | None, terms: Terms,
+                pieces: Sequence[_Piece]) -> Tensor:  # fmt: skip
+        ctx.save_for_backward(query, key, value, sinks)
+        ctx.terms, ctx.pieces = terms, pieces
+        return _by_piece(query, key, value, replace(terms, sinks=sinks), pieces)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, sinks = ctx.saved_tensors
+        # a prompt's keys get a summand from each branch: summed in float32, as bfloat16 loses small ones
+        grad_query = torch.empty_like(query)
+        grad_key, grad_value = (torch.zeros_like(t, dtype=torch.float32) for t in (key, value))
+        grad_sinks = None if sinks is None else torch.zeros_like(sinks, dtype=torch.float32)
+        for piece in ctx.pieces:
+            parts = [query[:, :, piece.queries], _gather(key, piece), _gather(value, piece)]
+            parts = [part.detach().requires_grad_() for part in parts]
+            own_sinks = None if sinks is None else sinks.detach().requires_grad_()
+            with torch.enable_grad():
+                terms = replace(ctx.terms, sinks=own_sinks)
+                out = causal_attention(parts[0], parts[1], parts[2], terms, piece.first)
+            inputs = parts if own_sinks is None else [*parts, own_sinks]
+            found = torch.autograd.grad(out, inputs, grad[:, :, piece.queries])
+            grad_query[:, :, piece.queries] = found[0]
+            _scatter(grad_key, found[1], piece)
+            _scatter(grad_value, found[2], piece)
+            if grad_sinks is not None:
+                grad_sinks += found[3]
+        grad_sinks = None if sinks is None or grad_sinks is None else grad_sinks.to(sinks.dtype)
+        return grad_query, grad_key.to(key.dtype), grad_value.to(value.dtype), grad_sinks, None, None
+
+
+def _by_piece(query: Tensor, key: Tensor, value: Tensor, terms: Terms, pieces: Sequence[_Piece]) -> Tensor:
+    outputs = [
+        causal_attention(
+            query[:, :, piece.queries], _gather(key, piece), _gather(value, piece), terms, piece.first
         )
+        for piece in pieces
+    ]
     return torch.cat(outputs, dim=2)
+
+
+def _scatter(total: Tensor, part: Tensor, piece: _Piece) -> None:
+    """Adds what was found for the gathered keys to where they stand."""
+    runs = torch.split(part, [run.stop - run.start for run in piece.keys], dim=2)
+    for run, summand in zip(piece.keys, runs, strict=True):
+        total[:, :, run] += summand
+
+
+def _gather(tensor: Tensor, piece: _Piece) -> Tensor:
+    if len(piece.keys) == 1:
+        return tensor[:, :, piece.keys[0]]
+    return torch.cat([tensor[:, :, run] for run in piece.keys], dim=2)
 
 
 def flex_tree_attention(
@@ -179,17 +292,26 @@ def flex_tree_attention(
     key: Tensor,
     value: Tensor,
     layout: TreeLayout,
-    scaling: float | None,
+    terms: Terms,
 ) -> Tensor:
-    """The same by FlexAttention; ``attend`` is ``flex_attention``, compiled or not."""
+    """The same by FlexAttention, which knows no sinks; ``attend`` is ``flex_attention``, compiled or not."""
     return attend(
         query,
         key,
         value,
-        block_mask=layout.block_mask(query.device),
-        scale=scaling,
+        score_mod=None if terms.softcap is None else _capped(terms.softcap),
+        block_mask=layout.block_mask(query.device, terms.span),
+        scale=terms.scale,
         enable_gqa=query.shape[1] != key.shape[1],
     )
+
+
+@cache
+def _capped(softcap: float) -> Callable[..., Tensor]:
+    def score_mod(score: Tensor, *_: Tensor) -> Tensor:
+        return softcap * torch.tanh(score / softcap)
+
+    return score_mod
 
 
 @cache

@@ -22,6 +22,7 @@ from restrl.errors import UserError
 from restrl.model import model_fingerprint, weights_dtype
 from restrl.model.hub import load_from
 from restrl.model.value import load_value_model
+from restrl.objective.selfcheck import check_value_model
 from restrl.records import Problem
 from restrl.scoring.base import Kind, Scorer
 from restrl.scoring.orm import ChatRewardModel
@@ -57,8 +58,10 @@ def build_scorer(config: ScorerConfig, resources: Resources) -> Scorer:
         raise UserError("scorer=none rates nothing; choose a scorer, such as scorer=vm")
     path = _path(config)
     if config.name in VALUE_MODELS:
+        model = load_value_model(path, resources.device, trust_remote_code=config.trust_remote_code)
+        check_value_model(model)
         return ValueScorer(
-            load_value_model(path, resources.device, trust_remote_code=config.trust_remote_code),
+            model,
             kind=VALUE_MODELS[config.name],
             max_tokens=config.max_tokens,
             tokens_per_batch=config.tokens_per_batch,

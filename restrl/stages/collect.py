@@ -23,6 +23,7 @@ from restrl.search.targets import value_targets
 from restrl.search.tree import Start
 from restrl.seeds import derive_seed
 from restrl.stages.evaluation import PICTURES, TREES
+from restrl.stages.fit import check_fit
 from restrl.stages.runtime import PolicyRef, Runtime
 from restrl.stages.waves import WaveLog
 
@@ -44,6 +45,7 @@ def collect_step(run: Runtime, policy: PolicyRef) -> Artifact:
 
 def _collect(run: Runtime, policy: PolicyRef, work: Work) -> Artifact:
     """Grows the trees; what an interrupted run had found is found again from its waves."""
+    check_fit(run, policy)
     trees, targets = work.records(SavedTree, TREES), work.records(ValueTarget)
     trees.truncate(0)
     targets.truncate(0)

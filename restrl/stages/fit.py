@@ -18,6 +18,7 @@ from restrl.evaluate.diagnostic_plots import diagnostics_figure
 from restrl.evaluate.diagnostics import Rated, diagnostics
 from restrl.files import user_errors, write_json_atomic, write_text_atomic
 from restrl.model.value import add_value_lora, freeze_layers, keep_layers, new_value_model, save_value_model
+from restrl.objective.selfcheck import check_value_model
 from restrl.records import Cost, ValueTarget
 from restrl.seeds import derive_seed
 from restrl.stages.runtime import PolicyRef, Runtime
@@ -71,13 +72,8 @@ def _fit(
     run: Runtime, policy: PolicyRef, targets: Sequence[ValueTarget], vm: VmConfig, work: Work
 ) -> Artifact:
     run.release()  # the value model starts from the policy on the disk
-    lora, seed = run.config.model.lora, derive_seed(run.config.seed, "fit")
-    model = new_value_model(policy.model, run.config.paths, vm.head, run.device)
-    if vm.layers is not None:
-        keep_layers(model, vm.layers)
-    if lora.r is not None:
-        add_value_lora(model, lora, seed)
-    freeze_layers(model, vm.freeze_layers)  # with their adapters
+    seed = derive_seed(run.config.seed, "fit")
+    model = _new_model(run, policy, vm, seed)
     result = fit_value_model(
         model=model,
         targets=targets,
@@ -96,6 +92,24 @@ def _fit(
     _write(work.folder, rated, found, result.steps)
     cost = Cost(seconds=sum(row["seconds"] for row in result.metrics))
     return work.finish(cost, {"text": _text(found), **_counts(result), **found})
+
+
+def check_fit(run: Runtime, policy: PolicyRef) -> None:
+    """Raises UserError where no value model can be made of the policy: before hours of collecting for it."""
+    run.release()
+    _new_model(run, policy, run.config.vm, 0)
+
+
+def _new_model(run: Runtime, policy: PolicyRef, vm: VmConfig, seed: int) -> Any:
+    """The value model to fit.  Raises UserError where the architecture is not supported."""
+    model = new_value_model(policy.model, run.config.paths, vm.head, run.device)
+    check_value_model(model)
+    if vm.layers is not None:
+        keep_layers(model, vm.layers)
+    if run.config.model.lora.r is not None:
+        add_value_lora(model, run.config.model.lora, seed)
+    freeze_layers(model, vm.freeze_layers)  # with their adapters
+    return model
 
 
 def _rated(targets: Sequence[ValueTarget], values: Sequence[float], constant: float, vm: VmConfig) -> Rated:

@@ -14,6 +14,7 @@ from restrl.errors import UserError
 from restrl.evaluate.methods import methods_markdown, methods_table
 from restrl.evaluate.results import compare, evaluate
 from restrl.files import write_json_atomic, write_text_atomic
+from restrl.model.value import check_value_class
 from restrl.records import Cost, Outcome, to_json
 from restrl.stages.collect import collect_step
 from restrl.stages.evaluation import SCORED, Method, evaluate_step
@@ -45,6 +46,7 @@ def rest_rl(run: Runtime, folder: Path) -> float | None:
             "evaluation.rows: grpo.iterations=0 trains no policy; leave rows of the trained one out"
         )
     run.problems("heldout")  # a missing held-out set should not be found out after the training
+    check_value_class(run.base.model, run.config.paths)  # nor that the policy cannot be a value model
     history = rest_grpo(run, run.config.grpo.iterations)
     policies = {"base": run.base, "trained": history.policy}
     collected = collect_step(run, history.policy)

@@ -27,6 +27,7 @@ from restrl.data.splits import Split
 from restrl.engine.hf import HfEngine
 from restrl.errors import UserError
 from restrl.model import load_model, load_tokenizer, model_fingerprint
+from restrl.objective.selfcheck import check_sampling, check_training
 from restrl.prompts import Prompter
 from restrl.records import Problem, to_json
 from restrl.sandbox import Sandbox
@@ -53,6 +54,7 @@ class LoadedPolicy:
     tokenizer: Any
     engine: HfEngine
     prompter: Prompter
+    trainable: bool = False  # has been checked to be
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,11 @@ class Runtime:
         model = dataclasses.replace(self.config.model, lora=LoraConfig())
         return PolicyRef(model, model_fingerprint(model, self.config.paths))
 
-    def load(self, ref: PolicyRef) -> LoadedPolicy:
-        """The policy in memory, ready to sample.  The one before it is let go."""
+    def load(self, ref: PolicyRef, *, train: bool = False) -> LoadedPolicy:
+        """The policy in memory, ready to sample.  The one before it is let go.
+
+        ``train``: it will be trained.  Raises UserError for an architecture that is not supported.
+        """
         if self._policy is None or self._policy.ref != ref:
             self.release()
             _ = self.sandbox  # what is sampled gets judged: a sandbox that cannot start says so before
@@ -129,6 +134,10 @@ class Runtime:
             tokenizer = load_tokenizer(ref.model, self.config.paths)
             engine = HfEngine(model, tokenizer, self.config.engine)
             self._policy = LoadedPolicy(ref, model, tokenizer, engine, Prompter(tokenizer, ref.model))
+            check_sampling(engine)
+        if train and not self._policy.trainable:
+            check_training(self._policy.model)
+            self._policy.trainable = True
         return self._policy
 
     def tokenizer(self, ref: PolicyRef) -> Any:

@@ -52,7 +52,7 @@ def sample_step(run: Runtime, policy: PolicyRef, iteration: int) -> Artifact:
                 log,
                 problems.problems,
                 size,
-                lambda chunk: _sample(run, run.load(policy), chunk, iteration, advance, costs),
+                lambda chunk: _sample(run, run.load(policy, train=True), chunk, iteration, advance, costs),
                 resumed,
             )
         groups = log.read()
@@ -153,7 +153,7 @@ def grpo_step(
             artifact = run.found(work.artifact)
         else:
             run.console.say(f"grpo (iteration {iteration}): {work.folder}")
-            loaded = run.load(policy)
+            loaded = run.load(policy, train=True)
             if config.model.lora.r is not None:
                 seed = derive_seed(config.seed, "grpo", iteration, "lora")
                 loaded.model = add_lora(loaded.model, config.model.lora, seed)

@@ -1,7 +1,5 @@
 """The hf engine against transformers' own generate and a plain forward, on tiny random models."""
 
-import dataclasses
-
 import pytest
 import torch
 from transformers import (
@@ -220,21 +218,20 @@ def test_a_diverged_model_is_a_user_error():
         engine(model).generate([Request(PROMPTS[0], 2, 4)])
 
 
-def test_a_sliding_window_that_is_too_small_is_a_user_error():
+def test_a_sequence_beyond_the_sliding_window_sees_its_window():
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(MistralConfig(**SIZES, sliding_window=16)).eval()
-    fits = Request(PROMPTS[1], 1, 14, temperature=0)
-    assert list(engine(model).generate([fits])[0][0].ids) == greedy(model, PROMPTS[1], 14)
-    with pytest.raises(
-        UserError, match=r"does not fit the model's sliding window of 16; lower dataset.max_tokens"
-    ):
-        engine(model).generate([dataclasses.replace(fits, max_tokens=40)])
+    model = AutoModelForCausalLM.from_config(MistralConfig(**SIZES, sliding_window=8)).eval()
+    out = engine(model).generate([Request(prompt, 1, 30, temperature=0) for prompt in PROMPTS])
+    for prompt, (completion,) in zip(PROMPTS, out, strict=True):
+        assert list(completion.ids) == greedy(model, prompt, 30)
+        expected = logprobs_of(model, prompt, completion.ids)
+        torch.testing.assert_close(torch.tensor(completion.logprobs), expected, atol=1e-4, rtol=0)
 
 
 def test_a_model_without_attention_interface_is_a_user_error():
     model = tiny_model()
-    model._supports_attention_backend = False
-    with pytest.raises(UserError, match="engine=hf does not support LlamaForCausalLM"):
+    model.model._supports_attention_backend = False
+    with pytest.raises(UserError, match="model type 'llama' is not supported: its attention cannot be repl"):
         engine(model).generate([Request(PROMPTS[0], 1, 1)])
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from restrl.objective.logprobs import chunked_logprobs
+from restrl.objective.logprobs import LogitTerms, chunked_logprobs
 
 
 def problem(bias: bool = False) -> tuple[torch.Tensor, ...]:
@@ -32,6 +32,26 @@ def test_equals_the_plain_log_softmax_and_its_gradient(chunk: int, temperature: 
     torch.testing.assert_close(out.entropy, -(plain.exp() * plain).sum(-1), rtol=0, atol=1e-5)
     for ours, theirs in zip(gradients, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+@pytest.mark.parametrize("softcap", [None, 2.0])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_what_a_model_does_to_its_logits(scale: float, softcap: float | None, temperature: float) -> None:
+    hidden, weight, offset, targets, upstream = problem(bias=True)
+    logits = (hidden @ weight.T + offset) * scale
+    if softcap is not None:
+        logits = softcap * torch.tanh(logits / softcap)
+    at_targets = (logits / temperature).log_softmax(-1).gather(1, targets[:, None])[:, 0]
+    inputs = [hidden, weight, offset]
+    expected = torch.autograd.grad((at_targets * upstream).sum(), inputs)
+    terms = LogitTerms(scale, softcap)
+    out = chunked_logprobs(
+        hidden, weight, targets, bias=offset, temperature=temperature, chunk=3, terms=terms
+    )
+    torch.testing.assert_close(out.logprobs, at_targets, rtol=0, atol=1e-5)
+    gradients = torch.autograd.grad((out.logprobs * upstream).sum(), inputs)
+    torch.testing.assert_close(gradients, expected, rtol=0, atol=1e-5)
 
 
 def test_a_frozen_output_matrix_gets_no_gradient() -> None:

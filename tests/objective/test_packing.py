@@ -13,7 +13,6 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from restrl.errors import UserError
 from restrl.objective.packed_attention import packed_logprobs, packed_mode
 from restrl.objective.packing import Piece, TokenGroup, micro_batches, pack
 from restrl.objective.tree_attention import Branch, TreeLayout
@@ -135,15 +134,39 @@ def test_attention_of_the_model_is_as_before() -> None:
     assert model.config._attn_implementation == before
 
 
-def test_a_sequence_beyond_the_sliding_window_is_refused() -> None:
+def test_a_sequence_beyond_the_sliding_window_sees_its_window() -> None:
     torch.manual_seed(0)
-    model = MistralForCausalLM(MistralConfig(**SIZES, sliding_window=8))
-    with pytest.raises(UserError, match="sequences of 12 tokens do not fit the model's sliding window of 8"):
-        packed_logprobs(model, pack(GROUPS, [Piece(0, (0, 1, 2))]))
+    model = MistralForCausalLM(MistralConfig(**SIZES, sliding_window=5))
+    plain = torch.cat(plain_logprobs(model))
+    (plain * torch.cat(weights())).sum().backward()
+    expected = gradients(model)
+    out = packed_logprobs(model, pack(GROUPS, [Piece(0, (0, 1, 2)), Piece(1, (0, 1))])).logprobs
+    (out * torch.cat(weights())).sum().backward()
+    torch.testing.assert_close(out, plain, rtol=0, atol=1e-5)
+    for name, found in gradients(model).items():
+        torch.testing.assert_close(found, expected[name], rtol=0, atol=1e-4)
+    model.config.sliding_window = None  # without the window the numbers are others
+    assert (torch.cat(plain_logprobs(model)) - plain).abs().max() > 1e-3
 
 
-def test_scaled_logits_are_refused() -> None:
-    model = build("llama")
-    model.config.logit_scale = 2.0
-    with pytest.raises(UserError, match="model type 'llama' cannot be trained: logit_scale"):
-        packed_logprobs(model, pack(GROUPS, [Piece(0, (0,))]))
+def saved_bytes(model: torch.nn.Module, group: TokenGroup) -> int:
+    """What the backward pass of a packed group is kept for, each storage once."""
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        packed_logprobs(model, pack([group], [Piece(0, tuple(range(len(group.completions))))]))
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+def test_memory_is_bounded_by_tokens_and_not_by_branches() -> None:
+    """100 completions of 2 tokens after 300 tokens of prompt are 400 tokens, as is one of 100 after 300."""
+    torch.manual_seed(0)
+    model = Qwen2ForCausalLM(Qwen2Config(**SIZES | {"max_position_embeddings": 512}))
+    prompt = tuple(i % 31 for i in range(300))
+    many = saved_bytes(model, TokenGroup(prompt, tuple((i % 31, 5) for i in range(100))))
+    one = saved_bytes(model, TokenGroup(prompt, (tuple(i % 31 for i in range(101)),)))
+    assert many < 1.1 * one  # with the prompt's keys copied to each branch it would be 4 times

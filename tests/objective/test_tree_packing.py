@@ -16,8 +16,14 @@ from transformers import (
     Qwen3ForSequenceClassification,
 )
 
-from restrl.errors import UserError
-from restrl.objective.tree_attention import Branch, TreeLayout, flex_tree_attention, tree_mode
+from restrl.attention import Span, Terms
+from restrl.objective.tree_attention import (
+    Branch,
+    TreeLayout,
+    branch_attention,
+    flex_tree_attention,
+    tree_mode,
+)
 from restrl.objective.tree_packing import (
     CUT_STEP,
     TokenTree,
@@ -131,17 +137,34 @@ def test_a_token_sees_its_ancestors_and_itself():
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
-def test_flex_attention_sees_the_same():
-    """FlexAttention has no backward pass on a CPU: only what it sees can be compared here."""
+@pytest.mark.parametrize(
+    "terms",
+    [Terms(scale=0.3), Terms(span=Span(3)), Terms(span=Span(3, chunked=True)), Terms(softcap=0.7)],
+    ids=["plain", "window", "chunks", "softcap"],
+)
+def test_both_ways_to_compute_tree_attention_equal_a_dense_mask(terms):
+    """FlexAttention has no backward pass on a CPU: of it only what it sees can be compared here."""
     layout = pack_trees(TREES, whole()).layout
     generator = torch.Generator().manual_seed(0)
-    tokens = len(layout.subtree_ends)
-    query, key, value = (torch.randn(1, heads, tokens, 16, generator=generator) for heads in (4, 2, 2))
-    expected = torch.nn.functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=layout.mask, scale=0.3, enable_gqa=True
+    tokens, depths = len(layout.subtree_ends), layout.depths
+    query, key, value = (
+        torch.randn(1, heads, tokens, 16, generator=generator).requires_grad_() for heads in (4, 2, 2)
     )
-    found = flex_tree_attention(flex_attention, query, key, value, layout, 0.3)
+    mask = layout.mask
+    if terms.span is not None:
+        mask = mask & (depths >= terms.span.first(depths.unsqueeze(1)))
+    repeated = key.repeat_interleave(2, 1), value.repeat_interleave(2, 1)
+    scores = query @ repeated[0].transpose(2, 3) * (terms.scale or 0.25)
+    scores = scores if terms.softcap is None else 0.7 * torch.tanh(scores / 0.7)
+    expected = scores.masked_fill(~mask, float("-inf")).softmax(-1) @ repeated[1]
+    found = flex_tree_attention(flex_attention, query.detach(), key.detach(), value.detach(), layout, terms)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    weight = torch.randn(expected.shape, generator=generator)
+    expected_gradients = torch.autograd.grad((expected * weight).sum(), (query, key, value))
+    found = branch_attention(query, key, value, layout, terms)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    found_gradients = torch.autograd.grad((found * weight).sum(), (query, key, value))
+    torch.testing.assert_close(found_gradients, expected_gradients, rtol=0, atol=1e-5)
 
 
 def test_gradient_checkpointing_gives_the_same_gradient():
@@ -174,10 +197,12 @@ def test_a_batch_is_as_long_as_said_and_within_the_budget(budget):
         assert len(batch.ids) == sum(branch.tokens for branch in batch.layout.branches)
 
 
-def test_a_path_beyond_the_sliding_window_is_refused():
-    model = MistralForSequenceClassification(MistralConfig(**SIZES, num_labels=1, sliding_window=6))
-    with pytest.raises(UserError, match="sequences of 7 tokens do not fit the model's sliding window of 6"):
-        state_values(model.model, model.score, pack_trees(TREES, whole()))
+def test_a_path_beyond_the_sliding_window_sees_its_window():
+    torch.manual_seed(0)
+    model = MistralForSequenceClassification(MistralConfig(**SIZES, num_labels=1, sliding_window=3))
+    torch.nn.init.normal_(model.score.weight, std=0.1)
+    found = state_values(model.model, model.score, pack_trees(TREES, whole()))
+    torch.testing.assert_close(found, one_by_one(model), rtol=0, atol=1e-5)
 
 
 def test_states_that_share_a_prompt_share_a_tree():

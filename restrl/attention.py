@@ -1,0 +1,237 @@
+"""What the packed attention and the decoding attention share: the terms of a layer's attention.
+
+transformers hands each layer's peculiarities to the attention as keyword arguments.  Every one that is not
+understood here is an error: an argument that is swallowed gives numbers that are wrong without a sign of it.
+A layer may see a span of its past only, cap its scores, or have sinks; plain attention goes to torch's own
+kernels, and the rest is written out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention.bias import causal_lower_right
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import PreTrainedModel
+
+from restrl.errors import UserError
+
+QUERY_BLOCK = 256  # queries whose scores are written out at a time; bounds the memory
+LAYER_KINDS = ("attention", "full_attention", "sliding_attention", "chunked_attention")
+# what transformers passes along and attention does not depend on
+NEUTRAL = frozenset(
+    {
+        "position_ids",  # keys and queries are rotated already
+        "position_embeddings",  # likewise
+        "cache_position",  # the cache has been updated already
+        "use_cache",
+        "past_key_values",
+        "output_attentions",  # nothing here asks for them, and none are returned
+        "output_hidden_states",
+        "output_router_logits",
+        "return_dict",
+        "logits_to_keep",  # of the output layer
+        "num_items_in_batch",  # of the loss
+    }
+)
+
+
+@dataclass(frozen=True)
+class Span:
+    """How far back a token sees."""
+
+    size: int  # positions, >= 1
+    chunked: bool = (
+        False  # True: its own chunk of ``size`` positions; False: the last ``size``, itself included
+    )
+
+    def first(self, position: Any) -> Any:
+        """The first position (int or long Tensor) that a token at ``position`` sees; below 0 means all."""
+        return position // self.size * self.size if self.chunked else position - self.size + 1
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a layer's attention is made of, beside queries, keys and values."""
+
+    scale: float | None = None  # of the scores; None: 1 / sqrt(D)
+    span: Span | None = None
+    softcap: float | None = None  # scores become softcap * tanh(score / softcap)
+    sinks: Tensor | None = None  # [heads] a score for each head that takes weight and gives no value
+    dropout: float = 0.0  # of the weights
+
+    @property
+    def written_out(self) -> bool:
+        """Whether torch's kernels do not know it."""
+        return self.softcap is not None or self.sinks is not None
+
+    def sees_all(self, length: int) -> bool:
+        """Whether each of ``length`` positions sees all before it."""
+        return self.span is None or length <= self.span.size
+
+
+def read_terms(module: nn.Module, arguments: Mapping[str, Any], longest: int) -> Terms:
+    """The terms of the layer that calls with these keyword ``arguments``, for sequences up to ``longest``.
+
+    Raises UserError for an argument that is not understood, or a length that the layer may treat in a way of
+    its own.
+    """
+    left = {key: value for key, value in arguments.items() if key not in NEUTRAL and value is not None}
+    scale, softcap, sinks = (left.pop(key, None) for key in ("scaling", "softcap", "s_aux"))
+    window, causal = left.pop("sliding_window", None), left.pop("is_causal", True)
+    dropout = left.pop("dropout", 0.0)
+    if left or not causal:
+        what = ", ".join(sorted(left)) or "no causal mask"
+        raise UserError(f"{_name(module)} is not supported: its attention has {what}")
+    return Terms(scale, _span(module, window, longest), softcap, sinks, dropout)
+
+
+def same_dtype(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """All in the values' dtype: under autocast, float32 rotations have promoted queries and keys."""
+    return query.to(value.dtype), key.to(value.dtype), value
+
+
+def refuse_mask(module: nn.Module, mask: Tensor | None) -> None:
+    """Raises UserError for a mask that the model made: here it is asked for none."""
+    if mask is not None:
+        raise UserError(f"{_name(module)} is not supported: its attention has a mask of its own")
+
+
+def query_blocks(count: int, start: int, terms: Terms) -> list[tuple[int, int]]:
+    """[begin, end) of the queries to compute at a time, of ``count`` that stand at ``start`` and on."""
+    size = count if not terms.written_out and terms.sees_all(start + count) else QUERY_BLOCK
+    return [(begin, min(begin + size, count)) for begin in range(0, count, max(size, 1))]
+
+
+def causal_attention(query: Tensor, key: Tensor, value: Tensor, terms: Terms, first: int = 0) -> Tensor:
+    """[B, heads, T, D] attention of queries [B, heads, T, D] that stand at the end of the keys.
+
+    ``key`` and ``value`` [B, kv_heads, L, D], L >= T, stand at the positions ``first`` .. ``first`` + L - 1,
+    where ``first`` is at most what the first query sees.
+    """
+    count, length = query.shape[2], key.shape[2]
+    if terms.sees_all(first + length) and not terms.written_out:
+        # the queries are the last ones of the keys: the causal triangle ends at the lower right
+        return _sdpa(query, key, value, causal_lower_right(count, length), terms)
+    positions = torch.arange(first, first + length, device=query.device)
+    own = positions[length - count :].unsqueeze(1)
+    visible = positions <= own
+    if terms.span is not None:
+        visible &= positions >= terms.span.first(own)
+    return masked_attention(query, key, value, terms, visible)
+
+
+def masked_attention(query: Tensor, key: Tensor, value: Tensor, terms: Terms, visible: Tensor) -> Tensor:
+    """[B, heads, T, D] attention where ``visible`` (bool, broadcast to [B, heads, T, L]) says what is seen.
+
+    The span of ``terms`` must be part of ``visible``.
+    """
+    if not terms.written_out:
+        return _sdpa(query, key, value, visible, terms)
+    batch, heads, count, dim = query.shape
+    kv_heads, length = key.shape[1], key.shape[2]
+    scale = dim**-0.5 if terms.scale is None else terms.scale
+    # the query heads of a group stand as further queries of its key head, so that no key is repeated
+    scores = query.reshape(batch, kv_heads, -1, dim) @ key.transpose(2, 3)
+    scores = scores.float().view(batch, heads, count, length) * scale
+    if terms.softcap is not None:
+        scores = terms.softcap * torch.tanh(scores / terms.softcap)
+    scores = scores.masked_fill(~visible, float("-inf"))
+    if terms.sinks is not None:
+        sinks = terms.sinks.float().view(1, heads, 1, 1).expand(batch, heads, count, 1)
+        scores = torch.cat([scores, sinks], dim=-1)
+    weights = torch.dropout(scores.softmax(-1), terms.dropout, True)[..., :length].to(value.dtype)
+    out: Tensor = weights.reshape(batch, kv_heads, -1, length) @ value
+    return out.view(batch, heads, count, value.shape[-1])
+
+
+def decoder_of(model: Any) -> Any:
+    """The decoder (ids -> hidden states) of a causal LM; the model itself where it shows none."""
+    decoder = model.get_decoder()
+    if isinstance(decoder, PreTrainedModel) and decoder is not model:
+        return decoder
+    return getattr(model, "model", model)  # Llama 4 and ModernBERT find no decoder, or take their head for it
+
+
+def check_attention(model: Any) -> None:
+    """Raises UserError for a model that is not built from attention of transformers' common interface."""
+    config, name = model.config, model_name(model.config)
+    if not getattr(model, "_supports_attention_backend", False):
+        raise UserError(f"{name} is not supported: its attention cannot be replaced")
+    named = (getattr(config, key, None) or () for key in ("layer_types", "layers_block_type", "block_types"))
+    kinds = {kind for some in named for kind in some} - set(LAYER_KINDS)
+    if kinds:
+        raise UserError(f"{name} is not supported: it has layers of the kind {', '.join(sorted(kinds))}")
+
+
+def position_limit(config: Any) -> int | None:
+    """Tokens of the longest sequence that the model takes; None where nothing bounds it.
+
+    Beyond its original length a rotation of the kinds longrope and dynamic changes at *every* position, with
+    the longest sequence of the batch: a sequence would depend on its neighbours.
+    """
+    limits = [getattr(config, "max_position_embeddings", None), *map(_rope_limit, _ropes(config))]
+    if getattr(config, "attn_temperature_tuning", False):  # Llama 4: counts from the batch's first column
+        limits.append(getattr(config, "floor_scale", None) and int(config.floor_scale) - 1)
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def check_lengths(config: Any, longest: int, packed: int) -> None:
+    """Raises UserError where a sequence of ``longest`` tokens, or ``packed`` ones in a row, are too many."""
+    limit = position_limit(config)
+    tokens = packed if getattr(config, "attn_temperature_tuning", False) else longest
+    if limit is not None and tokens > limit:
+        raise UserError(
+            f"{model_name(config)}: {tokens} tokens do not fit the {limit} that it takes here; lower "
+            "dataset.max_tokens, vm.max_tokens, scorer.max_tokens or the tokens per micro-batch"
+        )
+
+
+def model_name(config: Any) -> str:
+    """How messages name a model."""
+    return f"model type {getattr(config, 'model_type', None) or type(config).__name__!r}"
+
+
+def _sdpa(query: Tensor, key: Tensor, value: Tensor, mask: Any, terms: Terms) -> Tensor:
+    grouped = query.shape[1] != key.shape[1]
+    return scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, dropout_p=terms.dropout, scale=terms.scale, enable_gqa=grouped
+    )
+
+
+def _span(module: nn.Module, window: int | None, longest: int) -> Span | None:
+    """The argument, else what the configuration says of the layer's kind."""
+    config: Any = getattr(module, "config", None)
+    kinds, index = getattr(config, "layer_types", None), getattr(module, "layer_idx", None)
+    kind = kinds[index] if kinds and index is not None else None
+    own = getattr(config, "sliding_window", None)
+    if window is None and kind == "chunked_attention":
+        return Span(config.attention_chunk_size, chunked=True)
+    if window is None and kind == "sliding_attention":
+        window = own
+    if window is None and kind is None and own is not None and longest > own:
+        raise UserError(
+            f"{_name(module)}: {longest} tokens are more than its sliding window of {own}, and it does not "
+            "say in which layers that holds; lower dataset.max_tokens"
+        )
+    return None if window is None else Span(window)
+
+
+def _ropes(config: Any) -> list[Mapping[str, Any]]:
+    """The settings of the rotations: of the model, or one for each kind of layer."""
+    found = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    nested = [value for value in found.values() if isinstance(value, Mapping)]
+    return nested or [found]
+
+
+def _rope_limit(rope: Mapping[str, Any]) -> int | None:
+    changes = rope.get("rope_type", rope.get("type")) in ("longrope", "dynamic")
+    return rope.get("original_max_position_embeddings") if changes else None
+
+
+def _name(module: nn.Module) -> str:
+    return model_name(getattr(module, "config", None))

@@ -1,0 +1,152 @@
+"""Whether a model gets the numbers here that transformers gives it, tried on a few tokens before a run.
+
+Packing and decoding compute a model's attention and logits in ways of their own, and a model with a
+peculiarity that they do not know would be wrong without a sign of it.  So a model is compared with its own
+plain forward ("eager") when it is loaded: some five forward passes of a few dozen tokens each, 10 ms for a
+tiny model, 0.5 s for one of 135M parameters on a CPU.  Lengths beyond a window or chunk are tried where it is
+short; of longer ones the configuration says enough.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from restrl.attention import decoder_of, model_name, position_limit
+from restrl.engine.hf import HfEngine
+from restrl.errors import UserError
+from restrl.model.value import decoder_and_score
+from restrl.objective.packed_attention import packed_logprobs
+from restrl.objective.packing import Piece, TokenGroup, pack
+from restrl.objective.tree_attention import tree_hidden
+from restrl.objective.tree_packing import TokenTree, TreePiece, pack_trees
+from restrl.records import Request
+
+PROMPT, NEW = 12, 4  # tokens
+SHORT_SPAN = 64  # a window or chunk up to this is exceeded
+# the greatest difference of log-probabilities (nats), or of hidden states (relative), in float32; half
+# precision rounds in other places, and there the median counts
+EXACT, ROUNDED = 2e-3, 0.1
+
+Ids = tuple[int, ...]
+
+
+@torch.no_grad()
+def check_sampling(engine: HfEngine) -> None:
+    """Compares prefill and decode steps, with rows of two lengths, with plain forwards.
+
+    Raises UserError, in one line that names the model, where they differ or do not run.
+    """
+    model = engine.model
+    with _one_line(model.config, "sampled from by engine=hf"):
+        prompt = _tokens(decoder_of(model).config)
+        requests = [Request(ids, 1, NEW, 1.0, seed=0) for ids in (prompt, prompt[: len(prompt) // 2])]
+        for request, (completion,) in zip(requests, engine.generate(requests), strict=True):
+            expected = _plain_logprobs(model, request.prompt_ids, completion.ids)
+            _compare(torch.tensor(completion.logprobs), expected.cpu(), model.dtype, "log-probabilities")
+
+
+@torch.no_grad()
+def check_training(model: Any) -> None:
+    """Compares the packed log-probabilities of a causal LM with plain ones.  Raises as ``check_sampling``."""
+    get_base = getattr(model, "get_base_model", None)
+    base = get_base() if get_base is not None else model
+    with _one_line(base.config, "trained"):
+        prompt = _tokens(decoder_of(base).config)
+        completions = (prompt[:NEW], prompt[1 : 1 + NEW // 2])
+        packed = pack([TokenGroup(prompt, completions)], [Piece(0, (0, 1))]).to(base.device)
+        found = packed_logprobs(base, packed).logprobs
+        expected = torch.cat([_plain_logprobs(base, prompt, ids) for ids in completions])
+        _compare(found, expected, base.dtype, "log-probabilities")
+
+
+@torch.no_grad()
+def check_value_model(model: Any) -> None:
+    """Compares what the head of a value model reads in a packed tree with what transformers gives it.
+
+    Raises as ``check_sampling``.
+    """
+    with _one_line(model.config, "a value model"):
+        decoder, head = decoder_and_score(model)
+        prompt = _tokens(decoder.config)
+        states = (prompt[:NEW], prompt[1 : 1 + NEW // 2])
+        batch = pack_trees([TokenTree(prompt, states)], [TreePiece(0, (0, 1), 0)]).to(model.device)
+        found = tree_hidden(decoder, batch.ids, batch.positions, batch.layout)[batch.ends]
+        expected = torch.stack([_head_input(model, head, prompt + ids) for ids in states])
+        scale = expected.float().norm(dim=-1, keepdim=True) / expected.shape[-1] ** 0.5
+        _compare(found / scale, expected / scale, model.dtype, "hidden states")
+
+
+def _head_input(model: Any, head: torch.nn.Module, ids: Ids) -> Tensor:
+    """[H] what transformers' own class reads the value of a sequence from."""
+    seen: list[Tensor] = []
+    handle = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    try:
+        with _plain(model.base_model):
+            model(torch.tensor([ids], device=model.device), use_cache=False)
+    finally:
+        handle.remove()
+    hidden = seen[0]  # [1, T, H], or [1, H] of the last token
+    return hidden.reshape(-1, hidden.shape[-1])[-1]
+
+
+def _plain_logprobs(model: Any, prompt: Ids, ids: Ids) -> Tensor:
+    """[len(ids)] by one forward of the whole sequence, with the attention that the model itself defines."""
+    with _plain(decoder_of(model)):
+        logits = model(torch.tensor([[*prompt, *ids]], device=model.device), use_cache=False).logits[0]
+    logprobs = logits[len(prompt) - 1 : -1].float().log_softmax(-1)
+    found: Tensor = logprobs.gather(1, torch.tensor(ids, device=model.device).unsqueeze(1)).squeeze(1)
+    return found
+
+
+@contextlib.contextmanager
+def _plain(decoder: Any) -> Iterator[None]:
+    """The attention of the model's own code: not every model's is in transformers' sdpa."""
+    before = decoder.config._attn_implementation
+    decoder.config._attn_implementation = "eager"
+    try:
+        yield
+    finally:
+        decoder.config._attn_implementation = before
+
+
+def _tokens(config: Any) -> Ids:
+    """A prompt of tokens drawn at random, longer than a short window or chunk, and within the positions."""
+    spans = [getattr(config, key, None) for key in ("sliding_window", "attention_chunk_size")]
+    short = [span for span in spans if isinstance(span, int) and span <= SHORT_SPAN]
+    room = (position_limit(config) or PROMPT + SHORT_SPAN + NEW) - NEW
+    count = max(2, min(PROMPT + max(short, default=0), room))
+    drawn = torch.randint(config.vocab_size, (count,), generator=torch.Generator().manual_seed(0))
+    return tuple(drawn.tolist())
+
+
+def _compare(found: Tensor, expected: Tensor, dtype: torch.dtype, what: str) -> None:
+    difference = (found.float() - expected.float()).abs()
+    exact = dtype == torch.float32 and (
+        not found.is_cuda or torch.get_float32_matmul_precision() == "highest"
+    )
+    worst, limit = (difference.max(), EXACT) if exact else (difference.median(), ROUNDED)
+    if not float(worst) <= limit:  # also where it is not a number
+        raise _DifferenceError(f"its {what} differ from transformers' own by {float(worst):.2g}")
+
+
+class _DifferenceError(Exception):
+    """Our numbers are not the model's."""
+
+
+@contextlib.contextmanager
+def _one_line(config: Any, use: str) -> Iterator[None]:
+    """Turns whatever a model of an unknown kind fails with into a UserError that names it."""
+    try:
+        yield
+    except (UserError, torch.OutOfMemoryError):
+        raise
+    except _DifferenceError as error:
+        raise UserError(f"{model_name(config)} cannot be {use}: {error}") from None
+    except Exception as error:
+        why = (str(error).strip() or "no reason given").splitlines()[0]
+        raise UserError(f"{model_name(config)} cannot be {use}: {type(error).__name__}: {why}") from error

@@ -1,0 +1,85 @@
+"""A model that cannot do what a stage needs says so before anything is sampled; GPT-2 and OPT are fitted."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from restrl.config import DatasetConfig, EvaluationConfig, LoraConfig, ModelConfig, ScorerConfig
+from restrl.errors import UserError
+from restrl.model import save_model
+from restrl.model.tiny import tiny_tokenizer
+from restrl.model.value import save_value_model
+from restrl.records import State
+from restrl.scoring.registry import Resources, build_scorer
+from restrl.stages.collect import collect_step
+from restrl.stages.console import Console
+from restrl.stages.rest_rl import rest_rl
+from restrl.stages.runtime import Runtime
+from tests.families import build, build_value_model
+from tests.stages.test_fit import VM, config, few_resamples, fitted
+from tests.threads import one_thread
+
+__all__ = ["few_resamples", "one_thread"]
+
+
+def policy(folder, family):
+    save_model(build(family), tiny_tokenizer(), folder)
+    return ModelConfig(name=family, path=str(folder), lora=LoraConfig())
+
+
+@pytest.fixture
+def no_sampling(monkeypatch):
+    def generate(*_):
+        raise AssertionError("sampled")
+
+    monkeypatch.setattr("restrl.engine.hf.HfEngine.generate", generate)
+
+
+@pytest.mark.usefixtures("no_sampling")
+@pytest.mark.parametrize(
+    "stage", [lambda run, _: collect_step(run, run.base), rest_rl], ids=["collect", "rest_rl"]
+)
+def test_a_policy_without_a_value_model_is_refused_before_the_first_sample(tmp_path, stage):
+    rows = EvaluationConfig(rows=["base sample"])
+    settings = config(tmp_path / "out", model=policy(tmp_path / "policy", "granite"), evaluation=rows)
+    message = "model type 'granite' cannot be a value model: transformers has no sequence classification"
+    with Runtime(settings, Console()) as run, pytest.raises(UserError, match=message):
+        stage(run, tmp_path)
+
+
+def test_a_policy_that_cannot_be_trained_may_still_be_sampled_from(tmp_path):
+    settings = config(tmp_path / "out", model=policy(tmp_path / "policy", "nemotron"))
+    with Runtime(settings, Console()) as run:
+        run.load(run.base)
+        with pytest.raises(
+            UserError, match="model type 'nemotron' cannot be trained or rate states: its layers"
+        ):
+            run.load(run.base, train=True)
+
+
+def test_more_layers_than_there_are_is_said_before_the_first_sample(tmp_path):
+    settings = config(tmp_path / "out", vm=dataclasses.replace(VM, layers=9))
+    message = r"vm\.layers=9: the model has 2 layers"
+    with Runtime(settings, Console()) as run, pytest.raises(UserError, match=message):
+        collect_step(run, run.base)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "opt"])
+def test_value_models_of_families_with_positions_of_their_own_are_fitted(tmp_path, family):
+    vm = dataclasses.replace(VM, layers=3, freeze_layers=1)
+    model = policy(tmp_path / "policy", family)
+    scorer, *_ = fitted(tmp_path / "out", vm, model=model, dataset=DatasetConfig(train_limit=4))
+    state = State("t", (5, 6, 7), (8, 9), "")
+    (value,) = build_scorer(scorer, Resources({}, device="cpu")).score([state])
+    assert 0 <= value <= 1
+
+
+@pytest.mark.parametrize("family", ["bloom", "gptj", "gpt_neo", "qwen3_next"])
+def test_a_scorer_whose_attention_cannot_be_packed_is_refused(tmp_path, family):
+    save_value_model(build_value_model(family), tiny_tokenizer(), tmp_path / "vm")
+    with pytest.raises(
+        UserError, match=f"model type '{family}' is not supported: its attention cannot be rep"
+    ):
+        build_scorer(ScorerConfig(name="vm", path=str(tmp_path / "vm")), Resources({}, device="cpu"))
