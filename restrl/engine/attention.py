@@ -65,6 +65,8 @@ def attention(
             f"engine=hf: a sequence of {key.shape[2]} tokens does not fit the model's sliding window of "
             f"{sliding_window}; lower dataset.max_tokens"
         )
+    query, key = query.to(value.dtype), key.to(value.dtype)
+    mask = mask if mask is None else mask.to(value.dtype)
     batch, heads, dim = query.shape[0], query.shape[1], query.shape[3]
     kv_heads = key.shape[1]
     if mask is None:

@@ -128,6 +128,7 @@ def tree_attention(
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attention of packed trees: query [1, heads, T, D], key and value [1, kv_heads, T, D]."""
+    query, key = query.to(value.dtype), key.to(value.dtype)
     longest = max(branch.length for branch in tree_layout.branches)
     if sliding_window is not None and longest > sliding_window:
         raise UserError(
