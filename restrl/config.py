@@ -157,7 +157,7 @@ class TrainerConfig:
     accelerator: str = _limits("auto", choices=("auto", "cpu", "gpu"))
     devices: int = _limits(1, ge=1)
     strategy: str = "auto"
-    precision: str = _limits("auto", choices=("auto", "32-true", "bf16-true", "bf16-mixed", "16-mixed"))
+    precision: str = _limits("auto", choices=("auto", "32-true", "bf16-mixed", "bf16-true"))
     matmul: str = _limits("highest", choices=("highest", "high", "medium"))  # precision of float32 products
 
 

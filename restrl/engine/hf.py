@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import isfinite
 from typing import Any
 
@@ -193,10 +194,11 @@ class _Run:
         """Samples a token for each row from its logits [rows, V]; notes which rows are finished by it."""
         rows = self.rows
         requests = [self.requests[row.request] for row in rows]
+        numbers = partial(torch.tensor, dtype=torch.float32, device=logits.device)
         tokens, logprobs = choose(
             logits,
-            torch.tensor([float(request.temperature) for request in requests], device=logits.device),
-            torch.tensor([float(request.top_p) for request in requests], device=logits.device),
+            numbers([request.temperature for request in requests]),
+            numbers([request.top_p for request in requests]),
             torch.tensor(np.array([row.uniforms[len(row.ids)] for row in rows]), device=logits.device),
         )
         sampled = zip(rows, requests, tokens.tolist(), logprobs.tolist(), strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,7 @@ class ValueModule(StepModule):
         weights = [target_weights(item.targets, self.vm.weight) for item in batch]
         total = sum(map(sum, weights))
         device = head.weight.device
+        numbers = partial(torch.tensor, dtype=torch.float32, device=device)
         sums, tokens = ValueSums(), 0
         self.model.train()
         with tree_mode(decoder):  # the backward pass of gradient checkpointing runs layers again
@@ -88,8 +90,8 @@ class ValueModule(StepModule):
                 states = [(piece.tree, state) for piece in pieces for state in piece.states]
                 loss, micro = value_loss(
                     state_values(decoder, head, packed),
-                    torch.tensor([batch[t].targets[s].value for t, s in states], device=device),
-                    torch.tensor([weights[t][s] for t, s in states], device=device),
+                    numbers([batch[t].targets[s].value for t, s in states]),
+                    numbers([weights[t][s] for t, s in states]),
                     total,
                 )
                 self.manual_backward(loss)
