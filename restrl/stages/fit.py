@@ -125,6 +125,7 @@ def _counts(result: FitResult) -> dict[str, Any]:
     fit, heldout = result.split.fit, result.split.heldout
     return {
         "steps": result.steps,
+        "skipped_updates": int(sum(row["skipped_updates"] for row in result.metrics)),  # not finite
         "fit_states": len(fit),
         "fit_problems": len({target.task_id for target in fit}),
         "heldout_problems": sorted({target.task_id for target in heldout}),

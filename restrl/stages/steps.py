@@ -189,4 +189,9 @@ def _training_summary(metrics: Sequence[dict[str, float]]) -> dict[str, Any]:
     def means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
         return {key: float(np.mean([row[key] for row in rows])) for key in keys}
 
-    return {"steps": len(metrics), "first": means(metrics[:quarter]), "last": means(metrics[-quarter:])}
+    return {
+        "steps": len(metrics),
+        "skipped_updates": int(sum(row["skipped_updates"] for row in metrics)),  # not finite
+        "first": means(metrics[:quarter]),
+        "last": means(metrics[-quarter:]),
+    }

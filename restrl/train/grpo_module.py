@@ -64,8 +64,8 @@ class GrpoModule(StepModule):
     def _learn(self, rollout: Rollout) -> dict[str, float]:
         """Updates the policy from the groups that teach something; without any, nothing is touched."""
         batch = training_batch(rollout, self.grpo)
-        metrics: dict[str, float] = {"trained_groups": float(len(batch.groups)), "seconds_loss": 0.0}
-        metrics["seconds_update"] = 0.0
+        metrics: dict[str, float] = {"trained_groups": float(len(batch.groups)), "skipped_updates": 0.0}
+        metrics |= {"seconds_loss": 0.0, "seconds_update": 0.0}
         if not batch.groups:
             return metrics
         optimizer: Any = self.optimizers()
@@ -74,22 +74,26 @@ class GrpoModule(StepModule):
         before = time.perf_counter()
         for index, sums in enumerate(passes):
             computed = time.perf_counter()
-            norm = self._update(optimizer)
+            means = sums.means()
+            norm = self._update(optimizer, means["loss"])
             now = time.perf_counter()
             metrics["seconds_loss"] += computed - before
             metrics["seconds_update"] += now - computed
             before = now
-            means = sums.means()
             if index == 0:  # later passes are off-policy: only their ratio and clipping are of interest
                 metrics |= means
             keep = ("clip_fraction", "ratio_mean", "ratio_max")
-            metrics |= {key: means[key] for key in keep} | {"grad_norm": norm}
+            metrics |= {key: means[key] for key in keep}
+            metrics["skipped_updates"] = float(norm is None)
+            if norm is None:
+                break  # a further pass over the same completions would fare no better
+            metrics["grad_norm"] = norm
         return metrics
 
-    def _update(self, optimizer: Any) -> float:
-        """One optimizer step at the rate of the warm-up.  Returns the gradient's norm before clipping."""
+    def _update(self, optimizer: Any, loss: float) -> float | None:
+        """One optimizer step at the rate of the warm-up.  Returns the gradient's norm (``apply_update``)."""
         rate = self.grpo.lr * min(1.0, (self.updates + 1) / (self.grpo.warmup_steps + 1))
-        return self.apply_update(optimizer, [rate], self.grpo.clip_norm)
+        return self.apply_update(optimizer, [rate], self.grpo.clip_norm, loss)
 
 
 def completions_text(rollout: Rollout) -> str:

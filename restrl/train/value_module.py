@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -70,9 +71,8 @@ class ValueModule(StepModule):
         """The last step's numbers in a few words."""
         numbers = self.last_metrics
         heldout = [f", held-out {numbers['heldout_mse']:.4f}"] if "heldout_mse" in numbers else []
-        return "".join(
-            [f"mse {numbers['mse']:.4f}", *heldout, f", {numbers['tokens_per_second']:.0f} tokens/s"]
-        )
+        mse, rate = numbers.get("mse", math.nan), numbers["tokens_per_second"]
+        return "".join([f"mse {mse:.4f}", *heldout, f", {rate:.0f} tokens/s"])
 
     def _learn(self, batch: Sequence[TargetTree]) -> dict[str, float]:
         """One update from the trees: the gradient is the sum of those of the micro-batches."""
@@ -96,8 +96,12 @@ class ValueModule(StepModule):
                 )
                 self.manual_backward(loss)
                 sums, tokens = sums + micro, tokens + len(packed.ids)
-        norm = self.apply_update(self.optimizers(), self._rates(), self.vm.clip_norm)
-        return sums.means() | {"grad_norm": norm, "states": float(sums.states), "tokens": float(tokens)}
+        means = sums.means()
+        norm = self.apply_update(self.optimizers(), self._rates(), self.vm.clip_norm, means["mse"])
+        if norm is not None:
+            means["grad_norm"] = norm
+        skipped = float(norm is None)
+        return means | {"skipped_updates": skipped, "states": float(sums.states), "tokens": float(tokens)}
 
     def _rates(self) -> list[float]:
         """Learning rates of decoder and head: warm-up, then (``lr_decay``) linearly down."""
