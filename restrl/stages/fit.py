@@ -10,19 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from restrl.artifacts import Artifact, Work
-from restrl.config import ScorerConfig, VmConfig
+from restrl.config import PathsConfig, ScorerConfig, VmConfig
 from restrl.evaluate.diagnostic_plots import diagnostics_figure
 from restrl.evaluate.diagnostics import Rated, diagnostics
 from restrl.files import user_errors, write_json_atomic, write_text_atomic
+from restrl.model import Dtype
 from restrl.model.value import add_value_lora, freeze_layers, keep_layers, new_value_model, save_value_model
 from restrl.records import Cost, ValueTarget
 from restrl.seeds import derive_seed
+from restrl.stages.resolution import value_resolution
 from restrl.stages.runtime import PolicyRef, Runtime
 from restrl.train.fit import FitResult, fit_value_model
-from restrl.train.loop import remove_checkpoints
+from restrl.train.loop import load_dtype, remove_checkpoints
 from restrl.train.value_data import target_weights
 
 VALUE_MODEL = "value_model"  # folder of a fit artifact, in Hugging Face layout
@@ -72,9 +75,8 @@ def _fit(
 ) -> Artifact:
     run.release()  # the value model starts from the policy on the disk
     lora, seed = run.config.model.lora, derive_seed(run.config.seed, "fit")
-    model = new_value_model(policy.model, run.config.paths, vm.head, run.device)
-    if vm.layers is not None:
-        keep_layers(model, vm.layers)
+    start = partial(_start, policy, run.config.paths, vm)
+    model = start(run.device, load_dtype(run.config.trainer, lora))
     if lora.r is not None:
         add_value_lora(model, lora, seed)
     freeze_layers(model, vm.freeze_layers)  # with their adapters
@@ -89,13 +91,22 @@ def _fit(
         report=partial(_epoch_numbers, vm=vm, seed=seed),
     )
     save_value_model(model, run.tokenizer(policy), work.folder / VALUE_MODEL)
+    resolved = value_resolution(run, model, start)
     rated = _rated(result.heldout, result.predictions, result.constant, vm)
     found = diagnostics(
         rated, confidence=CONFIDENCE, resamples=FINAL_RESAMPLES, rng=np.random.default_rng(seed)
     )
     _write(work.folder, rated, found, result.steps)
     cost = Cost(seconds=sum(row["seconds"] for row in result.metrics))
-    return work.finish(cost, {"text": _text(found), **_counts(result), **found})
+    return work.finish(cost, {"text": _text(found), **_counts(result), **resolved, **found})
+
+
+def _start(policy: PolicyRef, paths: PathsConfig, vm: VmConfig, device: torch.device, dtype: Dtype) -> Any:
+    """The value model before any step, without adapters."""
+    model = new_value_model(policy.model, paths, vm.head, device, dtype)
+    if vm.layers is not None:
+        keep_layers(model, vm.layers)
+    return model
 
 
 def _rated(targets: Sequence[ValueTarget], values: Sequence[float], constant: float, vm: VmConfig) -> Rated:

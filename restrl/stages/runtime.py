@@ -26,7 +26,7 @@ from restrl.data.blocked import default_path, read_blocked
 from restrl.data.splits import Split
 from restrl.engine.hf import HfEngine
 from restrl.errors import UserError
-from restrl.model import load_model, load_tokenizer, model_fingerprint
+from restrl.model import Dtype, load_model, load_tokenizer, model_fingerprint, weights_dtype
 from restrl.prompts import Prompter
 from restrl.records import Problem, to_json
 from restrl.sandbox import Sandbox
@@ -49,6 +49,7 @@ class PolicyRef:
 @dataclass
 class LoadedPolicy:
     ref: PolicyRef
+    dtype: Dtype  # that it was loaded in
     model: Any  # a causal LM of transformers
     tokenizer: Any
     engine: HfEngine
@@ -120,15 +121,21 @@ class Runtime:
         model = dataclasses.replace(self.config.model, lora=LoraConfig())
         return PolicyRef(model, model_fingerprint(model, self.config.paths))
 
-    def load(self, ref: PolicyRef) -> LoadedPolicy:
-        """The policy in memory, ready to sample.  The one before it is let go."""
-        if self._policy is None or self._policy.ref != ref:
+    def load(self, ref: PolicyRef, dtype: Dtype | None = None) -> LoadedPolicy:
+        """The policy in memory, ready to sample.  The one before it is let go.
+
+        ``dtype``: of its weights; None: that of sampling.  Training asks for its own, since a policy that it
+        saved has more digits than bfloat16.
+        """
+        dtype = dtype if dtype is not None else weights_dtype(ref.model, self.device)
+        if self._policy is None or (self._policy.ref, self._policy.dtype) != (ref, dtype):
             self.release()
             _ = self.sandbox  # what is sampled gets judged: a sandbox that cannot start says so before
-            model = load_model(ref.model, self.config.paths, self.device)
+            model = load_model(ref.model, self.config.paths, self.device, dtype)
             tokenizer = load_tokenizer(ref.model, self.config.paths)
             engine = HfEngine(model, tokenizer, self.config.engine)
-            self._policy = LoadedPolicy(ref, model, tokenizer, engine, Prompter(tokenizer, ref.model))
+            prompter = Prompter(tokenizer, ref.model)
+            self._policy = LoadedPolicy(ref, dtype, model, tokenizer, engine, prompter)
         return self._policy
 
     def tokenizer(self, ref: PolicyRef) -> Any:

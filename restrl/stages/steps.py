@@ -20,9 +20,10 @@ from restrl.model import add_lora, save_model
 from restrl.records import Cost, Group, Problem, StartState
 from restrl.seeds import derive_seed
 from restrl.select.start_states import assemble
+from restrl.stages.resolution import policy_resolution
 from restrl.stages.runtime import LoadedPolicy, PolicyRef, Runtime, in_chunks
 from restrl.train.grpo import train_grpo
-from restrl.train.loop import remove_checkpoints
+from restrl.train.loop import load_dtype, remove_checkpoints
 
 POLICY = "policy"  # folder of a grpo artifact, in Hugging Face layout
 
@@ -131,7 +132,7 @@ def grpo_step(
             artifact = run.found(work.artifact)
         else:
             run.console.say(f"grpo (iteration {iteration}): {work.folder}")
-            loaded = run.load(policy)
+            loaded = run.load(policy, load_dtype(config.trainer, config.model.lora))
             if config.model.lora.r is not None:
                 loaded.model = add_lora(loaded.model, config.model.lora)
             result = train_grpo(
@@ -148,8 +149,9 @@ def grpo_step(
                 seed=derive_seed(config.seed, "grpo", iteration),
             )
             save_model(loaded.model, loaded.tokenizer, work.folder / POLICY)
-            run.release()  # in memory it may have more digits than what was saved
-            artifact = work.finish(result.cost, _training_summary(result.metrics))
+            resolved = policy_resolution(run, policy, loaded.model, f"grpo (iteration {iteration})")
+            run.release()  # the trained weights are not those of the policy that it was loaded as
+            artifact = work.finish(result.cost, {**_training_summary(result.metrics), **resolved})
         remove_checkpoints(work.folder)  # also those that a kill just before this line left
         model = dataclasses.replace(
             policy.model, source="hub", path=str(artifact.folder / POLICY), revision=None, lora=LoraConfig()
