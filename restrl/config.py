@@ -130,6 +130,9 @@ class GrpoConfig:
 class EngineConfig:
     name: str = "hf"
     batch_size: int = _limits(64, ge=1)  # rows decoded at a time
+    kv_gb: float = _limits(
+        8.0, gt=0
+    )  # GiB of their keys and values, which bound the rows too
     chunk_problems: int = _limits(32, ge=1)  # problems between two saves of a step
 
 
