@@ -43,7 +43,7 @@ def fit_step(
     """
     config, vm = run.config, vm or run.config.vm
     settings = {k: v for k, v in dataclasses.asdict(vm).items() if k not in ("name", "checkpoint_every")}
-    trainer = {k: v for k, v in dataclasses.asdict(config.trainer).items() if k != "name"}
+    trainer = {k: v for k, v in dataclasses.asdict(config.trainer).items() if k not in ("name", "memory_gb")}
     read = {"vm": settings, "trainer": trainer, "lora": config.model.lora, "dtype": config.model.dtype}
     problems = run.problems("train")
     inputs = {
@@ -74,6 +74,7 @@ def _fit(
     run: Runtime, policy: PolicyRef, targets: Sequence[ValueTarget], vm: VmConfig, work: Work
 ) -> Artifact:
     run.release()  # the value model starts from the policy on the disk
+    _ = run.enough_memory
     lora, seed = run.config.model.lora, derive_seed(run.config.seed, "fit")
     start = partial(_start, policy, run.config.paths, vm)
     model = start(run.device, load_dtype(run.config.trainer, lora))

@@ -27,6 +27,7 @@ from restrl.data.splits import Split
 from restrl.engine.hf import HfEngine
 from restrl.errors import UserError
 from restrl.model import Dtype, load_model, load_tokenizer, model_fingerprint, weights_dtype
+from restrl.model.memory import check_memory
 from restrl.prompts import Prompter
 from restrl.records import Problem, to_json
 from restrl.sandbox import Sandbox
@@ -69,9 +70,13 @@ class ProblemSet:
 class Runtime:
     """Opens what a run needs, once.  Use it with ``with``: leaving ends the sandbox's processes."""
 
-    def __init__(self, config: Config, console: Console) -> None:
-        """Raises UserError where the configured device is not there."""
+    def __init__(self, config: Config, console: Console, trains: Sequence[str] = ()) -> None:
+        """``trains``: what comes after sampling (grpo, fit), for the estimate of memory.
+
+        Raises UserError where the configured device is not there.
+        """
         self.config = config
+        self.trains = trains
         self.console = console
         self.store = Store(Path(config.paths.outputs), say=console.say)
         self._problems: dict[Split, ProblemSet] = {}
@@ -121,6 +126,12 @@ class Runtime:
         model = dataclasses.replace(self.config.model, lora=LoraConfig())
         return PolicyRef(model, model_fingerprint(model, self.config.paths))
 
+    @cached_property
+    def enough_memory(self) -> bool:
+        """Raises UserError where the run cannot fit, before anything is loaded or sampled."""
+        check_memory(self.config, self.config.paths, self.trains, self.device)
+        return True
+
     def load(self, ref: PolicyRef, dtype: Dtype | None = None) -> LoadedPolicy:
         """The policy in memory, ready to sample.  The one before it is let go.
 
@@ -130,6 +141,7 @@ class Runtime:
         dtype = dtype if dtype is not None else weights_dtype(ref.model, self.device)
         if self._policy is None or (self._policy.ref, self._policy.dtype) != (ref, dtype):
             self.release()
+            _ = self.enough_memory
             _ = self.sandbox  # what is sampled gets judged: a sandbox that cannot start says so before
             model = load_model(ref.model, self.config.paths, self.device, dtype)
             tokenizer = load_tokenizer(ref.model, self.config.paths)

@@ -123,7 +123,7 @@ def grpo_step(
     skipped = ("name", "iterations", "sample", "sigma0", "partial_states", "r0", "alpha", "ratio",
                "replacement", "complete_solution", "checkpoint_every")  # fmt: skip
     settings = {k: v for k, v in dataclasses.asdict(config.grpo).items() if k not in skipped}
-    trainer = {k: v for k, v in dataclasses.asdict(config.trainer).items() if k != "name"}
+    trainer = {k: v for k, v in dataclasses.asdict(config.trainer).items() if k not in ("name", "memory_gb")}
     read = {"grpo": settings, "trainer": trainer, "lora": config.model.lora, "iteration": iteration}
     inputs = {"policy": policy.fingerprint, "states": states.fingerprint, "samples": samples.fingerprint}
     problems = run.problems("train")

@@ -32,6 +32,8 @@ from restrl.stages.runtime import Runtime
 from restrl.stages.steps import grpo_step
 from restrl.train import fit
 from restrl.train.grpo import TrainResult
+from tests.stages.conftest import Workplace
+from tests.stages.processes import never
 from tests.stages.test_fit import targets
 
 LR = 1e-7
@@ -195,3 +197,32 @@ def test_a_value_model_starts_from_the_saved_weights_too(
     assert artifact.summary["update_resolved"]["dtype"] == "bfloat16"
     assert artifact.summary["update_resolved"]["share"] < 0.1
     json.dumps(artifact.summary)
+
+
+def test_a_run_that_cannot_fit_ends_before_its_first_sample(workplace: Workplace) -> None:
+    """A hundred thousand weights at 20 bytes each are some 2 MB, of which 0.0008 GiB are less than half."""
+    refused = workplace.train(
+        "trainer.memory_gb=0.0008",
+        strikes=(never("restrl.stages.runtime:load_model"), never("restrl.stages.runtime:Sandbox")),
+    )
+    assert refused.code == 2
+    assert refused.err.startswith("error: model=tiny with its ")
+    assert "does not fit: training all weights needs 0.0" in refused.err
+    assert "trainer.memory_gb says 0.0008 GiB; what would fit: model.lora.r=16 " in refused.err
+    assert refused.err.count("\n") == 1
+    (folder,) = (workplace.outputs / "artifacts").iterdir()
+    assert (folder / "records.jsonl").read_text() == ""
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_both_stages_run_in_every_precision(workplace: Workplace, precision: str) -> None:
+    """From the command line: GRPO with adapters, a value model on the trained policy, and their use."""
+    done = workplace.train(
+        "stage=rest_rl", f"trainer.precision={precision}", "model.dtype=bfloat16", "model.lora.r=2",
+        "grpo.iterations=1", "grpo.max_steps=1", "grpo.sample.n=4", "mcts.iterations=3",
+        "evaluation.rows=[trained best_of_n vm]", "evaluation.completions=2", "vm.epochs=1",
+        "vm.heldout_fraction=0.5",
+    )  # fmt: skip
+    assert (done.code, done.err) == (0, "")
+    (fit,) = (workplace.outputs / "artifacts").glob("fit-*")
+    assert (fit / "value_model" / "model.safetensors").exists()
