@@ -135,6 +135,7 @@ class GrpoConfig:
 class EngineConfig:
     name: str = "hf"
     batch_size: int = _limits(64, ge=1)  # rows decoded at a time
+    kv_gb: float = _limits(8.0, gt=0)  # GiB of their keys and values, which bound the rows too
     chunk_problems: int = _limits(32, ge=1)  # problems between two saves of a step
 
 
@@ -162,7 +163,8 @@ class TrainerConfig:
     accelerator: str = _limits("auto", choices=("auto", "cpu", "gpu"))
     devices: int = _limits(1, ge=1)
     strategy: str = "auto"
-    precision: str = _limits("auto", choices=("auto", "32-true", "bf16-true", "bf16-mixed", "16-mixed"))
+    precision: str = _limits("auto", choices=("auto", "32-true", "bf16-mixed", "bf16-true"))
+    memory_gb: float | None = _limits(None, gt=0)  # GiB that a run may plan with; null: what the device has
     matmul: str = _limits("highest", choices=("highest", "high", "medium"))  # precision of float32 products
 
 

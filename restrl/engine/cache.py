@@ -16,6 +16,11 @@ from transformers import Cache
 STEP = 64  # positions by which the capacity grows
 
 
+def rows_that_fit(budget: float, bytes_per_token: int, length: int) -> int:
+    """Rows of ``length`` tokens whose keys and values fit into ``budget`` bytes; at least 1."""
+    return max(1, int(budget // (bytes_per_token * length)))
+
+
 class PromptCache(Cache):
     """Collects a prefill: after the forward, ``layers_kv[i]`` = (keys, values), [prompts, kv_heads, P, D]."""
 
@@ -27,8 +32,15 @@ class PromptCache(Cache):
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: object, **__: object
     ) -> tuple[Tensor, Tensor]:
         assert layer_idx == len(self.layers_kv)
+        key_states = key_states.to(value_states.dtype)  # float32 rotary angles make float32 of them
         self.layers_kv.append((key_states, value_states))
         return key_states, value_states
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Of one token's keys and values in all layers."""
+        tensors = [tensor for pair in self.layers_kv for tensor in pair]
+        return sum(tensor[0, :, 0].numel() * tensor.element_size() for tensor in tensors)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         del layer_idx
@@ -36,11 +48,12 @@ class PromptCache(Cache):
 
 
 class RowCache(Cache):
-    """The live rows 0 .. ``rows`` - 1, at most ``capacity_rows``."""
+    """The live rows 0 .. ``rows`` - 1, at most ``capacity_rows``, of at most ``max_length`` tokens each."""
 
-    def __init__(self, capacity_rows: int) -> None:
+    def __init__(self, capacity_rows: int, max_length: int) -> None:
         super().__init__(layers=[])
         self.capacity_rows = capacity_rows
+        self.max_length = max_length
         self.rows = 0
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
@@ -83,8 +96,8 @@ class RowCache(Cache):
     ) -> tuple[Tensor, Tensor]:
         """Writes the coming token's keys and values [rows, kv_heads, 1, D]; returns all up to the longest."""
         keys, values = self.keys[layer_idx], self.values[layer_idx]
-        keys[self._index, :, self._positions] = key_states[:, :, 0]
-        values[self._index, :, self._positions] = value_states[:, :, 0]
+        keys[self._index, :, self._positions] = key_states[:, :, 0].to(keys.dtype)
+        values[self._index, :, self._positions] = value_states[:, :, 0].to(values.dtype)
         return keys[: self.rows, :, : self._longest], values[: self.rows, :, : self._longest]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
@@ -94,7 +107,7 @@ class RowCache(Cache):
     def _reserve(self, prompt: Sequence[tuple[Tensor, Tensor]], length: int) -> None:
         if not self.keys:
             for keys, values in prompt:
-                shape = (self.capacity_rows, keys.shape[1], _rounded(length), keys.shape[3])
+                shape = (self.capacity_rows, keys.shape[1], self._rounded(length), keys.shape[3])
                 self.keys.append(keys.new_zeros(shape))
                 self.values.append(values.new_zeros((*shape[:3], values.shape[3])))
         elif length > self.keys[0].shape[2]:
@@ -103,9 +116,12 @@ class RowCache(Cache):
     def _grow(self, length: int) -> None:
         for tensors in (self.keys, self.values):
             for layer, old in enumerate(tensors):
-                new = old.new_zeros((*old.shape[:2], _rounded(length), old.shape[3]))
+                new = old.new_zeros((*old.shape[:2], self._rounded(length), old.shape[3]))
                 new[:, :, : old.shape[2]] = old
                 tensors[layer] = new
+
+    def _rounded(self, length: int) -> int:
+        return min(-(-(length + STEP) // STEP) * STEP, self.max_length)
 
 
 def moves_into_holes(kept: Sequence[int]) -> list[tuple[int, int]]:
@@ -114,7 +130,3 @@ def moves_into_holes(kept: Sequence[int]) -> list[tuple[int, int]]:
     holes = [row for row in range(len(kept)) if row not in alive]
     beyond = [row for row in kept if row >= len(kept)]
     return list(zip(holes, beyond, strict=True))
-
-
-def _rounded(length: int) -> int:
-    return -(-(length + STEP) // STEP) * STEP

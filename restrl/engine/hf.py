@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import isfinite
 from typing import Any
 
@@ -24,7 +25,7 @@ from restrl.attention import decoder_of, position_limit
 from restrl.config import EngineConfig
 from restrl.engine.attention import decode_attention
 from restrl.engine.base import Progress
-from restrl.engine.cache import PromptCache, RowCache
+from restrl.engine.cache import PromptCache, RowCache, rows_that_fit
 from restrl.engine.sampling import choose, uniforms
 from restrl.engine.text import Vocabulary, cut_at_stop
 from restrl.errors import UserError
@@ -116,7 +117,8 @@ class _Run:
         self.prompts: deque[_Prompt] = deque()
         self.rows: list[_Row] = []
         total = sum(request.n for request in requests)
-        self.cache = RowCache(max(1, min(engine.config.batch_size, total)))
+        longest = max((lengths[index] + limits[index] for index in lengths), default=1)
+        self.cache = RowCache(max(1, min(engine.config.batch_size, total)), longest)
         self.done: list[dict[int, Completion]] = [{} for _ in requests]
 
     def results(self) -> list[tuple[Completion, ...]]:
@@ -128,11 +130,12 @@ class _Run:
 
     def _admit(self) -> None:
         """Fills free rows with waiting samples; prefills requests when they get their first row."""
-        while free := self.cache.capacity_rows - len(self.rows):
+        while len(self.rows) < self.cache.capacity_rows:
             if not self.prompts:
                 if not self.queue:
                     return
-                self._prefill(free)
+                self._prefill(self.cache.capacity_rows - len(self.rows))
+            free = self.cache.capacity_rows - len(self.rows)
             prompt = self.prompts[0]
             samples, prompt.waiting = prompt.waiting[:free], prompt.waiting[free:]
             if not prompt.waiting:
@@ -159,6 +162,10 @@ class _Run:
             past_key_values=cache,
             use_cache=True,
         )
+        if not self.cache.rows:  # the first one tells how large a token's keys and values are
+            budget = self.engine.config.kv_gb * 2**30
+            fitting = rows_that_fit(budget, cache.bytes_per_token, self.cache.max_length)
+            self.cache.capacity_rows = min(self.cache.capacity_rows, fitting)
         for place, index in enumerate(chosen):
             self.prompts.append(_Prompt(index, cache.layers_kv, place, list(range(self.requests[index].n))))
 
@@ -195,10 +202,11 @@ class _Run:
         """Samples a token for each row from its logits [rows, V]; notes which rows are finished by it."""
         rows = self.rows
         requests = [self.requests[row.request] for row in rows]
+        numbers = partial(torch.tensor, dtype=torch.float32, device=logits.device)
         tokens, logprobs = choose(
             logits,
-            torch.tensor([float(request.temperature) for request in requests], device=logits.device),
-            torch.tensor([float(request.top_p) for request in requests], device=logits.device),
+            numbers([request.temperature for request in requests]),
+            numbers([request.top_p for request in requests]),
             torch.tensor(np.array([row.uniforms[len(row.ids)] for row in rows]), device=logits.device),
         )
         sampled = zip(rows, requests, tokens.tolist(), logprobs.tolist(), strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -17,10 +17,20 @@ from restrl.model.hub import load_from
 from restrl.model.tiny import tiny_model, tiny_tokenizer
 from restrl.model.weights import converted, model_folder, package_version, packaged_gguf
 
-__all__ = ["add_lora", "load_model", "load_tokenizer", "model_fingerprint", "save_model"]
+__all__ = [
+    "Dtype",
+    "add_lora",
+    "cast_weights",
+    "load_model",
+    "load_tokenizer",
+    "model_fingerprint",
+    "save_model",
+]
 
 HASHED_WHOLE = 2**22  # bytes; of a larger file the time stamp and both ends are hashed
 EDGE = 2**20
+
+Dtype = torch.dtype | Literal["auto"]  # of weights; auto: as the files store them
 
 
 def load_tokenizer(config: ModelConfig, paths: PathsConfig) -> Any:
@@ -30,19 +40,35 @@ def load_tokenizer(config: ModelConfig, paths: PathsConfig) -> Any:
     return load_pretrained(AutoTokenizer, config, paths)
 
 
-def load_model(config: ModelConfig, paths: PathsConfig, device: torch.device | str = "cpu") -> Any:
+def load_model(
+    config: ModelConfig,
+    paths: PathsConfig,
+    device: torch.device | str = "cpu",
+    dtype: Dtype | None = None,
+) -> Any:
     """The causal language model, in evaluation mode on ``device``, without dropout.
 
-    ``dtype=auto`` is bfloat16 on a GPU that has it, float32 elsewhere.  Raises UserError where the model
+    ``dtype``: of its weights; None: that of sampling, ``weights_dtype``.  Raises UserError where the model
     cannot be found or is none.
     """
-    dtype = weights_dtype(config, torch.device(device))
+    dtype = dtype if dtype is not None else weights_dtype(config, torch.device(device))
     if config.source == "random" and config.path is None:
-        return tiny_model().to(device=device, dtype=dtype)
+        return cast_weights(tiny_model(), dtype).to(device)
     model = load_pretrained(AutoModelForCausalLM, config, paths, dtype=dtype)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return without_dropout(model).to(device).eval()
+
+
+def cast_weights(model: Any, dtype: Dtype, *, frozen: bool = True) -> Any:
+    """``model`` with its weights in ``dtype``, in place; ``frozen=False``: only those that are trained.
+
+    Buffers stay: rotary frequencies in bfloat16 would be wrong from the hundredth position on.
+    """
+    for parameter in model.parameters() if dtype != "auto" else ():
+        if frozen or parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
+    return model
 
 
 def model_fingerprint(config: ModelConfig, paths: PathsConfig) -> str:
@@ -87,35 +113,64 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
     """Writes a folder in Hugging Face layout that appears whole; the model stays as it is.
 
     Adapters are merged into the weights that are written, so that every tool loads the folder, and kept in
-    ``adapter`` beside.  Raises UserError where it cannot be written.
+    ``adapter`` beside.  Raises UserError where it cannot be written, or where a weight is not finite.
     """
     with model_folder(folder, "paths.outputs") as temporary:
         if hasattr(model, "get_base_model"):
             model.save_pretrained(temporary / "adapter")
-            base = model.get_base_model()
-            base.save_pretrained(temporary, state_dict=merged_weights(base))
-        else:
-            model.save_pretrained(temporary)
+            model = model.get_base_model()
+        save_weights(model, temporary)
         tokenizer.save_pretrained(temporary)
 
 
 def merged_weights(base: Any) -> dict[str, torch.Tensor]:
-    """The weights of a model with its adapters' product, if any, added to them: W + scale x B A."""
-    from peft.tuners.lora import LoraLayer
+    """The weights of a model with its adapters' product, if any, added to them: W + scale x B A.
 
+    Merged weights are float32, and on the CPU: bfloat16 would round most of what the adapters learnt away.
+    """
     weights = {
         name.replace(".base_layer.", "."): tensor
         for name, tensor in base.state_dict().items()
         if ".lora_" not in name
     }
-    for name, module in base.named_modules():
-        if isinstance(module, LoraLayer):
-            layer: Any = module
-            for adapter in layer.active_adapters:
-                weights[f"{name}.weight"] = (
-                    weights[f"{name}.weight"] + layer.get_delta_weight(adapter).detach()
-                )
+    layers = adapter_layers(base)
+    if layers:
+        weights = {name: tensor.cpu().float() for name, tensor in weights.items()}
+    for name, layer in layers.items():
+        weights[f"{name}.weight"] = weights[f"{name}.weight"] + adapter_delta(layer).cpu()
     return weights
+
+
+def adapter_layers(model: Any) -> dict[str, Any]:
+    """The layers with adapters, by name."""
+    from peft.tuners.lora import LoraLayer
+
+    return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
+
+
+@torch.no_grad()
+def adapter_delta(layer: Any) -> torch.Tensor:
+    """What the layer's adapters add to its weight, scale x B A, float32."""
+    deltas = [layer.get_delta_weight(adapter).float() for adapter in layer.active_adapters]
+    return torch.stack(deltas).sum(0)
+
+
+def save_weights(model: Any, folder: Path) -> None:
+    """Writes weights and configuration into ``folder``, adapters merged; the model stays as it is.
+
+    Raises UserError where a weight is not finite: what started from such a model would never mend.
+    """
+    weights = merged_weights(model)
+    if bad := next((name for name, tensor in weights.items() if not tensor.isfinite().all()), None):
+        raise UserError(
+            f"the trained weights are not finite ({bad}), so the model was not saved; lower grpo.lr or vm.lr "
+            "or use trainer.precision=32-true"
+        )
+    model.save_pretrained(folder, state_dict=weights)
+    if adapter_layers(model):  # the configuration says what to load, and took it from the weights in memory
+        before, model.config.dtype = model.config.dtype, torch.float32
+        model.config.save_pretrained(folder)
+        model.config.dtype = before
 
 
 def _place(config: ModelConfig, paths: PathsConfig) -> tuple[str, str | None]:

@@ -25,7 +25,7 @@ from transformers.utils import logging
 from restrl.attention import model_name
 from restrl.config import LoraConfig, ModelConfig, PathsConfig
 from restrl.errors import UserError
-from restrl.model import load_pretrained, merged_weights, weights_dtype
+from restrl.model import Dtype, cast_weights, load_pretrained, save_weights, weights_dtype
 from restrl.model.dropout import without_dropout
 from restrl.model.hub import load_from
 from restrl.model.tiny import tiny_model
@@ -35,13 +35,19 @@ LABELS = {"scalar": 1, "prob": 2}
 
 
 def new_value_model(
-    policy: ModelConfig, paths: PathsConfig, head: str, device: torch.device | str = "cpu"
+    policy: ModelConfig,
+    paths: PathsConfig,
+    head: str,
+    device: torch.device | str = "cpu",
+    dtype: Dtype | None = None,
 ) -> Any:
     """The policy's decoder with a new head (scalar, prob), in evaluation mode on ``device``, without dropout.
 
-    Raises UserError where the policy cannot be found or its architecture has no such class.
+    ``dtype``: of the decoder's weights, as for ``load_model``; the head is float32.  Raises UserError where
+    the policy cannot be found or its architecture has no such class.
     """
-    labels, dtype = LABELS[head], weights_dtype(policy, torch.device(device))
+    labels = LABELS[head]
+    dtype = dtype if dtype is not None else weights_dtype(policy, torch.device(device))
     check_value_class(policy, paths)
     if policy.source == "random" and policy.path is None:
         base = tiny_model()
@@ -49,7 +55,7 @@ def new_value_model(
         auto: Any = AutoModelForSequenceClassification
         model: Any = auto.from_config(base.config)
         model.base_model.load_state_dict(base.base_model.state_dict())
-        model = model.to(dtype)
+        cast_weights(model, dtype)
     else:
         with _errors_only():  # that the head is new is no news
             model = load_pretrained(
@@ -57,7 +63,7 @@ def new_value_model(
             )
     if policy.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    nn.init.zeros_(decoder_and_score(model)[1].weight)
+    nn.init.zeros_(decoder_and_score(model)[1].float().weight)
     return without_dropout(model).to(device).eval()
 
 
@@ -109,7 +115,7 @@ def load_value_model(
         )
     except UserError as error:
         raise UserError(f"cannot load the value model {path}: {error}") from error
-    decoder_and_score(model)
+    decoder_and_score(model)[1].float()
     return without_dropout(model).to(device).eval()
 
 
@@ -192,11 +198,12 @@ def save_value_model(model: Any, tokenizer: Any, folder: Path) -> None:
     """Writes a folder in Hugging Face layout that appears whole; adapters are merged into the weights.
 
     transformers reads a padded sequence at its last token that is no padding, so the padding token must be
-    one that never ends a state.  Raises UserError where the folder cannot be written.
+    one that never ends a state.  Raises UserError where the folder cannot be written, or where a weight is
+    not finite.
     """
     model.config.pad_token_id = _padding(tokenizer)
     with model_folder(folder, "paths.outputs") as temporary:
-        model.save_pretrained(temporary, state_dict=merged_weights(model))
+        save_weights(model, temporary)
         tokenizer.save_pretrained(temporary)
 
 

@@ -20,12 +20,22 @@ def state_values(decoder: Any, head: torch.nn.Linear, batch: TreeBatch) -> Tenso
     One label: the head's output as it is, which nothing bounds.  Two labels: the probability of the second,
     in (0, 1).
     """
-    return head_values(head(state_hidden(decoder, batch)))
+    return head_values(head_outputs(head, state_hidden(decoder, batch)))
 
 
 def state_hidden(decoder: Any, batch: TreeBatch) -> Tensor:
     """[S, H] the decoder's last hidden states at the states' ends."""
     return tree_hidden(decoder, batch.ids, batch.positions, batch.layout)[batch.ends]
+
+
+def head_outputs(head: torch.nn.Linear, hidden: Tensor) -> Tensor:
+    """[S, 1 or 2] the head's outputs for ``hidden`` [S, H], in the precision of the head.
+
+    The decoder may compute in bfloat16 beside a float32 head: near 1, bfloat16 values are 0.004 apart.
+    """
+    with torch.autocast(hidden.device.type, enabled=False):
+        outputs: Tensor = head(hidden.to(head.weight.dtype))
+    return outputs
 
 
 def head_values(logits: Tensor) -> Tensor:

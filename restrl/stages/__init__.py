@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,9 @@ Stage = Callable[[Runtime, Path], float | None]  # returns pass@1 in [0, 1], wha
 
 def run_stage(config: Config) -> float | None:
     """Runs ``stage``.  Raises UserError for input that the user can mend."""
-    return _run(config, STAGES[config.stage.name], f"stage={config.stage.name}")
+    name = config.stage.name
+    trains = [step for step in TRAINED.get(name, ()) if step == "fit" or config.grpo.iterations > 0]
+    return _run(config, STAGES[name], f"stage={name}", trains)
 
 
 def run_decode(config: Config) -> float | None:
@@ -40,13 +42,13 @@ def run_decode(config: Config) -> float | None:
     return _run(config, _decode, f"decoder={config.decoder.name}")
 
 
-def _run(config: Config, stage: Stage, title: str) -> float | None:
+def _run(config: Config, stage: Stage, title: str, trains: Sequence[str] = ()) -> float | None:
     console = Console()
     console.tree(dataclasses.asdict(config), title)
     folder = Path(HydraConfig.get().runtime.output_dir)
     threading.excepthook = _thread_error
     try:
-        with Runtime(config, console) as run:
+        with Runtime(config, console, trains) as run:
             return stage(run, folder)
     except OSError as error:  # writes of other libraries: event files, temporary folders
         if error.errno not in DISK:
@@ -131,3 +133,4 @@ STAGES: dict[str, Stage] = {
     "value_model": _value_model,
     "rest_rl": rest_rl,
 }
+TRAINED = {"rest_grpo": ("grpo",), "grpo": ("grpo",), "value_model": ("fit",), "rest_rl": ("grpo", "fit")}

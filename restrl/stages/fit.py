@@ -10,20 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from restrl.artifacts import Artifact, Work
-from restrl.config import ScorerConfig, VmConfig
+from restrl.config import PathsConfig, ScorerConfig, VmConfig
 from restrl.evaluate.diagnostic_plots import diagnostics_figure
 from restrl.evaluate.diagnostics import Rated, diagnostics
 from restrl.files import user_errors, write_json_atomic, write_text_atomic
+from restrl.model import Dtype
 from restrl.model.value import add_value_lora, freeze_layers, keep_layers, new_value_model, save_value_model
 from restrl.objective.selfcheck import check_value_model
 from restrl.records import Cost, ValueTarget
 from restrl.seeds import derive_seed
+from restrl.stages.resolution import value_resolution
 from restrl.stages.runtime import PolicyRef, Runtime
 from restrl.train.fit import FitResult, fit_value_model
-from restrl.train.loop import remove_checkpoints
+from restrl.train.loop import load_dtype, remove_checkpoints
 from restrl.train.value_data import target_weights
 
 VALUE_MODEL = "value_model"  # folder of a fit artifact, in Hugging Face layout
@@ -41,7 +44,7 @@ def fit_step(
     """
     config, vm = run.config, vm or run.config.vm
     settings = {k: v for k, v in dataclasses.asdict(vm).items() if k not in ("name", "checkpoint_every")}
-    trainer = {k: v for k, v in dataclasses.asdict(config.trainer).items() if k != "name"}
+    trainer = {k: v for k, v in dataclasses.asdict(config.trainer).items() if k not in ("name", "memory_gb")}
     read = {"vm": settings, "trainer": trainer, "lora": config.model.lora, "dtype": config.model.dtype}
     problems = run.problems("train")
     inputs = {
@@ -72,7 +75,9 @@ def _fit(
     run: Runtime, policy: PolicyRef, targets: Sequence[ValueTarget], vm: VmConfig, work: Work
 ) -> Artifact:
     run.release()  # the value model starts from the policy on the disk
+    _ = run.enough_memory
     seed = derive_seed(run.config.seed, "fit")
+    start = partial(_start, policy, run.config.paths, vm)
     model = _new_model(run, policy, vm, seed)
     result = fit_value_model(
         model=model,
@@ -85,29 +90,39 @@ def _fit(
         report=partial(_epoch_numbers, vm=vm, seed=seed),
     )
     save_value_model(model, run.tokenizer(policy), work.folder / VALUE_MODEL)
+    resolved = value_resolution(run, model, start)
     rated = _rated(result.heldout, result.predictions, result.constant, vm)
     found = diagnostics(
         rated, confidence=CONFIDENCE, resamples=FINAL_RESAMPLES, rng=np.random.default_rng(seed)
     )
     _write(work.folder, rated, found, result.steps)
     cost = Cost(seconds=sum(row["seconds"] for row in result.metrics))
-    return work.finish(cost, {"text": _text(found), **_counts(result), **found})
+    return work.finish(cost, {"text": _text(found), **_counts(result), **resolved, **found})
+
+
+def _start(policy: PolicyRef, paths: PathsConfig, vm: VmConfig, device: torch.device, dtype: Dtype) -> Any:
+    """The value model before any step, without adapters."""
+    model = new_value_model(policy.model, paths, vm.head, device, dtype)
+    if vm.layers is not None:
+        keep_layers(model, vm.layers)
+    return model
 
 
 def check_fit(run: Runtime, policy: PolicyRef) -> None:
     """Raises UserError where no value model can be made of the policy: before hours of collecting for it."""
     run.release()
+    _ = run.enough_memory
     _new_model(run, policy, run.config.vm, 0)
 
 
 def _new_model(run: Runtime, policy: PolicyRef, vm: VmConfig, seed: int) -> Any:
     """The value model to fit.  Raises UserError where the architecture is not supported."""
-    model = new_value_model(policy.model, run.config.paths, vm.head, run.device)
+    lora = run.config.model.lora
+    dtype = load_dtype(run.config.trainer, lora)
+    model = _start(policy, run.config.paths, vm, run.device, dtype)
     check_value_model(model)
-    if vm.layers is not None:
-        keep_layers(model, vm.layers)
-    if run.config.model.lora.r is not None:
-        add_value_lora(model, run.config.model.lora, seed)
+    if lora.r is not None:
+        add_value_lora(model, lora, seed)
     freeze_layers(model, vm.freeze_layers)  # with their adapters
     return model
 
@@ -139,6 +154,7 @@ def _counts(result: FitResult) -> dict[str, Any]:
     fit, heldout = result.split.fit, result.split.heldout
     return {
         "steps": result.steps,
+        "skipped_updates": int(sum(row["skipped_updates"] for row in result.metrics)),  # not finite
         "fit_states": len(fit),
         "fit_problems": len({target.task_id for target in fit}),
         "heldout_problems": sorted({target.task_id for target in heldout}),

@@ -26,7 +26,8 @@ from restrl.data.blocked import default_path, read_blocked
 from restrl.data.splits import Split
 from restrl.engine.hf import HfEngine
 from restrl.errors import UserError
-from restrl.model import load_model, load_tokenizer, model_fingerprint
+from restrl.model import Dtype, load_model, load_tokenizer, model_fingerprint, weights_dtype
+from restrl.model.memory import check_memory
 from restrl.objective.selfcheck import check_sampling, check_training
 from restrl.prompts import Prompter
 from restrl.records import Problem, to_json
@@ -50,6 +51,7 @@ class PolicyRef:
 @dataclass
 class LoadedPolicy:
     ref: PolicyRef
+    dtype: Dtype  # that it was loaded in
     model: Any  # a causal LM of transformers
     tokenizer: Any
     engine: HfEngine
@@ -70,9 +72,13 @@ class ProblemSet:
 class Runtime:
     """Opens what a run needs, once.  Use it with ``with``: leaving ends the sandbox's processes."""
 
-    def __init__(self, config: Config, console: Console) -> None:
-        """Raises UserError where the configured device is not there."""
+    def __init__(self, config: Config, console: Console, trains: Sequence[str] = ()) -> None:
+        """``trains``: what comes after sampling (grpo, fit), for the estimate of memory.
+
+        Raises UserError where the configured device is not there.
+        """
         self.config = config
+        self.trains = trains
         self.console = console
         self.store = Store(Path(config.paths.outputs), say=console.say)
         self._problems: dict[Split, ProblemSet] = {}
@@ -122,18 +128,29 @@ class Runtime:
         model = dataclasses.replace(self.config.model, lora=LoraConfig())
         return PolicyRef(model, model_fingerprint(model, self.config.paths))
 
-    def load(self, ref: PolicyRef, *, train: bool = False) -> LoadedPolicy:
+    @cached_property
+    def enough_memory(self) -> bool:
+        """Raises UserError where the run cannot fit, before anything is loaded or sampled."""
+        check_memory(self.config, self.config.paths, self.trains, self.device)
+        return True
+
+    def load(self, ref: PolicyRef, dtype: Dtype | None = None, *, train: bool = False) -> LoadedPolicy:
         """The policy in memory, ready to sample.  The one before it is let go.
 
-        ``train``: it will be trained.  Raises UserError for an architecture that is not supported.
+        ``dtype``: of its weights; None: that of sampling.  Training asks for its own, since a policy that it
+        saved has more digits than bfloat16.  ``train``: it will be trained, now or later in the run.  Raises
+        UserError for an architecture that is not supported.
         """
-        if self._policy is None or self._policy.ref != ref:
+        dtype = dtype if dtype is not None else weights_dtype(ref.model, self.device)
+        if self._policy is None or (self._policy.ref, self._policy.dtype) != (ref, dtype):
             self.release()
+            _ = self.enough_memory
             _ = self.sandbox  # what is sampled gets judged: a sandbox that cannot start says so before
-            model = load_model(ref.model, self.config.paths, self.device)
+            model = load_model(ref.model, self.config.paths, self.device, dtype)
             tokenizer = load_tokenizer(ref.model, self.config.paths)
             engine = HfEngine(model, tokenizer, self.config.engine)
-            self._policy = LoadedPolicy(ref, model, tokenizer, engine, Prompter(tokenizer, ref.model))
+            prompter = Prompter(tokenizer, ref.model)
+            self._policy = LoadedPolicy(ref, dtype, model, tokenizer, engine, prompter)
             check_sampling(engine)
         if train and not self._policy.trainable:
             check_training(self._policy.model)

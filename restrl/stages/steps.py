@@ -21,9 +21,10 @@ from restrl.prompts import Prompter
 from restrl.records import Cost, Group, Problem, StartState
 from restrl.seeds import derive_seed
 from restrl.select.start_states import Assembly, assemble, unfiltered
+from restrl.stages.resolution import policy_resolution
 from restrl.stages.runtime import LoadedPolicy, PolicyRef, Runtime, in_chunks
 from restrl.train.grpo import train_grpo
-from restrl.train.loop import remove_checkpoints
+from restrl.train.loop import load_dtype, remove_checkpoints
 
 POLICY = "policy"  # folder of a grpo artifact, in Hugging Face layout
 # what turns samples into start states; nothing else of the group does
@@ -145,7 +146,7 @@ def grpo_step(
     config, problems = run.config, run.problems("train")
     skipped = ("name", "iterations", "sample", *ASSEMBLE_KEYS, "checkpoint_every")
     settings = {k: v for k, v in dataclasses.asdict(config.grpo).items() if k not in skipped}
-    trainer = {k: v for k, v in dataclasses.asdict(config.trainer).items() if k != "name"}
+    trainer = {k: v for k, v in dataclasses.asdict(config.trainer).items() if k not in ("name", "memory_gb")}
     read = {"grpo": settings, "trainer": trainer, "lora": config.model.lora, "iteration": iteration}
     inputs = {"policy": policy.fingerprint, "states": states.fingerprint, "problems": problems.fingerprint}
     with run.store.open("grpo", {**read, **run.sampling_context}, inputs, config.seed) as work:
@@ -153,7 +154,7 @@ def grpo_step(
             artifact = run.found(work.artifact)
         else:
             run.console.say(f"grpo (iteration {iteration}): {work.folder}")
-            loaded = run.load(policy, train=True)
+            loaded = run.load(policy, load_dtype(config.trainer, config.model.lora), train=True)
             if config.model.lora.r is not None:
                 seed = derive_seed(config.seed, "grpo", iteration, "lora")
                 loaded.model = add_lora(loaded.model, config.model.lora, seed)
@@ -171,8 +172,9 @@ def grpo_step(
                 seed=derive_seed(config.seed, "grpo", iteration),
             )
             save_model(loaded.model, loaded.tokenizer, work.folder / POLICY)
-            run.release()  # in memory it may have more digits than what was saved
-            artifact = work.finish(result.cost, _training_summary(result.metrics))
+            resolved = policy_resolution(run, policy, loaded.model, f"grpo (iteration {iteration})")
+            run.release()  # the trained weights are not those of the policy that it was loaded as
+            artifact = work.finish(result.cost, {**_training_summary(result.metrics), **resolved})
         remove_checkpoints(work.folder)  # also those that a kill just before this line left
         model = dataclasses.replace(
             policy.model, source="hub", path=str(artifact.folder / POLICY), revision=None, lora=LoraConfig()
@@ -212,4 +214,9 @@ def _training_summary(metrics: Sequence[dict[str, float]]) -> dict[str, Any]:
     def means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
         return {key: float(np.mean([row[key] for row in rows])) for key in keys}
 
-    return {"steps": len(metrics), "first": means(metrics[:quarter]), "last": means(metrics[-quarter:])}
+    return {
+        "steps": len(metrics),
+        "skipped_updates": int(sum(row["skipped_updates"] for row in metrics)),  # not finite
+        "first": means(metrics[:quarter]),
+        "last": means(metrics[-quarter:]),
+    }

@@ -72,7 +72,13 @@ class Checkpoints(Callback):
         checkpoint["signature"] = self.signature
 
     def _save(self, trainer: lightning.Trainer, module: StepModule) -> None:
+        """Raises UserError where the weights are not finite: a run that went on from there would not mend."""
         if module.steps_done > self.saved_step:
+            if bad := next((n for n, p in module.named_parameters() if not p.isfinite().all()), None):
+                raise UserError(
+                    f"{module.title}, step {module.steps_done}: the weights {bad} are not finite, and no "
+                    "checkpoint was written; the last one is whole. Lower the learning rate"
+                )
             trainer.save_checkpoint(checkpoint_path(self.folder, module.steps_done), weights_only=False)
             self.saved_step = module.steps_done
             prune(self.folder)

@@ -12,9 +12,10 @@ from typing import Any
 
 from restrl.config import TrainerConfig, VmConfig
 from restrl.errors import UserError
+from restrl.model.value import decoder_and_score
 from restrl.records import ValueTarget
 from restrl.train.head_init import start_head
-from restrl.train.loop import precision, run_steps
+from restrl.train.loop import autocast, precision, prepare_weights, run_steps
 from restrl.train.metrics_file import read_metrics
 from restrl.train.value_data import (
     TargetSplit,
@@ -63,13 +64,17 @@ def fit_value_model(
     if not chosen:
         kind = "terminal value targets" if targets else "value targets"
         raise UserError(f"vm.targets={vm.targets}: there are no {kind}; collect from more problems")
+    decoder, head = decoder_and_score(model)
+    prepare_weights(decoder, trainer)
+    head.float()  # a few numbers, whose small updates bfloat16 would lose
     split = split_targets(chosen, families, vm.heldout_fraction, seed)
     trees, heldout = (target_trees(side, vm.max_tokens) for side in (split.fit, split.heldout))
     schedule = epoch_schedule(len(trees), vm.problems_per_step, vm.epochs, seed)
     constant = weighted_mean(split.fit, vm.weight)
     module = ValueModule(model, trees, heldout, vm, folder, len(schedule), constant, report)
     if vm.head_init == "ridge":
-        start_head(model, trees, families, vm)
+        with autocast(trainer, model.device):
+            start_head(model, trees, families, vm)
     resumed_from = run_steps(
         module,
         schedule,
@@ -79,7 +84,8 @@ def fit_value_model(
         signature=_signature(chosen, vm, trainer, seed),
         seed=seed,
     )
-    rated, values = predictions(model, heldout, vm.tokens_per_microbatch)
+    with autocast(trainer, model.device):
+        rated, values = predictions(model, heldout, vm.tokens_per_microbatch)
     return FitResult(
         steps=module.steps_done,
         resumed_from=resumed_from,

@@ -15,7 +15,7 @@ from restrl.engine.base import Engine
 from restrl.errors import UserError
 from restrl.records import Cost, Problem, StartState
 from restrl.train.grpo_module import GrpoModule
-from restrl.train.loop import precision, run_steps
+from restrl.train.loop import precision, prepare_weights, run_steps
 from restrl.train.metrics_file import read_metrics
 from restrl.train.rollout import Judge, Prompter, RolloutMaker
 from restrl.train.schedule import step_schedule
@@ -56,6 +56,7 @@ def train_grpo(
     """
     del tokenizer  # completions are token ids throughout
     _check(states, problems, grpo, trainer)
+    prepare_weights(model, trainer)  # before the reference copies them
     schedule = step_schedule(len(states), grpo, seed)
     rollouts = RolloutMaker(engine, sandbox, prompter, problems, states, grpo, seed)
     module = GrpoModule(model, rollouts, grpo, folder, len(schedule))

@@ -65,8 +65,8 @@ class GrpoModule(StepModule):
     def _learn(self, rollout: Rollout) -> dict[str, float]:
         """Updates the policy from the groups that teach something; without any, nothing is touched."""
         batch = training_batch(rollout, self.grpo)
-        metrics: dict[str, float] = {"trained_groups": float(len(batch.groups)), "seconds_loss": 0.0}
-        metrics["seconds_update"] = 0.0
+        metrics: dict[str, float] = {"trained_groups": float(len(batch.groups)), "skipped_updates": 0.0}
+        metrics |= {"seconds_loss": 0.0, "seconds_update": 0.0}
         if not batch.groups:
             return metrics
         optimizer: Any = self.optimizers()
@@ -75,24 +75,29 @@ class GrpoModule(StepModule):
         before = time.perf_counter()
         for index, sums in enumerate(passes):
             computed = time.perf_counter()
-            norm = self._update(optimizer, index)
+            means = sums.means()
+            norm = self._update(optimizer, index, means["loss"])
             now = time.perf_counter()
             metrics["seconds_loss"] += computed - before
             metrics["seconds_update"] += now - computed
             before = now
-            means = sums.means()
             if index == 0:  # later passes are off-policy: only their ratio and clipping are of interest
                 metrics |= means
             keep = ("clip_fraction", "ratio_mean", "ratio_max")
-            metrics |= {key: means[key] for key in keep} | {"grad_norm": norm}
+            metrics |= {key: means[key] for key in keep}
+            metrics["skipped_updates"] = float(norm is None)
+            if norm is None:
+                break  # a further pass over the same completions would fare no better
+            metrics["grad_norm"] = norm
         return metrics
 
-    def _update(self, optimizer: Any, index: int) -> float:
-        """The step's optimizer step number ``index``.  Returns the gradient's norm before clipping."""
+    def _update(self, optimizer: Any, index: int, loss: float) -> float | None:
+        """The step's optimizer step number ``index``.  Returns the gradient's norm (``apply_update``)."""
         per_step = self.grpo.updates_per_step
         place, total = self.steps_done * per_step + index, self.total_steps * per_step
         rate = self.grpo.lr * rate_factor(self.updates, place, total, self.grpo)
-        return self.apply_update(optimizer, [rate] * len(optimizer.param_groups), self.grpo.clip_norm)
+        rates = [rate] * len(optimizer.param_groups)
+        return self.apply_update(optimizer, rates, self.grpo.clip_norm, loss)
 
 
 def completions_text(rollout: Rollout) -> str:

@@ -33,11 +33,11 @@ def start_head(model: Any, trees: Sequence[TargetTree], families: Mapping[str, s
     folds = [
         derive_seed("fold", families.get(target.task_id) or target.task_id) % FOLDS for target in targets
     ]
-    values = torch.tensor([target.value for target in targets])
+    values = torch.tensor([target.value for target in targets], dtype=torch.float64)
     solution = ridge(
         _features(decoder, trees, vm.tokens_per_microbatch),
         values if head.out_features == 1 else SLOPE * (values - 0.5),
-        torch.tensor(target_weights(targets, vm.weight)),
+        torch.tensor(target_weights(targets, vm.weight), dtype=torch.float64),
         torch.tensor(folds),
     ).to(head.weight)
     rows = [solution] if head.out_features == 1 else [-solution / 2, solution / 2]

@@ -15,9 +15,10 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from restrl.config import TrainerConfig
+from restrl.config import LoraConfig, TrainerConfig
 from restrl.errors import UserError
 from restrl.files import user_errors
+from restrl.model import Dtype, cast_weights
 from restrl.train.callbacks import Checkpoints, StepProgress
 from restrl.train.checkpoint import AtomicCheckpointIO, prune
 from restrl.train.metrics_file import keep_until
@@ -37,13 +38,12 @@ def run_steps(
 ) -> int:
     """Runs what is left of the schedule; returns the step of the checkpoint it went on from, 0 = none.
 
-    ``folder`` gets checkpoints, ``metrics.jsonl`` and TensorBoard events.  ``signature`` names everything
-    that decides the numbers.  Raises UserError for bad settings, an unwritable folder, or a folder that holds
-    the checkpoint of another run.
+    The module's weights are those of ``prepare_weights``.  ``folder`` gets checkpoints, ``metrics.jsonl`` and
+    TensorBoard events.  ``signature`` names everything that decides the numbers.  Raises UserError for bad
+    settings, an unwritable folder, or a folder that holds the checkpoint of another run.
     """
     with user_errors(folder):
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    _master_weights(module.model, trainer)
     checkpoints = Checkpoints(folder / "checkpoints", checkpoint_every, signature)
     resumed_from = checkpoints.load(module)
     keep_until(folder, resumed_from)
@@ -73,12 +73,40 @@ def accelerator(config: TrainerConfig) -> str:
     return config.accelerator
 
 
-def precision(config: TrainerConfig) -> Any:
+def precision(config: TrainerConfig) -> str:
     """auto: fp32 on a CPU, where bf16 is no faster; bf16 with fp32 weights on a GPU, so that a small learning
     rate is not rounded away."""
     if config.precision != "auto":
         return config.precision
     return "bf16-mixed" if accelerator(config) == "gpu" else "32-true"
+
+
+def load_dtype(config: TrainerConfig, lora: LoraConfig) -> Dtype:
+    """What a model that is about to be trained is loaded in, so that no digit of a saved policy is lost.
+
+    Adapters leave the weights below them frozen, and those stay as they are stored.
+    """
+    if precision(config) == "bf16-true":
+        return torch.bfloat16
+    return torch.float32 if lora.r is None else "auto"
+
+
+def prepare_weights(model: Any, config: TrainerConfig) -> None:
+    """Brings the weights into the dtype that they are trained in, before anything is computed with them.
+
+    ``bf16-true``: all are bfloat16.  Otherwise those that are trained are float32, and frozen ones stay what
+    they are.
+    """
+    if precision(config) == "bf16-true":
+        cast_weights(model, torch.bfloat16)
+    else:
+        cast_weights(model, torch.float32, frozen=False)
+
+
+def autocast(config: TrainerConfig, device: torch.device) -> torch.autocast:
+    """The precision of the training steps, for what is computed with the same weights outside of them."""
+    mixed = precision(config) == "bf16-mixed"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed, cache_enabled=False)
 
 
 def _fit(trainer: lightning.Trainer, module: StepModule, schedule: list[list[int]]) -> None:
@@ -106,7 +134,7 @@ def _lightning_trainer(
             accelerator=accelerator(config),
             devices=config.devices,
             strategy=config.strategy,
-            precision=precision(config),
+            precision=_lightning_precision(config),
             max_epochs=1,
             logger=logger,
             callbacks=[checkpoints, StepProgress()],
@@ -125,9 +153,8 @@ def _lightning_trainer(
         ) from error
 
 
-def _master_weights(model: Any, config: TrainerConfig) -> None:
-    """Makes the weights that are trained float32 unless the precision says bf16 throughout."""
-    if precision(config) != "bf16-true":
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.float()
+def _lightning_precision(config: TrainerConfig) -> Any:
+    """Lightning's own bf16-true makes bfloat16 the default dtype of a step: of temperatures, rewards and
+    advantages too.  The weights are bfloat16 already (``prepare_weights``), and nothing else has to be.
+    """
+    return "bf16-mixed" if precision(config) == "bf16-mixed" else "32-true"

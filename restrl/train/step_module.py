@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +13,19 @@ import lightning
 import torch
 from torch import Tensor
 
+from restrl.errors import UserError
 from restrl.train.metrics_file import append_metrics
+
+MAX_SKIPPED = 3  # steps in a row without an update, for their loss or gradient was not finite
+COUNTERS = ("steps_done", "updates", "skipped_in_row")
+_log = logging.getLogger(__name__)
 
 
 class StepModule(lightning.LightningModule):
     """Trains ``model`` in place; a batch is a list of indices, and optimization is manual.
 
-    ``steps_done`` counts finished steps, ``updates`` optimizer steps.  ``consistent`` is False between the
+    ``steps_done`` counts finished steps, ``updates`` optimizer steps, ``skipped_in_row`` the last steps
+    whose update was not finite.  ``consistent`` is False between the
     first update of a step and its end, when a checkpoint would not be the state after a whole step.
     """
 
@@ -32,6 +40,7 @@ class StepModule(lightning.LightningModule):
         self.total_steps = total_steps
         self.steps_done = 0
         self.updates = 0
+        self.skipped_in_row = 0
         self.consistent = True
         self.last_metrics: dict[str, float] = {}
         self._random_states = random_states()
@@ -40,24 +49,45 @@ class StepModule(lightning.LightningModule):
         """The last step's numbers in a few words."""
         return ", ".join(f"{key} {value:.3g}" for key, value in self.last_metrics.items())
 
-    def apply_update(self, optimizer: Any, rates: Sequence[float], clip_norm: float | None) -> float:
+    def apply_update(
+        self, optimizer: Any, rates: Sequence[float], clip_norm: float | None, loss: float
+    ) -> float | None:
         """Clipping, then an optimizer step with a learning rate per parameter group.
 
-        Returns the gradient's norm before clipping.
+        Returns the gradient's norm before clipping; None where it or ``loss`` is not finite: then the
+        gradient is dropped, and weights and optimizer stay what they were.  Raises UserError where that
+        happens in ``MAX_SKIPPED`` steps in a row.
         """
-        self.consistent = False
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         limit = clip_norm if clip_norm is not None else float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
-        optimizer.step()
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+        finite = math.isfinite(norm) and math.isfinite(loss)
+        if finite:
+            self.consistent = False
+            optimizer.step()
+            self.updates += 1
         optimizer.zero_grad(set_to_none=True)
-        self.updates += 1
-        return float(norm)
+        self.skipped_in_row = 0 if finite else self.skipped_in_row + 1
+        if not finite:
+            self._say_skipped(norm, loss)
+        return norm if finite else None
+
+    def _say_skipped(self, norm: float, loss: float) -> None:
+        step = self.steps_done + 1
+        what = f"step {step}: loss {loss:.4g}, gradient norm {norm:.4g}"
+        _log.warning("%s, %s: not finite, so this step's update was skipped", self.title, what)
+        if self.skipped_in_row >= MAX_SKIPPED:
+            raise UserError(
+                f"{self.title}, {what}: not finite in {MAX_SKIPPED} steps in a row, which taught nothing; "
+                "what was learnt before is in the last checkpoint. Lower the learning rate, or use "
+                "trainer.precision=32-true; the same command goes on from that checkpoint"
+            )
 
     def end_step(self, metrics: dict[str, float]) -> None:
         """Counts the step and logs its numbers: from now on a checkpoint is the state after it."""
+        metrics = {key: value for key, value in metrics.items() if math.isfinite(value)}  # JSON has no NaN
         self.steps_done += 1
         self._random_states = random_states()
         self.consistent = True
@@ -70,12 +100,12 @@ class StepModule(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         trained = {name for name, p in self.named_parameters() if p.requires_grad}
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
-        checkpoint["counters"] = {"steps_done": self.steps_done, "updates": self.updates}
+        checkpoint["counters"] = {name: getattr(self, name) for name in COUNTERS}
         checkpoint["random_states"] = self._random_states
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.steps_done = checkpoint["counters"]["steps_done"]
-        self.updates = checkpoint["counters"]["updates"]
+        for name in COUNTERS:
+            setattr(self, name, checkpoint["counters"][name])
         self._random_states = checkpoint["random_states"]
 
     def restore_random_states(self) -> None:

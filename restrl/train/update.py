@@ -128,7 +128,9 @@ def _accumulate(
     temperature, chunk = grpo.rollout.temperature, grpo.logit_chunk
     out = packed_logprobs(model, packed, temperature=temperature, chunk=chunk)
     engine = torch.tensor(
-        [x for p in pieces for i in p.completions for x in batch.engine_logprobs[p.group][i]], device=device
+        [x for p in pieces for i in p.completions for x in batch.engine_logprobs[p.group][i]],
+        dtype=torch.float32,
+        device=device,
     )
     if frozen is None:
         ref = None if reference is None else reference.logprobs(model, packed, temperature, chunk)
@@ -140,7 +142,9 @@ def _accumulate(
         logprobs=out.logprobs,
         old_logprobs=frozen.logprobs,
         advantages=torch.tensor(
-            [batch.advantages[p.group][i] for p in pieces for i in p.completions], device=device
+            [batch.advantages[p.group][i] for p in pieces for i in p.completions],
+            dtype=torch.float32,
+            device=device,
         ),
         sequence=packed.sequence,
         ref_logprobs=frozen.ref,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +65,8 @@ class ValueModule(StepModule):
         """The last step's numbers in a few words."""
         numbers = self.last_metrics
         heldout = [f", held-out {numbers['heldout_mse']:.4f}"] if "heldout_mse" in numbers else []
-        return "".join(
-            [f"mse {numbers['mse']:.4f}", *heldout, f", {numbers['tokens_per_second']:.0f} tokens/s"]
-        )
+        mse, rate = numbers.get("mse", math.nan), numbers["tokens_per_second"]
+        return "".join([f"mse {mse:.4f}", *heldout, f", {rate:.0f} tokens/s"])
 
     def _learn(self, batch: Sequence[TargetTree]) -> dict[str, float]:
         """One update from the trees: the gradient is the sum of those of the micro-batches."""
@@ -74,6 +75,7 @@ class ValueModule(StepModule):
         weights = [target_weights(item.targets, self.vm.weight) for item in batch]
         total = sum(map(sum, weights))
         device = head.weight.device
+        numbers = partial(torch.tensor, dtype=torch.float32, device=device)
         sums, tokens = ValueSums(), 0
         self.model.train()
         with tree_mode(decoder):  # the backward pass of gradient checkpointing runs layers again
@@ -82,14 +84,18 @@ class ValueModule(StepModule):
                 states = [(piece.tree, state) for piece in pieces for state in piece.states]
                 loss, micro = value_loss(
                     state_values(decoder, head, packed),
-                    torch.tensor([batch[t].targets[s].value for t, s in states], device=device),
-                    torch.tensor([weights[t][s] for t, s in states], device=device),
+                    numbers([batch[t].targets[s].value for t, s in states]),
+                    numbers([weights[t][s] for t, s in states]),
                     total,
                 )
                 self.manual_backward(loss)
                 sums, tokens = sums + micro, tokens + len(packed.ids)
-        norm = self.apply_update(self.optimizers(), self._rates(), self.vm.clip_norm)
-        return sums.means() | {"grad_norm": norm, "states": float(sums.states), "tokens": float(tokens)}
+        means = sums.means()
+        norm = self.apply_update(self.optimizers(), self._rates(), self.vm.clip_norm, means["mse"])
+        if norm is not None:
+            means["grad_norm"] = norm
+        skipped = float(norm is None)
+        return means | {"skipped_updates": skipped, "states": float(sums.states), "tokens": float(tokens)}
 
     def _rates(self) -> list[float]:
         """Learning rates, for each of the optimizer's groups: warm-up, then (``lr_decay``) linearly down."""

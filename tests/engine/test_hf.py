@@ -11,7 +11,7 @@ from transformers import (
 )
 
 from restrl.config import EngineConfig, LoraConfig
-from restrl.engine.hf import HfEngine
+from restrl.engine.hf import HfEngine, _Run
 from restrl.engine.sampling import uniforms
 from restrl.errors import UserError
 from restrl.model import add_lora
@@ -307,3 +307,39 @@ def test_each_token_has_a_random_number_of_its_own():
     (completions,) = sampler.generate([Request(PROMPTS[0], 2, 6, seed=4)])
     for sample, completion in enumerate(completions):
         assert completion.ids == tuple(int(384 * u) for u in uniforms(4, sample, 6))
+
+
+def test_keys_and_values_bound_the_rows(monkeypatch):
+    """The tiny model: 2 layers x 2 heads of 16, keys and values, 4 bytes: 512 bytes a token."""
+    live, sizes = [], []
+    decode = _Run._decode
+
+    def spy(self):
+        live.append(len(self.rows))
+        decode(self)
+        sizes.append(sum(t.numel() * t.element_size() for t in (*self.cache.keys, *self.cache.values)))
+
+    monkeypatch.setattr(_Run, "_decode", spy)
+    request = Request(PROMPTS[0], n=8, max_tokens=100, temperature=1.0, seed=1)
+    expected = engine().generate([request])
+    assert max(live) == 8
+    live.clear(), sizes.clear()
+    budget = 3.5 * 512 * (len(PROMPTS[0]) + 100)  # of three and a half rows
+    small = HfEngine(tiny_model(), TOKENIZER, EngineConfig(kv_gb=budget / 2**30))
+    assert sampled(small.generate([request])[0]) == sampled(expected[0])
+    assert max(live) == 3
+    assert max(sizes) <= budget
+
+
+def test_under_autocast_keys_are_as_small_as_values(monkeypatch):
+    found = set()
+    decode = _Run._decode
+
+    def spy(self):
+        decode(self)
+        found.update(tensor.dtype for tensor in (*self.cache.keys, *self.cache.values))
+
+    monkeypatch.setattr(_Run, "_decode", spy)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        engine().generate([Request(PROMPTS[0], n=2, max_tokens=4, temperature=1.0, seed=1)])
+    assert found == {torch.bfloat16}

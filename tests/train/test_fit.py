@@ -73,14 +73,21 @@ def mse(targets: Any, values: Any, constant: float) -> dict[str, float]:
     return {"mse": mean(list(values)), "mse_constant": mean([constant] * len(targets))}
 
 
-def run(folder: Path, model: Any = None, report: Any = mse, targets: Any = TARGETS, **changes: Any) -> Any:
+def run(
+    folder: Path,
+    model: Any = None,
+    report: Any = mse,
+    targets: Any = TARGETS,
+    trainer: TrainerConfig | None = None,
+    **changes: Any,
+) -> Any:
     model = model if model is not None else value_model()
     result = fit_value_model(
         model=model,
         targets=targets,
         families=FAMILIES,
         vm=vm(**changes),
-        trainer=TrainerConfig(accelerator="cpu"),
+        trainer=trainer if trainer is not None else TrainerConfig(accelerator="cpu"),
         folder=folder,
         seed=0,
         report=report,

@@ -1,0 +1,58 @@
+"""Says where a training moved the weights by less than the dtype in which they are used resolves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from restrl.config import ModelConfig
+from restrl.model import Dtype, load_model, weights_dtype
+from restrl.model.resolution import resolved_share, updated_weights
+from restrl.stages.runtime import PolicyRef, Runtime
+from restrl.train.loop import precision
+
+MOSTLY = 0.5  # of an update; below, what the model says shows little of what it learnt
+
+Start = Callable[[torch.device, Dtype], Any]  # makes the model that a training started from
+
+
+def policy_resolution(run: Runtime, policy: PolicyRef, trained: Any, title: str) -> dict[str, Any]:
+    """How much of an update of ``policy`` its samples show: ``update_resolved`` for a manifest's summary.
+
+    Empty where sampling is in float32: all is seen.
+    """
+
+    def start(device: torch.device, dtype: Dtype) -> Any:
+        return load_model(policy.model, run.config.paths, device, dtype)
+
+    model = trained.get_base_model() if hasattr(trained, "get_base_model") else trained
+    used = f"{title}: the policy samples", "model.dtype=float32 samples all of it"
+    return _resolution(run, model, start, weights_dtype(policy.model, run.device), used)
+
+
+def value_resolution(run: Runtime, trained: Any, start: Start) -> dict[str, Any]:
+    """The same of a value model's decoder, and of its scores."""
+
+    def decoder(device: torch.device, dtype: Dtype) -> Any:
+        return start(device, dtype).base_model
+
+    used = "fit: the value model scores", "a larger vm.lr moves more"
+    return _resolution(run, trained.base_model, decoder, weights_dtype(ModelConfig(), run.device), used)
+
+
+def _resolution(
+    run: Runtime, model: Any, start: Start, dtype: torch.dtype, used: tuple[str, str]
+) -> dict[str, Any]:
+    if dtype == torch.float32:
+        return {}
+    stored: Dtype = torch.bfloat16 if precision(run.config.trainer) == "bf16-true" else "auto"
+    share = resolved_share(updated_weights(model, lambda: start(torch.device("cpu"), stored)), dtype)
+    name = str(dtype).removeprefix("torch.")
+    if share is not None and share < MOSTLY:
+        run.console.say(
+            f"{used[0]} in {name}, which resolves {share:.0%} of this update; the saved weights hold all of "
+            f"it, and training goes on from them; {used[1]}"
+        )
+    return {"update_resolved": {"share": share, "dtype": name}}
