@@ -30,9 +30,8 @@ POLICY = "policy"  # folder of a grpo artifact, in Hugging Face layout
 def sample_step(run: Runtime, policy: PolicyRef, iteration: int) -> Artifact:
     """Step 1: N judged completions of each training problem (a Group per problem)."""
     problems, sampling = run.problems("train"), run.config.grpo.sample
-    config = {"sampling": sampling, "iteration": iteration, **run.sampling_context}
     inputs = {"policy": policy.fingerprint, "problems": problems.fingerprint}
-    with run.store.open("sample", config, inputs, run.config.seed) as work:
+    with run.open("sample", inputs, iteration=iteration) as work:
         if work.done:
             return run.found(work.artifact)
         log, total = work.records(Group), len(problems.problems) * sampling.n
@@ -51,8 +50,8 @@ def sample_step(run: Runtime, policy: PolicyRef, iteration: int) -> Artifact:
                 lambda chunk: _sample(run, run.load(policy), chunk, iteration, advance, costs),
                 resumed,
             )
-        groups = log.read()
-        return work.finish(sum(costs.read(), Cost()), _sample_summary(groups))
+        summary = _sample_summary(log.read()) | problems.left_out
+        return work.finish(sum(costs.read(), Cost()), summary)
 
 
 def _sample(
@@ -91,10 +90,7 @@ def _sample(
 
 def assemble_step(run: Runtime, policy: PolicyRef, samples: Artifact, iteration: int) -> Artifact:
     """Steps 2 and 3: the problems whose rewards vary, and the states that training starts from."""
-    grpo = run.config.grpo
-    keys = ("sigma0", "partial_states", "r0", "alpha", "ratio", "replacement", "complete_solution")
-    config = {key: getattr(grpo, key) for key in keys}
-    with run.store.open("assemble", config, {"samples": samples.fingerprint}, run.config.seed) as work:
+    with run.open("assemble", {"samples": samples.fingerprint}) as work:
         if work.done:
             artifact = run.found(work.artifact)
         else:
@@ -103,8 +99,9 @@ def assemble_step(run: Runtime, policy: PolicyRef, samples: Artifact, iteration:
                 samples.read(Group),
                 lambda ids: cut_positions(ids, tokenizer),
                 lambda ids, k: text_of(ids, k, tokenizer),
-                grpo,
+                run.config.grpo,
                 np.random.default_rng(derive_seed(run.config.seed, "assemble", iteration)),
+                run.positions,
             )
             log = work.records(StartState)
             log.truncate(0)
@@ -119,14 +116,9 @@ def grpo_step(
 ) -> tuple[PolicyRef, Artifact]:
     """Step 4: the policy trained on the start states."""
     config = run.config
-    skipped = ("name", "iterations", "sample", "sigma0", "partial_states", "r0", "alpha", "ratio",
-               "replacement", "complete_solution", "checkpoint_every")  # fmt: skip
-    settings = {k: v for k, v in dataclasses.asdict(config.grpo).items() if k not in skipped}
-    trainer = {k: v for k, v in dataclasses.asdict(config.trainer).items() if k != "name"}
-    read = {"grpo": settings, "trainer": trainer, "lora": config.model.lora, "iteration": iteration}
     inputs = {"policy": policy.fingerprint, "states": states.fingerprint, "samples": samples.fingerprint}
     problems = run.problems("train")
-    with run.store.open("grpo", {**read, **run.sampling_context}, inputs, config.seed) as work:
+    with run.open("grpo", inputs, iteration=iteration) as work:
         if work.done:
             artifact = run.found(work.artifact)
         else:
@@ -146,10 +138,11 @@ def grpo_step(
                 trainer=config.trainer,
                 folder=work.folder,
                 seed=derive_seed(config.seed, "grpo", iteration),
+                signature=work.fingerprint,
             )
             save_model(loaded.model, loaded.tokenizer, work.folder / POLICY)
             run.release()  # in memory it may have more digits than what was saved
-            artifact = work.finish(result.cost, _training_summary(result.metrics))
+            artifact = work.finish(result.cost, _training_summary(result.metrics), folders=[POLICY])
         remove_checkpoints(work.folder)  # also those that a kill just before this line left
         model = dataclasses.replace(
             policy.model, source="hub", path=str(artifact.folder / POLICY), revision=None, lora=LoraConfig()
