@@ -39,9 +39,9 @@ def fitting(
         task_id = too_long[0]
         more = f" (and {len(too_long) - 1} more of {len(problems)})" if len(too_long) > 1 else ""
         raise UserError(
-            f"{where}: task_id {task_id!r}: the prompt has {positions - room[task_id]} tokens and leaves no "
-            f"room for an answer in the model's {positions}{more}; shorten it, choose a model with a longer "
-            "context, or leave such problems out by dataset.too_long=drop"
+            f"{where}: task_id {task_id!r}: a prompt of {positions - room[task_id]} tokens leaves no room "
+            f"for an answer in the model's {positions}{more}; shorten it, take a model of longer context, "
+            "or set dataset.too_long=drop"
         )
     if too_long:
         say(
