@@ -2,10 +2,12 @@
 
 An artifact is ``outputs/artifacts/<step>-<fingerprint>/`` with records as JSONL (or a model folder) and a
 ``manifest.json``.  The fingerprint covers the step, the configuration it read, its inputs and its seed, so a
-finished step is found again and never run twice.  A process may die at any moment: the manifest says "done"
-only after everything else stands on the disk, a record is one line, and a torn last line is dropped.
+finished step is found again and never run twice, as long as all that it made still stands.  A process may
+die at any moment: the manifest says "done" only after everything else stands on the disk, a record is one
+line, and a torn last line is dropped.
 
-Assumes that the folder's file system has ``flock`` and an atomic ``os.replace``.  Does not delete anything.
+Assumes that the folder's file system has ``flock`` and an atomic ``os.replace``.  Deletes nothing but the
+records of an artifact that has to be made again.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from typing import Any, Generic, TypeVar
 
 from filelock import FileLock, Timeout
 
+from restrl.config import deciding
 from restrl.errors import UserError
 from restrl.files import user_errors, write_json_atomic
 from restrl.records import Cost, from_json, to_json
@@ -42,8 +45,9 @@ _log = logging.getLogger(__name__)
 def fingerprint(step: str, config: Mapping[str, Any], inputs: Mapping[str, str], seed: int = 0) -> str:
     """16 hex digits that depend on every value, and not on the order of keys.
 
-    ``config``: plain data or dataclasses.  ``inputs``: name -> fingerprint of what the step reads.  Raises
-    TypeError for a value or a key that JSON does not tell apart from others.
+    ``config``: plain data, or configuration nodes, of which the deciding settings count.  ``inputs``: name ->
+    fingerprint of what the step reads.  Raises TypeError for a value or a key that JSON does not tell apart
+    from others.
     """
     content = {"step": step, "config": _plain(config), "inputs": dict(inputs), "seed": seed}
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -52,7 +56,7 @@ def fingerprint(step: str, config: Mapping[str, Any], inputs: Mapping[str, str],
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _plain(dataclasses.asdict(value))
+        return _plain(deciding(value))
     if isinstance(value, Mapping):
         if bad := [key for key in value if not isinstance(key, str)]:  # json would make 1 and "1" the same
             raise TypeError(f"the key {bad[0]!r} of a fingerprinted configuration is not a string")
@@ -208,13 +212,27 @@ class Work:
             self._logs[name] = RecordLog(self.folder / name, cls)
         return self._logs[name]
 
-    def finish(self, cost: Cost | None = None, summary: Mapping[str, Any] | None = None) -> Artifact:
-        """Marks the artifact as done: from now on it is found instead of made."""
+    def finish(
+        self,
+        cost: Cost | None = None,
+        summary: Mapping[str, Any] | None = None,
+        folders: Sequence[str] = (),
+    ) -> Artifact:
+        """Marks the artifact as done: from now on it is found instead of made.
+
+        ``folders``: those that later steps read, such as a model's.  The manifest lists their files beside
+        the records, so that an artifact which lost one of them is noticed.
+        """
+        files = [self.folder / name for name in self._logs]
+        files += [path for name in folders for path in sorted((self.folder / name).rglob("*"))]
         manifest = self._manifest | {
             "cost": to_json(cost or Cost()),
             "summary": dict(summary or {}),
             "machine": dict(self._machine),
             "records": {name: len(log) for name, log in self._logs.items()},
+            "files": {
+                str(path.relative_to(self.folder)): path.stat().st_size for path in files if path.is_file()
+            },
             "status": "done",
             "finished": _now(),
         }
@@ -254,6 +272,9 @@ class Store:
                     "seed": seed, "versions": _versions(), "status": "running", "started": _now(),
                 }  # fmt: skip
                 write_json_atomic(folder / MANIFEST, manifest)
+            elif lost := _lost(folder, manifest):
+                self._say(f"{step}: {folder} was done and has lost {lost}: it is made again")
+                manifest = _reopened(folder, manifest)
             yield Work(folder, manifest, self.machine)
         finally:
             lock.release()
@@ -267,6 +288,27 @@ class Store:
                 started = time.monotonic()
                 lock.acquire(poll_interval=0.2)
                 self._say(f"waited {time.monotonic() - started + WAIT_NOTICE_SECONDS:.0f} s for {folder}")
+
+
+def _lost(folder: Path, manifest: Mapping[str, Any]) -> str | None:
+    """The first file of a finished artifact that is gone or not as long as it was; None: all are there."""
+    for name, size in manifest.get("files", {}).items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != size:
+            return str(name)
+    return None
+
+
+def _reopened(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest of a finished artifact that is made again from its beginning."""
+    with user_errors(folder):
+        for name in manifest["records"]:
+            (folder / name).unlink(missing_ok=True)
+    results = ("cost", "summary", "machine", "records", "files", "finished")
+    kept = {key: value for key, value in manifest.items() if key not in results}
+    kept |= {"status": "running", "versions": _versions(), "started": _now()}
+    write_json_atomic(folder / MANIFEST, kept)
+    return kept
 
 
 def _read_manifest(folder: Path) -> dict[str, Any] | None:

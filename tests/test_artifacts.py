@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -157,6 +158,47 @@ def test_a_finished_artifact_with_lost_records_is_an_error(tmp_path):
     path.unlink()
     with pytest.raises(UserError, match=r"cannot read .*records\.jsonl: No such file"):
         artifact.read(Answer)
+
+
+def made_with_model(tmp_path):
+    """A finished artifact of two logs and a model's folder."""
+    with store(tmp_path).open("s", {}, {}) as work:
+        work.records(Answer).append(ANSWERS)
+        work.records(Cost, "costs.jsonl").append([Cost(1)])
+        (work.folder / "policy" / "adapter").mkdir(parents=True)
+        for name in ("config.json", "model.safetensors", "adapter/weights"):
+            (work.folder / "policy" / name).write_text("content")
+        return work.finish(Cost(completions=5), {"kept": 2}, folders=["policy"])
+
+
+LOSSES = {
+    "policy": lambda folder: shutil.rmtree(folder / "policy"),
+    "policy/model.safetensors": lambda folder: (folder / "policy" / "model.safetensors").unlink(),
+    "policy/adapter/weights": lambda folder: (folder / "policy" / "adapter" / "weights").write_text("cut"),
+    "records.jsonl": lambda folder: (folder / "records.jsonl").unlink(),
+    "costs.jsonl": lambda folder: os.truncate(folder / "costs.jsonl", 3),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_finished_artifact_that_lost_a_file_is_made_again(tmp_path, loss):
+    artifact, said = made_with_model(tmp_path), []
+    with Store(tmp_path, said.append).open("s", {}, {}) as work:
+        assert work.done
+    (artifact.folder / "policy" / "note.txt").write_text("what was added is no loss")
+    LOSSES[loss](artifact.folder)
+    for attempt in range(2):  # the second goes on with what the first left
+        with Store(tmp_path, said.append).open("s", {}, {}) as work:
+            assert not work.done
+            log = work.records(Answer)
+            assert len(log) == (0, 2)[attempt]
+            log.append(ANSWERS[2 * attempt : 2 * attempt + 2])
+    (line,) = said
+    assert line.startswith(f"s: {artifact.folder} was done and has lost {loss}")
+    assert line.endswith(": it is made again")
+    manifest = json.loads((artifact.folder / "manifest.json").read_text())
+    assert (manifest["status"], manifest["fingerprint"]) == ("running", artifact.fingerprint)
+    assert not {"cost", "summary", "records", "files", "finished"} & set(manifest)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"status": "else"}'])

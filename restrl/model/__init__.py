@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from restrl.config import LoraConfig, ModelConfig, PathsConfig
 from restrl.errors import UserError
+from restrl.model.content import folder_hash
 from restrl.model.dropout import without_dropout
-from restrl.model.hub import load_from
-from restrl.model.tiny import tiny_model, tiny_tokenizer
-from restrl.model.weights import converted, model_folder, package_version, packaged_gguf
+from restrl.model.hub import hub_commit, load_from
+from restrl.model.tiny import tiny_config, tiny_model, tiny_tokenizer
+from restrl.model.weights import cache_folder, converted, model_folder, package_version, packaged_gguf
 
 __all__ = [
-    "Dtype",
-    "add_lora",
-    "cast_weights",
-    "load_model",
-    "load_tokenizer",
-    "model_fingerprint",
-    "save_model",
-]
-
-HASHED_WHOLE = 2**22  # bytes; of a larger file the time stamp and both ends are hashed
-EDGE = 2**20
+    "Dtype", "add_lora", "cast_weights", "load_model", "load_tokenizer", "model_fingerprint", "pinned",
+    "positions_of", "save_model",
+]  # fmt: skip
 
 Dtype = torch.dtype | Literal["auto"]  # of weights; auto: as the files store them
 
@@ -71,16 +63,61 @@ def cast_weights(model: Any, dtype: Dtype, *, frozen: bool = True) -> Any:
     return model
 
 
+def positions_of(config: ModelConfig, paths: PathsConfig) -> int | None:
+    """Tokens that the model's context holds, prompt and answer together; None: not limited.
+
+    The weights are not loaded.  Raises UserError where the model cannot be found.
+    """
+    if config.source == "random" and config.path is None:
+        found: Any = tiny_config()
+    elif config.path is not None and (Path(config.path).expanduser() / "adapter_config.json").exists():
+        return None  # adapters, which name their model elsewhere
+    else:
+        found = load_pretrained(AutoConfig, config, paths)
+    positions: int | None = getattr(found.get_text_config(), "max_position_embeddings", None)
+    return positions
+
+
 def model_fingerprint(config: ModelConfig, paths: PathsConfig) -> str:
-    """What identifies the weights: a local folder's content, else a name with its revision or version."""
-    del paths
+    """What identifies the weights: a local folder's content, a package's version or a hub's commit.
+
+    Where the hub cannot be asked and nothing was downloaded from it, the name of the branch stands for it.
+    """
     if config.path is not None and Path(config.path).expanduser().is_dir():
-        return _folder_hash(Path(config.path).expanduser())
+        folder = Path(config.path).expanduser()
+        return folder_hash(folder, cache_folder(paths), code=config.trust_remote_code)
+    if (hub_id := _hub_id(config)) is not None:
+        code = "+code" if config.trust_remote_code else ""
+        return f"{hub_id}@{pinned(config).revision or 'main'}{code}"
     if config.path is None and config.gguf_package and packaged_gguf(config.gguf_package):
         return f"{config.gguf_package}=={package_version(config.gguf_package)}"
-    if config.source == "random" and config.path is None:
-        return "tiny"
-    return f"{config.path or config.hub_id}@{config.revision or 'main'}"
+    return "tiny" if config.source == "random" and config.path is None else f"{config.path}"
+
+
+def pinned(config: ModelConfig) -> ModelConfig:
+    """``config`` with the commit that its branch or tag on the hub stands for now.
+
+    So what is fingerprinted is what is loaded, whatever is pushed meanwhile.  A model from elsewhere, and one
+    of which nobody can tell the commit, stays as it is.
+    """
+    hub_id = _hub_id(config)
+    commit = hub_commit(hub_id, config.revision) if hub_id is not None else None
+    return config if commit is None else dataclasses.replace(config, revision=commit)
+
+
+def _hub_id(config: ModelConfig) -> str | None:
+    """The repository on the hub that ``config`` names; None where the model comes from elsewhere."""
+    if config.path is not None:
+        return config.path if _is_hub_id(config.path) else None
+    if config.source == "random" or (config.gguf_package and packaged_gguf(config.gguf_package)):
+        return None
+    return config.hub_id
+
+
+def _is_hub_id(path: str) -> bool:
+    """Whether a path is no folder and has the form owner/name."""
+    folder = Path(path).expanduser().is_dir() or path.startswith((".", "/", "~"))
+    return not folder and path.count("/") == 1
 
 
 def add_lora(model: Any, config: LoraConfig, seed: int = 0) -> Any:
@@ -178,7 +215,7 @@ def _place(config: ModelConfig, paths: PathsConfig) -> tuple[str, str | None]:
     if config.path is not None:
         if Path(config.path).expanduser().is_dir():
             return str(Path(config.path).expanduser()), None
-        if config.path.startswith((".", "/", "~")) or config.path.count("/") != 1:
+        if not _is_hub_id(config.path):
             raise UserError(f"model.path={config.path}: no such folder, and a hub id has the form owner/name")
         return config.path, config.revision
     if config.gguf_package:
@@ -210,20 +247,3 @@ def weights_dtype(config: ModelConfig, device: torch.device) -> torch.dtype:
         dtype: torch.dtype = getattr(torch, config.dtype)
         return dtype
     return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
-
-
-def _folder_hash(folder: Path) -> str:
-    """Of names, sizes and contents; of large files the time stamp and the two ends."""
-    digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        size = path.stat().st_size
-        digest.update(json.dumps([str(path.relative_to(folder)), size]).encode())
-        with path.open("rb") as file:
-            if size <= HASHED_WHOLE:
-                digest.update(file.read())
-            else:
-                digest.update(str(path.stat().st_mtime_ns).encode())
-                digest.update(file.read(EDGE))
-                file.seek(size - EDGE)
-                digest.update(file.read(EDGE))
-    return digest.hexdigest()[:16]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,21 @@ def load_from(auto: Any, place: str, **options: Any) -> Any:
         raise UserError(f"{constants.ENDPOINT} is out of reach, and nothing was downloaded before") from error
     except (OSError, ValueError, ImportError, SafetensorError, RuntimeError) as error:
         raise UserError((str(error).strip() or type(error).__name__).splitlines()[0]) from error
+
+
+def hub_commit(repo: str, revision: str | None) -> str | None:
+    """The commit that ``revision`` (None: the main branch) stands for; None where nobody can tell.
+
+    Without a way to the hub, it is the one that was downloaded before: the one that ``load_from`` takes.
+    """
+    if revision is not None and re.fullmatch("[0-9a-f]{40}", revision):
+        return revision
+    if _hub_answers():
+        with contextlib.suppress(Exception):  # loading says what is wrong: no such repository, no access
+            return huggingface_hub.HfApi().model_info(repo, revision=revision, timeout=PROBE_SECONDS).sha
+    with contextlib.suppress(LocalEntryNotFoundError, OSError, ValueError):
+        return Path(huggingface_hub.snapshot_download(repo, revision=revision, local_files_only=True)).name
+    return None
 
 
 def _hub_answers() -> bool:

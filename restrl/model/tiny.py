@@ -49,9 +49,9 @@ def tiny_tokenizer(split: str = LEADING_SPLIT, vocab_size: int = 384) -> Any:
     )
 
 
-def tiny_model(seed: int = 0, vocab_size: int = 384) -> Any:
-    """A Llama of two layers with grouped heads, some 200 thousand random weights, float32."""
-    config = LlamaConfig(
+def tiny_config(vocab_size: int = 384) -> Any:
+    """A Llama of two layers with grouped heads."""
+    return LlamaConfig(
         vocab_size=vocab_size,
         hidden_size=64,
         intermediate_size=128,
@@ -64,6 +64,11 @@ def tiny_model(seed: int = 0, vocab_size: int = 384) -> Any:
         eos_token_id=2,
         pad_token_id=0,
     )
+
+
+def tiny_model(seed: int = 0, vocab_size: int = 384) -> Any:
+    """The model of ``tiny_config``: some 200 thousand random weights, float32."""
+    config = tiny_config(vocab_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: Any = LlamaForCausalLM(config)  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from restrl.config import SandboxConfig
+from restrl.config import SandboxConfig, deciding
 from restrl.errors import UserError
 from restrl.records import Verdict
 from restrl.sandbox.inside.codec import CodecError, encode
@@ -18,7 +18,6 @@ from restrl.testforms import check_tests
 
 Program = tuple[str, Mapping[str, Any]]
 HERE = Path(__file__).parent
-UNRELATED = ("workers", "require", "cache", "calibrate")  # settings that decide no verdict
 
 
 @dataclasses.dataclass
@@ -78,8 +77,7 @@ def context_of(config: SandboxConfig, active: Sequence[str], interpreter: str) -
     The settings, the protections that this machine enforces, the interpreter with its packages, and the
     sandbox's own code.  Not the machine's speed: limits grow with it so that verdicts are the same.
     """
-    settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in UNRELATED}
-    parts = [settings, list(active), interpreter, _code()]
+    parts = [deciding(config), list(active), interpreter, _code()]
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).digest()
 
 

@@ -9,6 +9,7 @@ import torch
 
 from restrl.config import ScorerConfig
 from restrl.errors import UserError
+from restrl.prompts import encode_texts
 from restrl.records import Problem, State
 from restrl.scoring.base import Kind
 from restrl.scoring.text import chat, fit_middle, padded_batches
@@ -48,7 +49,9 @@ class ChatRewardModel:
         return scores
 
     def _encode(self, state: State) -> list[int]:
-        answer = f"```python\n{state.text.rstrip()}\n```"
-        text = chat(self.tokenizer, self.problems[state.task_id].prompt, answer)
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        def text(question: str, program: str) -> str:
+            return chat(self.tokenizer, question, f"```python\n{program.rstrip()}\n```")
+
+        texts = self.problems[state.task_id].prompt, state.text
+        ids = encode_texts(self.tokenizer, text, texts, special=False)
         return fit_middle(ids, self.config.max_tokens)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from restrl.config import ScorerConfig
 from restrl.errors import UserError
+from restrl.prompts import encode_texts
 from restrl.records import Problem, State
 from restrl.scoring.base import Kind
 from restrl.scoring.text import AGGREGATES, chat, fit_middle, padded_batches, steps
@@ -68,8 +69,11 @@ class StepRewardModel:
         return scores
 
     def _encode(self, state: State) -> list[int]:
-        text = self.reader.text(self.problems[state.task_id].prompt, steps(state.text))
-        ids = self.tokenizer(text, add_special_tokens=self.reader.special)["input_ids"]
+        def text(question: str, *lines: str) -> str:
+            return self.reader.text(question, lines)
+
+        texts = self.problems[state.task_id].prompt, *steps(state.text)
+        ids = encode_texts(self.tokenizer, text, texts, special=self.reader.special)
         return fit_middle(ids, self.config.max_tokens)
 
 

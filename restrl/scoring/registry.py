@@ -17,7 +17,7 @@ from transformers import (
     AutoTokenizer,
 )
 
-from restrl.config import ModelConfig, PathsConfig, ScorerConfig
+from restrl.config import ModelConfig, PathsConfig, ScorerConfig, deciding
 from restrl.errors import UserError
 from restrl.model import model_fingerprint, weights_dtype
 from restrl.model.hub import load_from
@@ -63,12 +63,19 @@ def build_scorer(config: ScorerConfig, resources: Resources) -> Scorer:
         return ValueScorer(
             model,
             kind=VALUE_MODELS[config.name],
-            max_tokens=config.max_tokens,
+            max_tokens=_window(model, config),
             tokens_per_batch=config.tokens_per_batch,
         )
     auto, make = THIRD_PARTIES[config.name]
     model, tokenizer = _load(auto, path, config, resources.device)
+    config = dataclasses.replace(config, max_tokens=_window(model, config))
     return make(model, tokenizer, resources.problems, config)
+
+
+def _window(model: Any, config: ScorerConfig) -> int:
+    """Tokens of one input: as many as are configured and as the model's context holds."""
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return config.max_tokens if positions is None else min(config.max_tokens, positions)
 
 
 def scorer_kind(config: ScorerConfig) -> Kind:
@@ -81,13 +88,13 @@ def is_oracle(config: ScorerConfig) -> bool:
     return config.name == "verifier"
 
 
-def scorer_fingerprint(config: ScorerConfig) -> dict[str, Any]:
-    """What decides the scores, as plain data: settings, and the content of a model's folder."""
-    settings = dataclasses.asdict(config)
-    del settings["tokens_per_batch"], settings["path"]
+def scorer_fingerprint(config: ScorerConfig, paths: PathsConfig, device: torch.device) -> dict[str, Any]:
+    """What decides the scores, as plain data: settings, what the model is made of, and its data type."""
     if config.name in ("none", "verifier"):
         return {"name": config.name}
-    return {**settings, "model": model_fingerprint(ModelConfig(path=_path(config)), PathsConfig())}
+    model = ModelConfig(path=_path(config), trust_remote_code=config.trust_remote_code)
+    dtype = str(weights_dtype(model, device))
+    return {**deciding(config), "model": model_fingerprint(model, paths), "dtype": dtype}
 
 
 def _path(config: ScorerConfig) -> str:

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from restrl.config import ModelConfig
 from restrl.errors import UserError
+from restrl.prompts import clock_at
 
 
 def chat(tokenizer: Any, question: str, answer: str, system: str | None = None) -> str:
@@ -18,7 +20,9 @@ def chat(tokenizer: Any, question: str, answer: str, system: str | None = None) 
         raise UserError("scorer: the reward model's tokenizer has no chat template, and it rates chats")
     messages = [{"role": "system", "content": system}] if system is not None else []
     messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    text: str = tokenizer.apply_chat_template(messages, tokenize=False)
+    text: str = tokenizer.apply_chat_template(
+        messages, tokenize=False, strftime_now=clock_at(ModelConfig().date)
+    )
     return text
 
 

@@ -23,6 +23,7 @@ class Report:
     spreads_before: Sequence[float]  # one per problem that was judged, in [0, 0.5]
     spreads_after: Sequence[float]  # one per kept problem
     sampled: bool = True  # False: neither the filter nor partial states asked for samples
+    no_room: int = 0  # partial states that were left out, for they fill the model's context
 
     def text(self) -> str:
         """One line for a log."""
@@ -36,6 +37,7 @@ class Report:
             f"kept {self.kept} of {self.problems} problems"
             + (f" (dropped: {reasons})" if reasons else "")
             + f"; {self.kept + self.partial} start states, {self.partial} of them partial"
+            + (f"; {self.no_room} partial states left out: no room for an answer" if self.no_room else "")
         )
 
     def to_json(self) -> dict[str, Any]:

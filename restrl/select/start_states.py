@@ -33,18 +33,24 @@ class Assembly:
 
 
 def assemble(
-    groups: Sequence[Group], cuts: Cuts, text_of: TextOf, config: GrpoConfig, rng: np.random.Generator
+    groups: Sequence[Group],
+    cuts: Cuts,
+    text_of: TextOf,
+    config: GrpoConfig,
+    rng: np.random.Generator,
+    positions: int | None = None,
 ) -> Assembly:
     """Steps 2 and 3 of ReST-GRPO: filter the problems, assemble their start states.
 
-    With ``sigma0`` = 0 every problem stays, also one where nothing was judged.  Raises UserError where no
-    problem is left.
+    With ``sigma0`` = 0 every problem stays, also one where nothing was judged.  ``positions``: tokens that
+    the model's context holds; a partial state that fills it leaves nothing to sample and is left out.
+    Raises UserError where no problem is left.
     """
     states: list[StartState] = []
     dropped: Counter[str] = Counter()
     before: list[float] = []
     after: list[float] = []
-    partial = 0
+    partial = no_room = 0
     for group in groups:
         spread = reward_spread(group.rewards)
         if spread is not None:
@@ -56,10 +62,12 @@ def assemble(
         after.append(spread)
         states.append(StartState(group.task_id, group.prompt_ids, group.code, 0, spread))
         if config.partial_states:
-            more = partial_states(group, spread, cuts, text_of, config, rng)
+            drawn = partial_states(group, spread, cuts, text_of, config, rng)
+            more = [s for s in drawn if positions is None or len(s.prompt_ids) < positions]
+            no_room += len(drawn) - len(more)
             partial += len(more)
             states.extend(more)
-    report = Report(len(groups), len(after), dict(dropped), partial, before, after)
+    report = Report(len(groups), len(after), dict(dropped), partial, before, after, no_room=no_room)
     if not states:
         raise UserError(_nothing_left(groups, report, config))
     return Assembly(states, report)

@@ -12,6 +12,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from restrl.config import Config
+from restrl.data.splits import Split
 from restrl.errors import UserError
 from restrl.evaluate.outputs import write_outputs
 from restrl.evaluate.results import evaluate
@@ -111,13 +112,15 @@ def _value_model(run: Runtime, folder: Path) -> None:
 
 def _decode(run: Runtime, folder: Path) -> float | None:
     decoder, seed, method = run.config.decoder, run.config.seed, configured_method(run.config)
-    problems = run.problems("train" if decoder.split == "train" else "heldout")
+    split: Split = "train" if decoder.split == "train" else "heldout"
+    problems = run.problems(split, sampled=decoder.name != "replay")
     artifact, outcomes = evaluate_step(run, run.base, problems, method, f"decode ({decoder.name})")
-    results = evaluate(outcomes, problems.problems, decoder, seed) | {"oracle": method.oracle}
+    results = evaluate(outcomes, problems.problems, decoder, seed)
+    results |= {"oracle": method.oracle, **problems.left_out}
     if decoder.name == "mcts":
         show_trees(artifact, folder)
     write_outputs(folder, outcomes, results)
-    title = f"{decoder.name} on {run.config.dataset.name} ({decoder.split})"
+    title = f"{decoder.name} on {run.config.dataset.name} ({decoder.split}{problems.note})"
     run.console.show(results_table(results, title + (ORACLE if method.oracle else "")))
     run.console.say(f"results: {folder / 'results.json'} (artifact {artifact.folder})")
     return results["pass@1"]  # type: ignore[no-any-return]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -33,10 +32,8 @@ def collect_step(run: Runtime, policy: PolicyRef) -> Artifact:
 
     The rewards are what the search is taught by, so these trees say nothing about problems of another split.
     """
-    settings = {key: value for key, value in dataclasses.asdict(run.config.mcts).items() if key != "name"}
-    config = {"mcts": settings, **run.sampling_context}
     inputs = {"policy": policy.fingerprint, "problems": run.problems("train").fingerprint}
-    with run.store.open("collect", config, inputs, run.config.seed) as work:
+    with run.open("collect", inputs) as work:
         artifact = run.found(work.artifact) if work.done else _collect(run, policy, work)
         WaveLog(work.folder).remove()  # also what a kill just before this line left
         _say(run, artifact)
@@ -59,7 +56,7 @@ def _collect(run: Runtime, policy: PolicyRef, work: Work) -> Artifact:
             summary.add(tree, found)
             shown = [*shown, tree][:PICTURES]
     write_text_atomic(work.folder / "trees.html", trees_page(shown))
-    return work.finish(summary.cost, summary.to_json())
+    return work.finish(summary.cost, summary.to_json() | run.problems("train").left_out)
 
 
 def _grow(run: Runtime, policy: PolicyRef, work: Work, advance: Progress) -> Iterator[SavedTree]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,9 +53,8 @@ class KeptDraws:
     def _open(self, sampling: SamplingConfig, advance: Progress) -> None:
         run, problems = self.run, self.problems.problems
         inputs = {"policy": self.ref.fingerprint, "problems": self.problems.fingerprint}
-        with run.store.open(
-            "draw", {"sampling": sampling, **run.engine_context}, inputs, run.config.seed
-        ) as work:
+        decoder = dataclasses.replace(run.config.decoder, sampling=sampling)
+        with run.open("draw", inputs, dataclasses.replace(run.config, decoder=decoder)) as work:
             self.found = work.done
             if not work.done:
                 log = work.records(Draws)
@@ -65,7 +65,8 @@ class KeptDraws:
                     lambda chunk: self._draw(chunk, sampling, advance),
                     resumed=lambda done: advance(done * sampling.n),
                 )
-                work.finish(sum((_cost(draws) for draws in log.read()), Cost()))
+                cost = sum((_cost(draws) for draws in log.read()), Cost())
+                work.finish(cost, self.problems.left_out)
             artifact = run.found(work.artifact) if self.found else work.artifact
             self.by_task = {draws.task_id: draws.samples for draws in artifact.read(Draws)}
 

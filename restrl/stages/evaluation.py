@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from restrl.artifacts import Artifact, Work
 from restrl.config import Config, DecoderConfig, ScorerConfig
@@ -20,18 +19,18 @@ from restrl.evaluate.judge import judge_answers
 from restrl.files import write_text_atomic
 from restrl.records import Answer, Cost, Outcome, Problem
 from restrl.scoring.base import Scorer
-from restrl.scoring.registry import Resources, build_scorer, is_oracle, scorer_fingerprint
+from restrl.scoring.registry import Resources, build_scorer, is_oracle
 from restrl.search.picture import trees_page
 from restrl.search.run import planned_completions
 from restrl.search.saved import SavedTree
 from restrl.stages.draws import KeptDraws, decoding_policy
 from restrl.stages.runtime import PolicyRef, ProblemSet, Runtime, in_chunks
+from restrl.stages.settings import SCORED
 from restrl.stages.waves import WaveLog
 
 TREES = "trees.jsonl"
 PICTURES = 3  # trees in trees.html
 ORACLE = " (oracle: the tests choose)"
-SCORED = ("best_of_n", "mcts")  # decoders that a scorer chooses for
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,8 @@ def evaluate_step(
     """The method's answers to ``problems``, judged (a Judged per problem; a SavedTree per search)."""
     source = _answers(run, policy, problems, method)
     inputs = {"problems": problems.fingerprint, **source.inputs}
-    with run.store.open("evaluate", source.config, inputs, run.config.seed) as work:
+    config = dataclasses.replace(run.config, decoder=method.decoder, scorer=method.scorer)
+    with run.open("evaluate", inputs, config) as work:
         if work.done:
             artifact = run.found(work.artifact)
         else:
@@ -85,7 +85,7 @@ def evaluate_step(
                 )
             outcomes = [outcome for judged in log.read() for outcome in judged.outcomes]
             cost = sum((o.answer.cost for o in outcomes), Cost(verifier_calls=len(outcomes)))
-            artifact = work.finish(cost)
+            artifact = work.finish(cost, problems.left_out)
         WaveLog(work.folder).remove()  # also what a kill just before this line left
         return artifact, [outcome for judged in artifact.read(Judged) for outcome in judged.outcomes]
 
@@ -104,20 +104,14 @@ class _Source:
     answer: Callable[[Work, Sequence[Problem], Progress], list[Answer]]  # those of a chunk of the problems
     count: Callable[[Sequence[Problem]], int]  # completions or answers that some problems take, for progress
     inputs: dict[str, str]  # fingerprints of what it reads
-    config: dict[str, Any]  # settings that decide answers and verdicts
     chunk: int  # problems that are answered together
 
 
 def _answers(run: Runtime, ref: PolicyRef, problems: ProblemSet, method: Method) -> _Source:
     """Raises UserError where a file of answers does not fit the problems."""
-    decoder, scorer = method.decoder, method.scorer
+    decoder = method.decoder
     if decoder.name == "replay":
         return _recorded(run, problems, decoder)
-    if decoder.name in SCORED:
-        settings = {"answers": decoder.answers, "scorer": scorer_fingerprint(scorer)}
-        settings |= {"mcts": dataclasses.asdict(decoder.mcts)} if decoder.name == "mcts" else {}
-    else:
-        settings = {}
     per_problem = {
         "greedy": 1,
         "sample": decoder.sampling.n,
@@ -136,12 +130,6 @@ def _answers(run: Runtime, ref: PolicyRef, problems: ProblemSet, method: Method)
         answer=answers,
         count=lambda some: len(some) * per_problem[decoder.name],
         inputs={"policy": ref.fingerprint},
-        config={
-            "decoder": decoder.name,
-            "sampling": decoder.sampling,
-            **settings,
-            **run.sampling_context,
-        },
         # searches are kept wave by wave: the more of them grow together the better
         chunk=len(problems.problems) if decoder.name == "mcts" else run.config.engine.chunk_problems,
     )
@@ -194,11 +182,6 @@ def _recorded(run: Runtime, problems: ProblemSet, decoder: DecoderConfig) -> _So
         answer=answers,
         count=lambda some: sum(len(by_task[problem.task_id]) for problem in some),
         inputs={"samples": hashlib.sha256(texts.encode()).hexdigest()[:16]},
-        config={
-            "decoder": decoder.name,
-            "chunk_problems": run.config.engine.chunk_problems,
-            **run.judging_context,
-        },
         chunk=run.config.engine.chunk_problems,
     )
 

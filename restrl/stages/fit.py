@@ -43,16 +43,16 @@ def fit_step(
     were fitted.  Raises UserError where the targets leave nothing to fit.
     """
     config, vm = run.config, vm or run.config.vm
-    settings = {k: v for k, v in dataclasses.asdict(vm).items() if k not in ("name", "checkpoint_every")}
-    trainer = {k: v for k, v in dataclasses.asdict(config.trainer).items() if k not in ("name", "memory_gb")}
-    read = {"vm": settings, "trainer": trainer, "lora": config.model.lora, "dtype": config.model.dtype}
+    if run.positions is not None and vm.max_tokens > run.positions:
+        run.console.say(f"fit: vm.max_tokens={vm.max_tokens} is more than the model's {run.positions} tokens")
+        vm = dataclasses.replace(vm, max_tokens=run.positions)
     problems = run.problems("train")
     inputs = {
         "policy": policy.fingerprint,
         "targets": collected.fingerprint,
         "problems": problems.fingerprint,
     }
-    with run.store.open("fit", read, inputs, config.seed) as work:
+    with run.open("fit", inputs, dataclasses.replace(config, vm=vm)) as work:
         if work.done:
             run.console.say(f"fit: done before, {work.folder}")
             artifact = work.artifact
@@ -87,6 +87,7 @@ def _fit(
         trainer=run.config.trainer,
         folder=work.folder,
         seed=seed,
+        signature=work.fingerprint,
         report=partial(_epoch_numbers, vm=vm, seed=seed),
     )
     save_value_model(model, run.tokenizer(policy), work.folder / VALUE_MODEL)
@@ -97,7 +98,8 @@ def _fit(
     )
     _write(work.folder, rated, found, result.steps)
     cost = Cost(seconds=sum(row["seconds"] for row in result.metrics))
-    return work.finish(cost, {"text": _text(found), **_counts(result), **resolved, **found})
+    summary = {"text": _text(found), **_counts(result), **resolved, **found}
+    return work.finish(cost, summary, folders=[VALUE_MODEL])
 
 
 def _start(policy: PolicyRef, paths: PathsConfig, vm: VmConfig, device: torch.device, dtype: Dtype) -> Any:

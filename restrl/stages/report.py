@@ -43,6 +43,9 @@ def _comparison(results: Mapping[str, Any]) -> str:
         pair = paired.get(metric)
         cells.append(_interval(pair["difference"], pair["interval"]) if pair else "-")
         lines.append(f"| {metric} | " + " | ".join(cells) + " |")
+    if base.get("too_long"):
+        count = len(base["too_long"])
+        lines += ["", f"{count} problems are left out: their prompts leave no room for an answer."]
     errors = base["harness_errors"] + trained["harness_errors"]
     if errors:
         lines += ["", f"{errors} samples could not be judged; they are left out, not counted as wrong."]

@@ -58,8 +58,8 @@ def compare_policies(run: Runtime, history: History, folder: Path) -> dict[str, 
     _, base = evaluate_step(run, run.base, problems, method, "evaluate the base policy")
     _, trained = evaluate_step(run, history.policy, problems, method, "evaluate the trained policy")
     policies = {
-        "base": evaluate(base, problems.problems, decoder, seed),
-        "trained": evaluate(trained, problems.problems, decoder, seed),
+        "base": evaluate(base, problems.problems, decoder, seed) | problems.left_out,
+        "trained": evaluate(trained, problems.problems, decoder, seed) | problems.left_out,
     }
     paired = compare(base, trained, decoder, seed)
     training = history.iterations[-1]["grpo"]
@@ -71,7 +71,7 @@ def compare_policies(run: Runtime, history: History, folder: Path) -> dict[str, 
     cost = sum((step.cost for steps in history.iterations for step in steps.values()), Cost())
     results = {**policies, "paired": paired, "places": places, "training_cost": to_json(cost)}
     write_report(folder, results, history.iterations, run.config.stage.name)
-    run.console.show(comparison_table(policies, paired, "held-out problems"))
+    run.console.show(comparison_table(policies, paired, f"held-out problems{problems.note}"))
     for name, place in places.items():
         run.console.say(f"{name}: {place}")
     return results

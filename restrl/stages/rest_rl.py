@@ -17,10 +17,11 @@ from restrl.files import write_json_atomic, write_text_atomic
 from restrl.model.value import check_value_class
 from restrl.records import Cost, Outcome, to_json
 from restrl.stages.collect import collect_step
-from restrl.stages.evaluation import SCORED, Method, evaluate_step
+from restrl.stages.evaluation import Method, evaluate_step
 from restrl.stages.fit import fit_step
 from restrl.stages.rest_grpo import rest_grpo
 from restrl.stages.runtime import PolicyRef, Runtime
+from restrl.stages.settings import SCORED
 
 POLICIES = ("base", "trained")
 
@@ -107,13 +108,14 @@ def evaluate_rows(
         results[str(row)] = evaluate(outcomes[row], problems.problems, method.decoder, seed) | {
             "oracle": method.oracle,
             "cost_per_answer": per_answer(outcomes[row]),
+            **problems.left_out,
         }
     for row in rows:
         if (other := reference_of(row, rows)) is not None:
             paired = compare(outcomes[other], outcomes[row], run.config.decoder, seed)
             results[str(row)] |= {"paired_with": str(other), "paired": paired}
     write_json_atomic(folder / "results.json", {"rows": results})
-    title = f"held-out problems of {run.config.dataset.name}"
+    title = f"held-out problems of {run.config.dataset.name}{problems.note}"
     run.console.show(methods_table(results, title))
     write_text_atomic(folder / "report.md", methods_markdown(results, title))
     run.console.say(f"results: {folder / 'results.json'}")

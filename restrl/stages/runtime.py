@@ -11,7 +11,7 @@ import dataclasses
 import gc
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,21 +19,30 @@ from typing import Any, TypeVar
 
 import torch
 
-from restrl.artifacts import Artifact, RecordLog, Store
+from restrl.artifacts import Artifact, RecordLog, Store, Work
 from restrl.config import Config, DatasetConfig, LoraConfig, ModelConfig
 from restrl.data import load_problems
 from restrl.data.blocked import default_path, read_blocked
 from restrl.data.splits import Split
 from restrl.engine.hf import HfEngine
 from restrl.errors import UserError
-from restrl.model import Dtype, load_model, load_tokenizer, model_fingerprint, weights_dtype
+from restrl.model import (
+    Dtype,
+    load_model,
+    load_tokenizer,
+    model_fingerprint,
+    pinned,
+    positions_of,
+    weights_dtype,
+)
 from restrl.model.memory import check_memory
 from restrl.objective.selfcheck import check_sampling, check_training
 from restrl.prompts import Prompter
 from restrl.records import Problem, to_json
 from restrl.sandbox import Sandbox
-from restrl.sandbox.jobs import UNRELATED
 from restrl.stages.console import Console
+from restrl.stages.lengths import fitting
+from restrl.stages.settings import settings
 from restrl.train.loop import accelerator
 
 R = TypeVar("R")
@@ -63,6 +72,17 @@ class LoadedPolicy:
 class ProblemSet:
     problems: Sequence[Problem]
     fingerprint: str  # of every field of every problem
+    too_long: tuple[str, ...] = ()  # task ids of problems that are left out: no room for an answer
+
+    @property
+    def left_out(self) -> dict[str, list[str]]:
+        """What a summary says of problems that are left out; empty where none is."""
+        return {"too_long": list(self.too_long)} if self.too_long else {}
+
+    @property
+    def note(self) -> str:
+        """What a title adds."""
+        return f", {len(self.too_long)} left out (prompt too long)" if self.too_long else ""
 
     @cached_property
     def by_id(self) -> dict[str, Problem]:
@@ -81,7 +101,7 @@ class Runtime:
         self.trains = trains
         self.console = console
         self.store = Store(Path(config.paths.outputs), say=console.say)
-        self._problems: dict[Split, ProblemSet] = {}
+        self._problems: dict[tuple[Split, bool], ProblemSet] = {}
         self._policy: LoadedPolicy | None = None
         self._exit = contextlib.ExitStack()
         self.device = torch.device("cuda" if accelerator(config.trainer) == "gpu" else "cpu")
@@ -112,20 +132,35 @@ class Runtime:
         self.console.say(f"{len(blocked)} problems blocked by {path}")
         return dataclasses.replace(dataset, block_list=str(path))
 
-    def problems(self, split: Split) -> ProblemSet:
-        """Raises UserError where the split has no problem."""
-        if split not in self._problems:
+    def problems(self, split: Split, sampled: bool = True) -> ProblemSet:
+        """The split's problems; where they are ``sampled``, those whose prompts fit into the model's context.
+
+        Raises UserError where the split has no problem, or one that does not fit (``dataset.too_long``).
+        """
+        if (split, sampled) not in self._problems:
             problems = load_problems(self.dataset, split)
             if not problems:
                 raise UserError(f"dataset={self.config.dataset.name} has no {split} problem")
+            too_long: tuple[str, ...] = ()
+            if sampled:
+                prompter = Prompter(self.tokenizer(self.base), self.base.model)
+                problems, too_long = fitting(
+                    problems, prompter, self.positions, self.config.dataset, split, self.console.say
+                )
             lines = "\n".join(json.dumps(to_json(problem), sort_keys=True) for problem in problems)
-            self._problems[split] = ProblemSet(problems, hashlib.sha256(lines.encode()).hexdigest()[:16])
-        return self._problems[split]
+            digest = hashlib.sha256(lines.encode()).hexdigest()[:16]
+            self._problems[split, sampled] = ProblemSet(problems, digest, too_long)
+        return self._problems[split, sampled]
+
+    @cached_property
+    def positions(self) -> int | None:
+        """Tokens that the context of the run's policies holds; None: not limited."""
+        return positions_of(self.base.model, self.config.paths)
 
     @cached_property
     def base(self) -> PolicyRef:
         """The configured model, before any training."""
-        model = dataclasses.replace(self.config.model, lora=LoraConfig())
+        model = pinned(dataclasses.replace(self.config.model, lora=LoraConfig()))
         return PolicyRef(model, model_fingerprint(model, self.config.paths))
 
     @cached_property
@@ -175,27 +210,15 @@ class Runtime:
         self.console.say(f"{artifact.manifest['step']}: done before, {artifact.folder}")
         return artifact
 
-    @property
-    def engine_context(self) -> dict[str, Any]:
-        """What decides samples beside the policy, the problems and the sampling settings."""
-        model = self.config.model
-        return {
-            "engine": dataclasses.asdict(self.config.engine),
-            "prompt": [model.prompt, model.system],
-            "dtype": model.dtype,
-            "matmul": self.config.trainer.matmul,
-        }
+    def open(
+        self, step: str, inputs: Mapping[str, str], config: Config | None = None, **more: Any
+    ) -> contextlib.AbstractContextManager[Work]:
+        """The artifact of a step: of its settings (see ``settings``), its inputs and the seed.
 
-    @property
-    def sampling_context(self) -> dict[str, Any]:
-        """What decides samples and verdicts beside the policy, the problems and the sampling settings."""
-        return {**self.engine_context, **self.judging_context}
-
-    @property
-    def judging_context(self) -> dict[str, Any]:
-        """What decides verdicts beside the programs and their tests."""
-        sandbox = dataclasses.asdict(self.config.sandbox)
-        return {"sandbox": {key: value for key, value in sandbox.items() if key not in UNRELATED}}
+        ``config``: in place of the run's own.  ``more``: what decides the step beside its settings.
+        """
+        found = settings(step, config or self.config, self.device)
+        return self.store.open(step, {**found, **more}, inputs, self.config.seed)
 
 
 def in_chunks(

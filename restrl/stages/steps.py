@@ -27,17 +27,13 @@ from restrl.train.grpo import train_grpo
 from restrl.train.loop import load_dtype, remove_checkpoints
 
 POLICY = "policy"  # folder of a grpo artifact, in Hugging Face layout
-# what turns samples into start states; nothing else of the group does
-ASSEMBLE_KEYS = ("sigma0", "partial_states", "r0", "alpha", "ratio", "replacement", "complete_solution",
-                 "blank_actions")  # fmt: skip
 
 
 def sample_step(run: Runtime, policy: PolicyRef, iteration: int) -> Artifact:
     """Step 1: N judged completions of each training problem (a Group per problem)."""
     problems, sampling = run.problems("train"), run.config.grpo.sample
-    config = {"sampling": sampling, "iteration": iteration, **run.sampling_context}
     inputs = {"policy": policy.fingerprint, "problems": problems.fingerprint}
-    with run.store.open("sample", config, inputs, run.config.seed) as work:
+    with run.open("sample", inputs, iteration=iteration) as work:
         if work.done:
             return run.found(work.artifact)
         log, total = work.records(Group), len(problems.problems) * sampling.n
@@ -56,8 +52,8 @@ def sample_step(run: Runtime, policy: PolicyRef, iteration: int) -> Artifact:
                 lambda chunk: _sample(run, run.load(policy, train=True), chunk, iteration, advance, costs),
                 resumed,
             )
-        groups = log.read()
-        return work.finish(sum(costs.read(), Cost()), _sample_summary(groups))
+        summary = _sample_summary(log.read()) | problems.left_out
+        return work.finish(sum(costs.read(), Cost()), summary)
 
 
 def _sample(
@@ -96,9 +92,7 @@ def _sample(
 
 def assemble_step(run: Runtime, policy: PolicyRef, samples: Artifact, iteration: int) -> Artifact:
     """Steps 2 and 3: the problems whose rewards vary, and the states that training starts from."""
-    grpo = run.config.grpo
-    config = {key: getattr(grpo, key) for key in ASSEMBLE_KEYS}
-    with run.store.open("assemble", config, {"samples": samples.fingerprint}, run.config.seed) as work:
+    with run.open("assemble", {"samples": samples.fingerprint}) as work:
         if work.done:
             artifact = run.found(work.artifact)
         else:
@@ -107,8 +101,9 @@ def assemble_step(run: Runtime, policy: PolicyRef, samples: Artifact, iteration:
                 samples.read(Group),
                 lambda ids: cut_positions(ids, tokenizer),
                 lambda ids, k: text_of(ids, k, tokenizer),
-                grpo,
+                run.config.grpo,
                 np.random.default_rng(derive_seed(run.config.seed, "assemble", iteration)),
+                run.positions,
             )
             artifact = _finish_assembly(work, assembly)
         run.console.say(f"assemble (iteration {iteration}): {artifact.summary['text']}")
@@ -119,8 +114,7 @@ def initial_states_step(run: Runtime, policy: PolicyRef, iteration: int) -> Arti
     """In place of steps 1 to 3, without filter and partial states: every problem's initial state."""
     problems = run.problems("train")
     inputs = {"policy": policy.fingerprint, "problems": problems.fingerprint}
-    config = {"unfiltered": True, "prompt": run.engine_context["prompt"]}
-    with run.store.open("assemble", config, inputs, run.config.seed) as work:
+    with run.open("initial_states", inputs) as work:
         if work.done:
             artifact = run.found(work.artifact)
         else:
@@ -144,12 +138,8 @@ def grpo_step(
 ) -> tuple[PolicyRef, Artifact]:
     """Step 4: the policy trained on the start states."""
     config, problems = run.config, run.problems("train")
-    skipped = ("name", "iterations", "sample", *ASSEMBLE_KEYS, "checkpoint_every")
-    settings = {k: v for k, v in dataclasses.asdict(config.grpo).items() if k not in skipped}
-    trainer = {k: v for k, v in dataclasses.asdict(config.trainer).items() if k not in ("name", "memory_gb")}
-    read = {"grpo": settings, "trainer": trainer, "lora": config.model.lora, "iteration": iteration}
     inputs = {"policy": policy.fingerprint, "states": states.fingerprint, "problems": problems.fingerprint}
-    with run.store.open("grpo", {**read, **run.sampling_context}, inputs, config.seed) as work:
+    with run.open("grpo", inputs, iteration=iteration) as work:
         if work.done:
             artifact = run.found(work.artifact)
         else:
@@ -170,11 +160,13 @@ def grpo_step(
                 trainer=config.trainer,
                 folder=work.folder,
                 seed=derive_seed(config.seed, "grpo", iteration),
+                signature=work.fingerprint,
             )
             save_model(loaded.model, loaded.tokenizer, work.folder / POLICY)
             resolved = policy_resolution(run, policy, loaded.model, f"grpo (iteration {iteration})")
             run.release()  # the trained weights are not those of the policy that it was loaded as
-            artifact = work.finish(result.cost, {**_training_summary(result.metrics), **resolved})
+            summary = _training_summary(result.metrics) | resolved
+            artifact = work.finish(result.cost, summary, folders=[POLICY])
         remove_checkpoints(work.folder)  # also those that a kill just before this line left
         model = dataclasses.replace(
             policy.model, source="hub", path=str(artifact.folder / POLICY), revision=None, lora=LoraConfig()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +12,13 @@ from restrl.errors import UserError
 from restrl.model.value import decoder_and_score
 from restrl.records import ValueTarget
 from restrl.train.head_init import start_head
-from restrl.train.loop import autocast, precision, prepare_weights, run_steps
+from restrl.train.loop import autocast, prepare_weights, run_steps
 from restrl.train.metrics_file import read_metrics
 from restrl.train.value_data import (
     TargetSplit,
     epoch_schedule,
     split_targets,
     target_trees,
-    targets_hash,
     weighted_mean,
 )
 from restrl.train.value_module import Report, ValueModule, predictions
@@ -50,15 +46,16 @@ def fit_value_model(
     trainer: TrainerConfig,
     folder: Path,
     seed: int,
+    signature: str,
     report: Report,
 ) -> FitResult:
     """Fits ``model`` (see ``restrl.model.value``) in place by weighted squared error.
 
-    ``families``: task_id -> family, for the split.  ``report`` of the held-out targets is logged after each
-    epoch.  ``folder`` gets checkpoints, ``metrics.jsonl`` and TensorBoard events; an interrupted run goes on
-    from its last whole checkpoint and ends in the same numbers as one that was
-    not.  Raises UserError for targets that leave nothing to fit, bad settings, an unwritable folder, or a
-    folder that holds the checkpoint of another run.
+    ``families``: task_id -> family, for the split.  ``signature``: the fingerprint of all that decides the
+    numbers.  ``report`` of the held-out targets is logged after each epoch.  ``folder`` gets checkpoints,
+    ``metrics.jsonl`` and TensorBoard events; an interrupted run goes on from its last whole checkpoint and
+    ends in the same numbers as one that was not.  Raises UserError for targets that leave nothing to fit, bad
+    settings, an unwritable folder, or a folder that holds the checkpoint of another run.
     """
     chosen = [target for target in targets if target.terminal or vm.targets == "all"]
     if not chosen:
@@ -81,7 +78,7 @@ def fit_value_model(
         trainer=trainer,
         folder=folder,
         checkpoint_every=vm.checkpoint_every,
-        signature=_signature(chosen, vm, trainer, seed),
+        signature=signature,
         seed=seed,
     )
     with autocast(trainer, model.device):
@@ -95,12 +92,3 @@ def fit_value_model(
         heldout=tuple(rated),
         predictions=tuple(values),
     )
-
-
-def _signature(targets: Sequence[ValueTarget], vm: VmConfig, trainer: TrainerConfig, seed: int) -> str:
-    """Of everything that decides the numbers; how a step is cut and how often it is saved may change."""
-    settings = dataclasses.asdict(vm)
-    for key in ("name", "tokens_per_microbatch", "checkpoint_every"):
-        del settings[key]
-    parts = [settings, precision(trainer), seed, targets_hash(targets)]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

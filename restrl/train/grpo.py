@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +12,7 @@ from restrl.engine.base import Engine
 from restrl.errors import UserError
 from restrl.records import Cost, Problem, StartState
 from restrl.train.grpo_module import GrpoModule
-from restrl.train.loop import precision, prepare_weights, run_steps
+from restrl.train.loop import prepare_weights, run_steps
 from restrl.train.metrics_file import read_metrics
 from restrl.train.rollout import Judge, Prompter, RolloutMaker
 from restrl.train.schedule import step_schedule
@@ -45,14 +42,15 @@ def train_grpo(
     trainer: TrainerConfig,
     folder: Path,
     seed: int,
+    signature: str,
 ) -> TrainResult:
     """Trains ``model`` in place; ``engine`` must sample from that same module.
 
     For each step: sample G completions of each of ``prompts_per_step`` start states, judge them, turn the
     group's rewards into advantages, and update the policy.  ``folder`` gets checkpoints, ``metrics.jsonl``
     and TensorBoard events; a run that was interrupted goes on from its last whole checkpoint and ends in the
-    same numbers as one that was not.  Raises UserError for bad settings, an unwritable folder, or a folder
-    that holds the checkpoint of another run.
+    same numbers as one that was not.  ``signature``: the fingerprint of all that decides the numbers.  Raises
+    UserError for bad settings, an unwritable folder, or a folder that holds the checkpoint of another run.
     """
     del tokenizer  # completions are token ids throughout
     _check(states, problems, grpo, trainer)
@@ -66,7 +64,7 @@ def train_grpo(
         trainer=trainer,
         folder=folder,
         checkpoint_every=grpo.checkpoint_every,
-        signature=_signature(states, grpo, trainer, seed),
+        signature=signature,
         seed=seed,
     )
     rows = read_metrics(folder)
@@ -89,18 +87,6 @@ def _check(
         )
     if trainer.devices != 1:
         raise UserError(f"trainer.devices is {trainer.devices}: the hf engine samples in one process; use 1")
-
-
-def _signature(states: Sequence[StartState], grpo: GrpoConfig, trainer: TrainerConfig, seed: int) -> str:
-    """Of everything that decides the numbers, so that a checkpoint is never continued as another run.
-
-    How a step is cut into pieces and how often it is saved may change between two attempts.
-    """
-    settings = dataclasses.asdict(grpo)
-    for key in ("tokens_per_microbatch", "logit_chunk", "checkpoint_every"):
-        del settings[key]
-    parts = [settings, precision(trainer), seed, [(s.task_id, s.prompt_ids) for s in states]]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _cost(rows: Sequence[Mapping[str, float]]) -> Cost:

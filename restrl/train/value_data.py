@@ -6,8 +6,6 @@ measure memory.  Problems of one family are variations of each other, so familie
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -102,12 +100,3 @@ def epoch_schedule(trees: int, size: int, epochs: int, seed: int) -> list[list[i
         random.Random(derive_seed(seed, "epoch", epoch)).shuffle(order)
         schedule += [order[trees * k // steps : trees * (k + 1) // steps] for k in range(steps)]
     return schedule
-
-
-def targets_hash(targets: Sequence[ValueTarget]) -> str:
-    """Of all that the fit reads of the targets."""
-    digest = hashlib.sha256()
-    for target in targets:
-        fields = [target.task_id, target.prompt_ids, target.ids, target.value, target.visits]
-        digest.update(json.dumps(fields).encode())
-    return digest.hexdigest()

@@ -83,6 +83,7 @@ def our_steps(tokenizer: Any, problems: list[Problem], prompts: list[tuple[int, 
             model=model, tokenizer=tokenizer, engine=HfEngine(model, tokenizer, EngineConfig()),
             sandbox=LetterJudge(), prompter=Texts(), problems={p.task_id: p for p in problems}, states=states,
             grpo=grpo, trainer=TrainerConfig(accelerator="cpu"), folder=Path(folder), seed=0,
+            signature="bench",
         )  # fmt: skip
     for row in result.metrics:
         phases = ", ".join(f"{phase} {row[f'seconds_{phase}']:.1f}" for phase in ("sample", "loss", "update"))

@@ -1,8 +1,11 @@
 """Loading, saving and naming models, without a hub."""
 
 import errno
+import json
 import os
 import time
+from types import SimpleNamespace
+from typing import ClassVar
 
 import huggingface_hub
 import pytest
@@ -12,7 +15,16 @@ from safetensors import SafetensorError
 
 from restrl.config import LoraConfig, ModelConfig, PathsConfig
 from restrl.errors import UserError
-from restrl.model import add_lora, load_model, load_tokenizer, model_fingerprint, save_model
+from restrl.model import (
+    add_lora,
+    load_model,
+    load_tokenizer,
+    model_fingerprint,
+    pinned,
+    positions_of,
+    save_model,
+)
+from restrl.model.hub import PROBE_SECONDS
 from restrl.model.tiny import tiny_model, tiny_tokenizer
 
 PATHS = PathsConfig()
@@ -219,9 +231,69 @@ def test_the_fingerprint_is_that_of_the_content(tmp_path):
     assert model_fingerprint(at(saved(folder, model)), PATHS) != before
 
 
-def test_the_fingerprint_of_a_hub_id_is_its_revision():
+class Api:
+    """A hub whose branches stand for commits."""
+
+    commits: ClassVar = {None: "a" * 40, "v1": "b" * 40}
+
+    def model_info(self, repo, revision, timeout):
+        assert (repo, timeout) == ("owner/name", PROBE_SECONDS)
+        return SimpleNamespace(sha=self.commits[revision])
+
+
+class LiveHub:
+    def head(self, *_args, **_options):
+        pass
+
+
+def test_the_fingerprint_of_a_hub_id_is_the_commit_that_it_stands_for(monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub, "get_session", LiveHub)
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     config = ModelConfig(hub_id="owner/name")
-    assert model_fingerprint(config, PATHS) == "owner/name@main"
-    config.revision = "abc"
-    assert model_fingerprint(config, PATHS) == "owner/name@abc"
+    assert model_fingerprint(config, PATHS) == f"owner/name@{'a' * 40}"
+    assert pinned(config).revision == "a" * 40  # and this one is loaded, whatever is pushed meanwhile
+    config.revision = "v1"
+    assert model_fingerprint(config, PATHS) == f"owner/name@{'b' * 40}"
+    config.trust_remote_code = True
+    assert model_fingerprint(config, PATHS) == f"owner/name@{'b' * 40}+code"
+    assert pinned(ModelConfig(path="owner/name", revision="v1")).revision == "b" * 40
+    monkeypatch.setattr(Api, "commits", {None: "c" * 40})
+    assert model_fingerprint(ModelConfig(hub_id="owner/name"), PATHS) == f"owner/name@{'c' * 40}"
+
+
+def test_without_the_hub_the_commit_is_the_one_that_was_downloaded(monkeypatch, tmp_path):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    commit, repo = "d" * 40, tmp_path / "models--owner--name"
+    saved(repo / "snapshots" / commit)
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    config = ModelConfig(hub_id="owner/name")
+    assert model_fingerprint(config, PATHS) == f"owner/name@{commit}"
+    # nothing is known of this one, and loading says so
+    assert model_fingerprint(ModelConfig(hub_id="owner/none"), PATHS) == "owner/none@main"
+    # a commit is what it is
+    assert model_fingerprint(ModelConfig(hub_id="owner/none", revision="e" * 40), PATHS) == (
+        f"owner/none@{'e' * 40}"
+    )
+
+
+def test_what_does_not_come_from_the_hub_is_not_pinned(monkeypatch, tmp_path):
+    def never(*_args, **_options):
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("restrl.model.hub_commit", never)
+    for config in (at(tmp_path), TINY, ModelConfig(path="./no/such"), ModelConfig(path="nothing")):
+        assert pinned(config) is config
     assert model_fingerprint(TINY, PATHS) == "tiny"
+
+
+def test_the_context_of_a_model_is_known_without_its_weights(tmp_path):
+    folder = saved(tmp_path / "model")
+    (folder / "model.safetensors").unlink()
+    assert positions_of(at(folder), PATHS) == positions_of(TINY, PATHS) == 2048
+    (folder / "config.json").write_text(json.dumps({"model_type": "gpt2", "n_positions": 7}))
+    assert positions_of(at(folder), PATHS) == 7
+    (folder / "config.json").write_text(json.dumps({"model_type": "bloom"}))  # no limit by its positions
+    assert positions_of(at(folder), PATHS) is None

@@ -205,7 +205,7 @@ def test_whatever_decides_a_verdict_is_in_its_digest() -> None:
 
 
 def test_every_setting_has_been_thought_of() -> None:
-    """A setting that is new decides verdicts until ``UNRELATED`` says otherwise."""
+    """A setting that is new decides verdicts until its field says otherwise."""
     assert {field.name for field in dataclasses.fields(SandboxConfig)} == {
         "workers", "test_seconds", "program_seconds", "memory_mb", "processes", "file_mb", "output_kb",
         "preload", "python", "partial_credit", "require", "veto", "calibrate", "cache",

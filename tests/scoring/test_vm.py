@@ -117,16 +117,20 @@ def test_a_scorer_without_a_model_says_where_to_get_one():
 
 
 def test_the_fingerprint_follows_the_weights_and_not_the_speed(tmp_path):
+    paths = PathsConfig(cache=str(tmp_path / "cache"))
     save_value_model(model(), tiny_tokenizer(), tmp_path / "a")
     save_value_model(model("prob"), tiny_tokenizer(), tmp_path / "b")
 
     def found(name, **changes):
-        return scorer_fingerprint(ScorerConfig(name="vm", path=str(tmp_path / name), **changes))
+        config = ScorerConfig(name="vm", path=str(tmp_path / name), **changes)
+        return scorer_fingerprint(config, paths, torch.device("cpu"))
 
     assert found("a") == found("a", tokens_per_batch=7)
     assert found("a") != found("b")
     assert found("a") != found("a", max_tokens=100)
-    assert scorer_fingerprint(ScorerConfig(name="verifier")) == {"name": "verifier"}
+    assert scorer_fingerprint(ScorerConfig(name="verifier"), paths, torch.device("cpu")) == {
+        "name": "verifier"
+    }
 
 
 class Recorder:

@@ -266,3 +266,21 @@ def test_nothing_left_says_which_threshold_did_it():
         assemble(groups[2:], cuts, text_of, GrpoConfig(), rng())
     with pytest.raises(UserError, match="there was none to sample from"):
         assemble([], cuts, text_of, GrpoConfig(), rng())
+
+
+def test_a_partial_state_that_fills_the_context_is_left_out_and_counted():
+    # prompt "P:" and completion "0a\nb\nc": states of 2, 5, 7 and (the whole solution) 8 tokens
+    config = GrpoConfig(sigma0=0.0, r0=0.5, ratio=1.0, complete_solution=True)
+
+    def lengths(positions):
+        assembly = assemble([group([1.0, 0.0])], cuts, text_of, config, rng(), positions)
+        found = [len(state.prompt_ids) for state in assembly.states]
+        return found, assembly.report.no_room, assembly.report.text()
+
+    assert lengths(None)[:2] == lengths(9)[:2] == ([2, 5, 7, 8], 0)
+    assert "no room" not in lengths(9)[2]
+    assert lengths(8)[:2] == ([2, 5, 7], 1)
+    assert lengths(7)[:2] == ([2, 5], 2)  # one token of room is what a sample needs
+    assert lengths(7)[2].endswith(
+        "2 start states, 1 of them partial; 2 partial states left out: no room for an answer"
+    )

@@ -67,8 +67,8 @@ def checked_file(folder: Path, blocked: dict[str, str], **options: Any) -> Confi
 
 def train_ids(config: Config) -> tuple[list[str], str]:
     with Runtime(config, Console()) as run:
-        problems = run.problems("train")
-        assert [p.task_id for p in run.problems("heldout").problems] == ["other"]
+        problems = run.problems("train", sampled=False)
+        assert [p.task_id for p in run.problems("heldout", sampled=False).problems] == ["other"]
     return [p.task_id for p in problems.problems], problems.fingerprint
 
 

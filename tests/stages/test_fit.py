@@ -71,6 +71,7 @@ def test_it_leaves_a_value_model_and_its_diagnostics(tmp_path):
     assert {"value_model", "metrics.jsonl", "heldout.jsonl", "diagnostics.json", "diagnostics.png",
             "tensorboard", "manifest.json"} <= found  # fmt: skip
     assert list((artifact.folder / "checkpoints").iterdir()) == []
+    assert "value_model/model.safetensors" in artifact.manifest["files"]
     rows = [json.loads(line) for line in (artifact.folder / "heldout.jsonl").read_text().splitlines()]
     assert sorted({row["task_id"] for row in rows}) == artifact.summary["heldout_problems"]
     assert artifact.summary["fit_problems"] + len(artifact.summary["heldout_problems"]) == 6
@@ -111,6 +112,14 @@ def test_what_changes_the_numbers_makes_another_artifact(tmp_path, monkeypatch):
     assert len({fitted(tmp_path, **change)[1].fingerprint for change in changes}) == len(changes)
     same = fitted(tmp_path, vm=dataclasses.replace(VM, checkpoint_every=1, name="mine"))[1]
     assert same.fingerprint == fitted(tmp_path)[1].fingerprint
+
+
+def test_states_are_no_longer_than_the_models_context(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("restrl.stages.fit._fit", lambda *a: a[-1].finish(summary={"text": ""}))
+    scorer, artifact = fitted(tmp_path, vm=dataclasses.replace(VM, max_tokens=5000))
+    assert scorer.max_tokens == 2048
+    assert "vm.max_tokens=5000 is more than the model's 2048 tokens" in capsys.readouterr().out
+    assert artifact.fingerprint == fitted(tmp_path)[1].fingerprint  # 2048, the default
 
 
 def test_terminal_targets_give_an_orm_beside_the_value_model(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from itertools import combinations
 from pathlib import Path
@@ -143,6 +144,54 @@ def test_struck_down_again_and_again_it_ends_in_the_same_result(
     finished = workplace.train()
     assert (finished.code, finished.err) == (0, "")
     assert (contents(workplace.outputs), timeless(workplace.results())) == expected
+
+
+CHANGES = {  # what decides no number of a step
+    "another iteration": ("grpo.iterations=2",),
+    "less memory": ("grpo.tokens_per_microbatch=300", "grpo.logit_chunk=16", "grpo.checkpoint_every=1"),
+    "another name": ("model.name=mine", "grpo.name=mine", "sandbox.workers=2", "sandbox.cache=null"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_interrupted_training_goes_on_where_what_changed_decides_nothing(
+    workplace: Workplace, change: str
+) -> None:
+    one = ("grpo.iterations=1", "stage.evaluate=false")
+    update = Strike("restrl.train.grpo_module:GrpoModule._update", signal.SIGINT, 2)
+    assert workplace.train(*one, strikes=(update,)).code == 130
+    (name,) = artifacts(workplace.outputs, "grpo")
+    folder = workplace.outputs / "artifacts" / name
+    (first,) = (folder / "metrics.jsonl").read_text().splitlines()
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-000001.ckpt"]
+    finished = workplace.train(*one, *CHANGES[change])
+    assert (finished.code, finished.err) == (0, "")
+    assert name in artifacts(workplace.outputs, "grpo")
+    assert len(artifacts(workplace.outputs, "grpo")) == (2 if change == "another iteration" else 1)
+    # the first step was not made again: its row has the seconds that it took before
+    assert (folder / "metrics.jsonl").read_text().splitlines()[0] == first
+    assert json.loads((folder / "manifest.json").read_text())["status"] == "done"
+
+
+@pytest.mark.parametrize("lost", ["policy", "policy/model.safetensors"])
+def test_a_policy_that_is_gone_is_made_again(
+    undisturbed: Workplace, expected: tuple[dict, dict], tmp_path: Path, lost: str
+) -> None:
+    shutil.copytree(undisturbed.folder, tmp_path / "copy")
+    workplace = Workplace(tmp_path / "copy")
+    before = artifacts(workplace.outputs)
+    name = sorted(artifacts(workplace.outputs, "grpo"))[0]
+    gone = workplace.outputs / "artifacts" / name / lost
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    again = workplace.train()
+    assert (again.code, again.err) == (0, "")
+    assert again.out.count("was done and has lost policy/") == 1
+    assert again.out.count("it is made again") == 1
+    assert artifacts(workplace.outputs) == before
+    found = contents(workplace.outputs)
+    assert {key: value for key, value in found.items() if name in key} == {
+        key: value for key, value in expected[0].items() if name in key
+    }
 
 
 def test_adapters_are_trained_and_merged_into_the_saved_policy(workplace: Workplace) -> None:

@@ -79,6 +79,7 @@ def run(
     report: Any = mse,
     targets: Any = TARGETS,
     trainer: TrainerConfig | None = None,
+    signature: str = "toy",
     **changes: Any,
 ) -> Any:
     model = model if model is not None else value_model()
@@ -90,6 +91,7 @@ def run(
         trainer=trainer if trainer is not None else TrainerConfig(accelerator="cpu"),
         folder=folder,
         seed=0,
+        signature=signature,
         report=report,
     )
     return model, result
@@ -207,10 +209,10 @@ def test_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     assert result.predictions == expected.predictions
 
 
-def test_a_checkpoint_of_other_targets_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     run(tmp_path)
     with pytest.raises(UserError, match="belongs to a run with other settings"):
-        run(tmp_path, targets=TARGETS[:-1])
+        run(tmp_path, signature="another")
     _, result = run(tmp_path, tokens_per_microbatch=7)  # how a step is cut does not matter
     assert result.resumed_from == 6
 
@@ -218,14 +220,15 @@ def test_a_checkpoint_of_other_targets_is_refused(tmp_path: Path) -> None:
 def test_terminal_targets_make_an_orm(tmp_path: Path) -> None:
     config = vm(epochs=1, targets="terminal")
     result = fit_value_model(
-        model=value_model(), targets=TARGETS, families=FAMILIES, vm=config, report=mse, seed=0,
+        model=value_model(), targets=TARGETS, families=FAMILIES, vm=config, report=mse, seed=0, signature="",
         trainer=TrainerConfig(accelerator="cpu"), folder=tmp_path / "orm",
     )  # fmt: skip
     assert {t.terminal for t in (*result.split.fit, *result.heldout)} == {True}
     with pytest.raises(UserError, match=r"vm.targets=terminal: there are no terminal value targets"):
         fit_value_model(
             model=value_model(), targets=[t for t in TARGETS if not t.terminal], families=FAMILIES,
-            vm=config, report=mse, seed=0, trainer=TrainerConfig(accelerator="cpu"), folder=tmp_path / "none",
+            vm=config, report=mse, seed=0, signature="", trainer=TrainerConfig(accelerator="cpu"),
+            folder=tmp_path / "none",
         )  # fmt: skip
 
 

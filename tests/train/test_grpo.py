@@ -201,11 +201,12 @@ def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
     assert second.cost == first.cost
 
 
-def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     run(tmp_path)
     with pytest.raises(UserError, match="belongs to a run with other settings; remove"):
-        run(tmp_path, lr=1e-3)
-    run(tmp_path, tokens_per_microbatch=10)  # how a step is cut does not matter
+        run(tmp_path, signature="another")
+    _, result = run(tmp_path, tokens_per_microbatch=10)  # how a step is cut does not matter
+    assert result.resumed_from == 6
 
 
 def test_the_update_does_not_depend_on_the_micro_batches(tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ def run(
     seed: int = 0,
     states: Any = STATES,
     trainer: TrainerConfig | None = None,
+    signature: str = "toy",
     **changes: Any,
 ) -> tuple[Any, TrainResult]:
     """Trains the toy; returns the model and the result."""
@@ -126,5 +127,6 @@ def run(
         trainer=trainer if trainer is not None else TrainerConfig(accelerator="cpu"),
         folder=folder,
         seed=seed,
+        signature=signature,
     )
     return model, result

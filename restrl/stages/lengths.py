@@ -1,0 +1,69 @@
+"""Prompts against the model's context, before anything is sampled.
+
+A prompt is too long when it leaves no room for a single new token.  One that leaves some, but fewer tokens
+than ``dataset.max_tokens``, is sampled: its answers end where the context does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from restrl.config import DatasetConfig
+from restrl.data.splits import Split
+from restrl.errors import UserError
+from restrl.prompts import Prompter
+from restrl.records import Problem
+
+NAMED = 3  # problems that a line names
+
+
+def fitting(
+    problems: Sequence[Problem],
+    prompter: Prompter,
+    positions: int | None,
+    dataset: DatasetConfig,
+    split: Split,
+    say: Callable[[str], object],
+) -> tuple[list[Problem], tuple[str, ...]]:
+    """The problems whose prompts leave room in a context of ``positions`` tokens, and the others' task ids.
+
+    ``say`` is told what was left out and what is short of room.  Raises UserError that names file and problem
+    where there are others and ``dataset.too_long`` is error, or where nothing fits.
+    """
+    if positions is None:
+        return list(problems), ()
+    room = {problem.task_id: positions - len(prompter.encode(problem)[0]) for problem in problems}
+    too_long = [task_id for task_id, left in room.items() if left < 1]
+    where = _where(dataset, split)
+    if too_long and (dataset.too_long == "error" or len(too_long) == len(problems)):
+        task_id = too_long[0]
+        more = f" (and {len(too_long) - 1} more of {len(problems)})" if len(too_long) > 1 else ""
+        raise UserError(
+            f"{where}: task_id {task_id!r}: a prompt of {positions - room[task_id]} tokens leaves no room "
+            f"for an answer in the model's {positions}{more}; shorten it, take a model of longer context, "
+            "or set dataset.too_long=drop"
+        )
+    if too_long:
+        say(
+            f"{where}: {len(too_long)} of {len(problems)} {split} problems are left out, for their prompts "
+            f"leave no room for an answer in the model's {positions} tokens: {_names(too_long)}"
+        )
+    short = [left for left in room.values() if 1 <= left < dataset.max_tokens]
+    if short:
+        say(
+            f"{where}: {len(short)} of {len(problems)} {split} prompts leave less room than "
+            f"dataset.max_tokens={dataset.max_tokens} in the model's {positions} tokens, the longest one "
+            f"{min(short)}: their answers end there"
+        )
+    return [problem for problem in problems if room[problem.task_id] >= 1], tuple(too_long)
+
+
+def _where(dataset: DatasetConfig, split: Split) -> str:
+    """The file of the split's problems, as far as it is known."""
+    heldout = dataset.heldout_path if split == "heldout" else None
+    return heldout or dataset.path or f"dataset={dataset.name}"
+
+
+def _names(task_ids: Sequence[str]) -> str:
+    more = f" and {len(task_ids) - NAMED} more" if len(task_ids) > NAMED else ""
+    return ", ".join(task_ids[:NAMED]) + more

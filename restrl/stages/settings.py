@@ -1,0 +1,108 @@
+"""What each step reads of the configuration, and the version of its code: with its inputs, its fingerprint.
+
+Each field of ``restrl/config.py`` says whether it decides numbers; here stands which groups a step reads.
+What the settings come to on this machine (device, data types) decides, not what was written: ``auto`` on a
+CPU and ``cpu`` are the same run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from restrl.config import Config, deciding
+from restrl.model import weights_dtype
+from restrl.scoring.registry import scorer_fingerprint
+from restrl.train.loop import precision
+
+SCORED = ("best_of_n", "mcts")  # decoders that a scorer chooses for
+
+# Raise a step's number when a change of its code, or of the library below it, changes what the step makes of
+# the same settings and inputs (mending a fault does): what the older code made is then made again.
+VERSIONS = {
+    "sample": 2, "assemble": 2, "initial_states": 2, "grpo": 2,
+    "collect": 2, "fit": 2, "draw": 2, "evaluate": 2,
+}  # fmt: skip
+
+
+def settings(step: str, config: Config, device: torch.device) -> dict[str, Any]:
+    """What decides the numbers of ``step`` beside its inputs and the seed, as plain data."""
+    return {"version": VERSIONS[step], **_READ[step](config, device)}
+
+
+def _sample(config: Config, device: torch.device) -> dict[str, Any]:
+    return {"grpo": deciding(config.grpo, "sample"), **_sampling(config, device), **_judging(config)}
+
+
+def _assemble(config: Config, _device: torch.device) -> dict[str, Any]:
+    return {"grpo": deciding(config.grpo, "assemble")}
+
+
+def _initial_states(config: Config, _device: torch.device) -> dict[str, Any]:
+    return {"prompt": [config.model.prompt, config.model.system, config.model.date]}
+
+
+def _grpo(config: Config, device: torch.device) -> dict[str, Any]:
+    grpo = {"grpo": deciding(config.grpo, "grpo")}
+    return {**grpo, **_sampling(config, device), **_judging(config), **_training(config)}
+
+
+def _collect(config: Config, device: torch.device) -> dict[str, Any]:
+    return {"mcts": deciding(config.mcts), **_sampling(config, device), **_judging(config)}
+
+
+def _fit(config: Config, device: torch.device) -> dict[str, Any]:
+    return {"vm": deciding(config.vm), **_model(config, device), **_training(config)}
+
+
+def _draw(config: Config, device: torch.device) -> dict[str, Any]:
+    return {"sampling": deciding(config.decoder.sampling), **_sampling(config, device)}
+
+
+def _evaluate(config: Config, device: torch.device) -> dict[str, Any]:
+    """Of the configured decoder and scorer."""
+    decoder = deciding(config.decoder)
+    if decoder["name"] == "replay":  # the file's answers are an input; nothing is sampled
+        return {"decoder": {"name": "replay"}, **_judging(config)}
+    if decoder["name"] != "mcts":
+        del decoder["mcts"]
+    if decoder["name"] in SCORED:
+        decoder["scorer"] = scorer_fingerprint(config.scorer, config.paths, device)
+    else:
+        del decoder["answers"]
+    return {"decoder": decoder, **_sampling(config, device), **_judging(config)}
+
+
+_READ: dict[str, Callable[[Config, torch.device], dict[str, Any]]] = {
+    "sample": _sample,
+    "assemble": _assemble,
+    "initial_states": _initial_states,
+    "grpo": _grpo,
+    "collect": _collect,
+    "fit": _fit,
+    "draw": _draw,
+    "evaluate": _evaluate,
+}
+
+
+def _sampling(config: Config, device: torch.device) -> dict[str, Any]:
+    """What decides samples beside the policy's weights, the prompts and the sampling settings."""
+    return {"engine": deciding(config.engine), **_model(config, device)}
+
+
+def _model(config: Config, device: torch.device) -> dict[str, Any]:
+    model = deciding(config.model) | {"dtype": str(weights_dtype(config.model, device))}
+    del model["lora"]  # decides how a model is trained
+    return {"model": model, "device": device.type, "matmul": config.trainer.matmul}
+
+
+def _training(config: Config) -> dict[str, Any]:
+    trainer = deciding(config.trainer) | {"precision": precision(config.trainer)}
+    return {"trainer": trainer, "lora": deciding(config.model.lora)}
+
+
+def _judging(config: Config) -> dict[str, Any]:
+    """What decides verdicts beside the programs and their tests."""
+    return {"sandbox": deciding(config.sandbox)}
