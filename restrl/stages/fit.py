@@ -103,12 +103,12 @@ def check_fit(run: Runtime, policy: PolicyRef) -> None:
 def _new_model(run: Runtime, policy: PolicyRef, vm: VmConfig, seed: int) -> Any:
     """The value model to fit.  Raises UserError where the architecture is not supported."""
     model = new_value_model(policy.model, run.config.paths, vm.head, run.device)
-    check_value_model(model)
     if vm.layers is not None:
         keep_layers(model, vm.layers)
     if run.config.model.lora.r is not None:
         add_value_lora(model, run.config.model.lora, seed)
     freeze_layers(model, vm.freeze_layers)  # with their adapters
+    check_value_model(model)  # with them too: they change nothing yet
     return model
 
 
