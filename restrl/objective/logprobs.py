@@ -40,8 +40,13 @@ class LogitTerms:
 class TokenLogprobs:
     """What the policy says about each target token."""
 
-    logprobs: Tensor  # [T] log softmax(logits / temperature)[target], with gradient; engines report the same
+    logprobs: Tensor  # [T] log softmax(logits / temperature)[target], with gradient
     entropy: Tensor  # [T] nats, of softmax(logits / temperature), no gradient
+
+    @property
+    def raw(self) -> Tensor:
+        """[T] the log-probabilities without gradient, as engines report them."""
+        return self.logprobs.detach()
 
 
 def chunked_logprobs(

@@ -122,10 +122,10 @@ def _new_model(run: Runtime, policy: PolicyRef, vm: VmConfig, seed: int) -> Any:
     lora = run.config.model.lora
     dtype = load_dtype(run.config.trainer, lora)
     model = _start(policy, run.config.paths, vm, run.device, dtype)
-    check_value_model(model)
     if lora.r is not None:
         add_value_lora(model, lora, seed)
     freeze_layers(model, vm.freeze_layers)  # with their adapters
+    check_value_model(model)  # with them too: they change nothing yet
     return model
 
 

@@ -134,7 +134,7 @@ def _accumulate(
     )
     if frozen is None:
         ref = None if reference is None else reference.logprobs(model, packed, temperature, chunk)
-        frozen = Frozen(out.logprobs.detach(), ref)
+        frozen = Frozen(out.raw, ref)
         difference = (frozen.logprobs - engine).abs()
         sums.mismatch += difference.sum().item()
         sums.mismatch_max = max(sums.mismatch_max, difference.max().item())

@@ -13,6 +13,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from restrl.errors import UserError
 from restrl.objective.packed_attention import packed_logprobs, packed_mode
 from restrl.objective.packing import Piece, TokenGroup, micro_batches, pack
 from restrl.objective.tree_attention import Branch, TreeLayout
@@ -147,6 +148,15 @@ def test_a_sequence_beyond_the_sliding_window_sees_its_window() -> None:
         torch.testing.assert_close(found, expected[name], rtol=0, atol=1e-4)
     model.config.sliding_window = None  # without the window the numbers are others
     assert (torch.cat(plain_logprobs(model)) - plain).abs().max() > 1e-3
+
+
+def test_an_output_layer_that_is_not_linear_is_refused() -> None:
+    model = build("llama")
+    model.lm_head = torch.nn.Sequential(model.lm_head)
+    with pytest.raises(
+        UserError, match="model type 'llama' cannot be trained: its output layer is not linear"
+    ):
+        packed_logprobs(model, pack(GROUPS, [Piece(0, (0,))]))
 
 
 def saved_bytes(model: torch.nn.Module, group: TokenGroup) -> int:

@@ -149,7 +149,8 @@ def other_problems(folder: Path) -> Path:
 
 
 def test_an_interrupt_is_one_line_and_loses_nothing(workplace: Workplace) -> None:
-    interrupt = Strike("restrl.stages.runtime:HfEngine.generate", signal.SIGINT, call=2)
+    # the first call is the check of the model when it is loaded
+    interrupt = Strike("restrl.stages.runtime:HfEngine.generate", signal.SIGINT, call=3)
     stopped = workplace.decode(strikes=(interrupt,))
     assert (stopped.code, stopped.err) == (
         130,

@@ -66,7 +66,7 @@ def test_more_layers_than_there_are_is_said_before_the_first_sample(tmp_path):
         collect_step(run, run.base)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "opt"])
+@pytest.mark.parametrize("family", ["gpt2", "gpt_bigcode", "opt"])
 def test_value_models_of_families_with_positions_of_their_own_are_fitted(tmp_path, family):
     vm = dataclasses.replace(VM, layers=3, freeze_layers=1)
     model = policy(tmp_path / "policy", family)

@@ -11,7 +11,7 @@ BATCH = pack((TokenGroup((2, 3), ((4, 5, 6), (7, 1))),), [Piece(0, (0, 1))])
 
 def test_a_copy_stays_what_the_policy_was() -> None:
     model = tiny_model()
-    before = packed_logprobs(model, BATCH).logprobs.detach()
+    before = packed_logprobs(model, BATCH).raw
     reference = Reference(model)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -21,7 +21,7 @@ def test_a_copy_stays_what_the_policy_was() -> None:
 
 
 def test_with_adapters_it_is_the_base_without_a_copy() -> None:
-    base = packed_logprobs(tiny_model(), BATCH).logprobs.detach()
+    base = packed_logprobs(tiny_model(), BATCH).raw
     policy = get_peft_model(
         tiny_model(), LoraConfig(r=2, target_modules="all-linear", lora_dropout=0.5)
     ).train()
