@@ -1,9 +1,9 @@
-"""What a busy machine costs an engine step, with our policy for OpenMP's waiting threads and with its default.
+"""What a busy machine costs an engine step, with our policy for waiting threads and with OpenMP's default.
 
     python tests/bench/load_cliff.py [--rounds 3] [--all]
 
-Samples 48 rows from a random model of 60 layers with two threads, in processes of their own: on a machine that
-is idle but for this, then beside three processes that compute.  Two threads beside three get 2/5 of the cores
+Samples 48 rows from a random model of 60 layers with two threads, in processes of their own: first on a
+machine that is idle but for this, then beside three processes that compute.  Two threads beside three get 2/5 of the cores
 of an idle machine with two; what is shown is the speed as a share of that, and the idle speed as a share of
 the default's.  The runs alternate, and medians count.  Aims: at least 0.7 of the fair share, and idle at most
 5 % lost.  ``--all`` compares other policies too.
@@ -55,9 +55,10 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     fair = min(1.0, cores / (THREADS + BUSY)) / min(1.0, cores / THREADS)
     for name in policies:
+        of_default, of_fair = idle[name] / idle["default"], loaded[name] / idle[name] / fair
         print(
-            f"{name:12} idle {idle[name]:6.1f} steps/s, {idle[name] / idle['default']:.2f} of the default's;  "
-            f"loaded {loaded[name]:6.1f} steps/s, {loaded[name] / idle[name] / fair:.2f} of its fair share"
+            f"{name:12} idle {idle[name]:6.1f} steps/s, {of_default:.2f} of the default's;  "
+            f"loaded {loaded[name]:6.1f} steps/s, {of_fair:.2f} of its fair share"
         )
     print("aims of ours: at least 0.95, at least 0.70")
 
