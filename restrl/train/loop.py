@@ -69,10 +69,8 @@ def deterministic(on: bool) -> Iterator[None]:
     the first one of each completion) is otherwise added up in the order in which the threads come.  On a GPU
     torch has no such algorithm for every operation and would refuse to go on.
     """
-    before, fill = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.utils.deterministic.fill_uninitialized_memory,
-    )
+    before = torch.are_deterministic_algorithms_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(before or on)
     torch.utils.deterministic.fill_uninitialized_memory = False  # we read no memory that nobody wrote
     try:
