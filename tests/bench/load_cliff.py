@@ -3,10 +3,10 @@
     python tests/bench/load_cliff.py [--rounds 3] [--all]
 
 Samples 48 rows from a random model of 60 layers with two threads, in processes of their own: first on a
-machine that is idle but for this, then beside three processes that compute.  Two threads beside three get 2/5 of the cores
-of an idle machine with two; what is shown is the speed as a share of that, and the idle speed as a share of
-the default's.  The runs alternate, and medians count.  Aims: at least 0.7 of the fair share, and idle at most
-5 % lost.  ``--all`` compares other policies too.
+machine that is idle but for this, then beside three processes that compute.  Two threads beside three get 2/5
+of the cores of a machine with two.  Shown are the loaded speed as a share of that, and the idle speed as a
+share of the default's.  The runs alternate, and medians count.  Aims: at least 0.7 of the fair share, and
+idle at most 5 % lost.  ``--all`` compares other policies too.
 """
 
 from __future__ import annotations

@@ -1,8 +1,12 @@
 """Gradients have the same bits in every run, also with several threads."""
 
+from pathlib import Path
+from typing import Any
+
 import torch
 
 from restrl.train.loop import deterministic
+from tests.train.toy import ToyJudge, run
 
 
 def index_gradients(repeats):
@@ -26,4 +30,17 @@ def test_an_index_adds_up_in_one_order():
             assert index_gradients(200) == 0
     finally:
         torch.set_num_threads(before)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_every_step_of_a_training_on_a_cpu_is_deterministic(tmp_path: Path) -> None:
+    seen = []
+
+    class Judge(ToyJudge):
+        def judge(self, items: Any) -> Any:
+            seen.append(torch.are_deterministic_algorithms_enabled())
+            return super().judge(items)
+
+    run(tmp_path, judge=Judge())
+    assert seen == [True] * 6  # max_steps
     assert not torch.are_deterministic_algorithms_enabled()
