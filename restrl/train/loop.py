@@ -70,14 +70,15 @@ def deterministic(on: bool) -> Iterator[None]:
     torch has no such algorithm for every operation and would refuse to go on.
     """
     before = torch.are_deterministic_algorithms_enabled()
-    fill = torch.utils.deterministic.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic
+    fill = memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(before or on)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # we read no memory that nobody wrote
+    memory.fill_uninitialized_memory = False  # we read no memory that nobody wrote
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+        memory.fill_uninitialized_memory = fill
 
 
 def remove_checkpoints(folder: Path) -> None:
