@@ -1,0 +1,1 @@
+import restrl  # noqa: F401  # sets how threads wait, before a test loads torch

@@ -1,19 +1,20 @@
 """How well a value model's predictions fit held-out value targets.
 
-Pure functions of targets and predictions, index by index.  Intervals are percentile bootstraps over problems:
-states of one problem depend on each other.  A statistic that is not defined (a rank correlation where all
-targets tie) is None.
+Pure functions of targets and predictions, index by index.  Intervals resample families of problems: states
+of one problem depend on each other, and so do problems of one family.  A statistic that is not defined (a
+rank correlation where all targets tie) is None.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from restrl.evaluate.bootstrap import expanded_percentiles
 from restrl.records import ValueTarget
 
 Floats = NDArray[np.float64]
@@ -40,14 +41,24 @@ class Rated:
 
 
 def diagnostics(
-    rated: Rated, *, confidence: float, resamples: int, rng: np.random.Generator
+    rated: Rated,
+    *,
+    clusters: Mapping[str, str],
+    confidence: float,
+    resamples: int,
+    rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """All of the below as plain data."""
+    """All of the below as plain data.
+
+    ``clusters``: task_id -> what intervals resample; a problem that it does not name is its own.
+    """
     problems = [target.task_id for target in rated.targets]
-    intervals = _intervals(rated, problems, confidence, resamples, rng)
+    drawn_by = [clusters.get(task_id, task_id) for task_id in problems]
+    intervals = _intervals(rated, drawn_by, confidence, resamples, rng)
     return {
         "states": len(rated.targets),
         "problems": len(set(problems)),
+        "clusters": len(set(drawn_by)),
         "constant": rated.constant,
         **_numbers(rated),
         "spearman_within": within_problems(rated),
@@ -88,7 +99,7 @@ def within_problems(rated: Rated) -> float | None:
     """Mean over problems of the rank correlation inside each: what a search has to rely on."""
     found = [
         rho
-        for some in _by_problem([t.task_id for t in rated.targets])
+        for some in _by_name([t.task_id for t in rated.targets])
         if (rho := spearman(rated.predicted[some], rated.values[some])) is not None
     ]
     return float(np.mean(found)) if found else None
@@ -165,33 +176,35 @@ def sibling_groups(targets: Sequence[ValueTarget]) -> list[list[int]]:
 
 
 def _intervals(
-    rated: Rated, problems: Sequence[str], confidence: float, resamples: int, rng: np.random.Generator
+    rated: Rated, clusters: Sequence[str], confidence: float, resamples: int, rng: np.random.Generator
 ) -> dict[str, list[float] | None]:
-    """Intervals of mse_constant - mse (above 0: better than the constant) and of the rank correlation."""
-    groups = list(_by_problem(problems))
+    """Intervals of mse_constant - mse (above 0: better than the constant) and of the rank correlation.
+
+    None where one cluster is all there is, or where no resample has a rank correlation.
+    """
+    groups = list(_by_name(clusters))
     gains: list[float] = []
     correlations: list[float] = []
     errors = rated.weights * np.stack(
-        [(rated.constant - rated.values) ** 2 - (rated.predicted - rated.values) ** 2, np.ones(len(problems))]
+        [(rated.constant - rated.values) ** 2 - (rated.predicted - rated.values) ** 2, np.ones(len(clusters))]
     )
-    sums = np.stack([errors[:, some].sum(1) for some in groups])  # [problems, 2]
-    for _ in range(resamples):
+    sums = np.stack([errors[:, some].sum(1) for some in groups])  # [clusters, 2]
+    for _ in range(resamples if len(groups) > 1 else 0):
         drawn = rng.integers(len(groups), size=len(groups))
         gain, weight = sums[drawn].sum(0)
         gains.append(float(gain / weight))
         some = np.concatenate([groups[k] for k in drawn])
         rho = spearman(rated.predicted[some], rated.values[some])
         correlations += [] if rho is None else [rho]
-    tail = (1 - confidence) / 2
 
     def interval(found: list[float]) -> list[float] | None:
-        return [float(x) for x in np.quantile(found, [tail, 1 - tail])] if found else None
+        return list(expanded_percentiles(found, len(groups), confidence)) if found else None
 
     return {"mse_gain_interval": interval(gains), "spearman_interval": interval(correlations)}
 
 
-def _by_problem(problems: Sequence[str]) -> Iterator[NDArray[np.intp]]:
-    """The indices of each problem's states."""
-    names = np.array(problems)
-    for name in dict.fromkeys(problems):
-        yield np.flatnonzero(names == name)
+def _by_name(names: Sequence[str]) -> Iterator[NDArray[np.intp]]:
+    """The indices of the states of each problem, or of each cluster."""
+    array = np.array(names)
+    for name in dict.fromkeys(names):
+        yield np.flatnonzero(array == name)

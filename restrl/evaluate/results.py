@@ -1,5 +1,6 @@
 """From outcomes to figures: pass@1, pass@k and mean reward with intervals, per data set and paired.
 
+Intervals resample families of problems; a problem without a family is resampled by itself (Problem.cluster).
 A sample that the harness could not judge is no failure: it is left out and counted.
 """
 
@@ -78,24 +79,31 @@ def summarize(
 
     Keys: "pass@1" and "pass@k" (None where no problem has k judged samples), "mean_reward", "n" (problems
     behind them), "samples" (judged), "harness_errors" (samples left out), "unanswered" (problems without a
-    judged sample), "confidence", "confidence_interval" (metric -> [low, high]), "cost".
+    judged sample), "confidence", "confidence_interval" (metric -> [low, high], None where one family is all
+    there is), "resampled" ("families", or "problems" where no two are of a family), "clusters" (how many of
+    these), "cost".
     """
-    wanted = {problem.task_id for problem in problems}
+    wanted = {problem.task_id: problem.cluster for problem in problems}
     outcomes = [outcome for outcome in outcomes if outcome.answer.task_id in wanted]
     scores = problem_scores(outcomes)
     results: Results = {}
     intervals: dict[str, list[float] | None] = {}
     for metric, by_task in metric_values(scores, config.k).items():
-        values = list(by_task.values())
+        values, clusters = list(by_task.values()), [wanted[task_id] for task_id in by_task]
         rng = np.random.default_rng(derive_seed(seed, "bootstrap", metric))
         results[metric] = float(np.mean(values)) if values else None
         intervals[metric] = (
-            list(bootstrap_interval(values, config.confidence, config.bootstrap, rng)) if values else None
+            _as_list(bootstrap_interval(values, clusters, config.confidence, config.bootstrap, rng))
+            if values
+            else None
         )
     samples = sum(score.n for score in scores.values())
     cost = sum((outcome.answer.cost for outcome in outcomes), Cost(verifier_calls=len(outcomes)))
+    clusters_behind = len({wanted[task_id] for task_id in scores})
     return results | {
         "n": len(scores),
+        "resampled": "families" if clusters_behind < len(scores) else "problems",
+        "clusters": clusters_behind,
         "samples": samples,
         "harness_errors": len(outcomes) - samples,
         "unanswered": len(wanted) - len(scores),
@@ -105,21 +113,33 @@ def summarize(
     }
 
 
-def compare(base: Sequence[Outcome], other: Sequence[Outcome], config: DecoderConfig, seed: int) -> Results:
-    """Paired difference ``other - base`` per metric, over the problems that both have a value for.
+def compare(
+    base: Sequence[Outcome],
+    other: Sequence[Outcome],
+    problems: Sequence[Problem],
+    config: DecoderConfig,
+    seed: int,
+) -> Results:
+    """Paired difference ``other - base`` per metric, over the ``problems`` that both have a value for.
 
-    Metric -> {"difference", "interval": [low, high], "n"}; metrics without a common problem are left out.
+    Metric -> {"difference", "interval": [low, high] or None as in ``summarize``, "n"}; metrics without a
+    common problem are left out.
     """
     pairs: Results = {}
+    wanted = {problem.task_id: problem.cluster for problem in problems}
     before, after = (metric_values(problem_scores(outcomes), config.k) for outcomes in (base, other))
     for metric in before:
-        common = [task_id for task_id in before[metric] if task_id in after[metric]]
+        common = [t for t in before[metric] if t in after[metric] and t in wanted]
         if not common:
             continue
         rng = np.random.default_rng(derive_seed(seed, "paired", metric))
-        difference, low, high = paired_difference(
+        difference, interval = paired_difference(
             [before[metric][t] for t in common], [after[metric][t] for t in common],
-            config.confidence, config.bootstrap, rng,
+            [wanted[t] for t in common], config.confidence, config.bootstrap, rng,
         )  # fmt: skip
-        pairs[metric] = {"difference": difference, "interval": [low, high], "n": len(common)}
+        pairs[metric] = {"difference": difference, "interval": _as_list(interval), "n": len(common)}
     return pairs
+
+
+def _as_list(interval: tuple[float, float] | None) -> list[float] | None:
+    return None if interval is None else list(interval)

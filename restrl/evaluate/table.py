@@ -59,16 +59,23 @@ def _heading(metric: str) -> str:
 
 
 def percent(value: float | None, interval: Sequence[float] | None, signed: bool = False) -> str:
-    """A share with its interval, in percent; "-" where there is none."""
-    if value is None or interval is None:
+    """A share with its interval, where it has one, in percent; "-" where there is no share."""
+    if value is None:
         return "-"
     form = "+.1f" if signed else ".1f"
-    low, high = interval
-    return f"{100 * value:{form}} [{100 * low:{form}}, {100 * high:{form}}]"
+    bounds = "" if interval is None else f" [{100 * interval[0]:{form}}, {100 * interval[1]:{form}}]"
+    return f"{100 * value:{form}}{bounds}"
+
+
+def resampled(results: Mapping[str, Any]) -> str:
+    """What the intervals of ``summarize``'s results are over, in words."""
+    problems = f"{results['n']} problems"
+    over = f"{results['clusters']} families of " if results["resampled"] == "families" else ""
+    return f"{results['confidence']:.0%} bootstrap intervals over {over}{problems}"
 
 
 def _caption(results: Mapping[str, Any]) -> str:
-    notes = [f"{results['confidence']:.0%} bootstrap intervals over {results['n']} problems"]
+    notes = [resampled(results)]
     if results["harness_errors"]:
         notes.append(f"{results['harness_errors']} samples could not be judged and are left out")
     if results["unanswered"]:

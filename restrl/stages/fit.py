@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,22 +79,28 @@ def _fit(
     seed = derive_seed(run.config.seed, "fit")
     start = partial(_start, policy, run.config.paths, vm)
     model = _new_model(run, policy, vm, seed)
+    problems = run.problems("train").by_id
+    clusters = {task_id: problem.cluster for task_id, problem in problems.items()}
     result = fit_value_model(
         model=model,
         targets=targets,
-        families={task_id: problem.family for task_id, problem in run.problems("train").by_id.items()},
+        families={task_id: problem.family for task_id, problem in problems.items()},
         vm=vm,
         trainer=run.config.trainer,
         folder=work.folder,
         seed=seed,
         signature=work.fingerprint,
-        report=partial(_epoch_numbers, vm=vm, seed=seed),
+        report=partial(_epoch_numbers, clusters=clusters, vm=vm, seed=seed),
     )
     save_value_model(model, run.tokenizer(policy), work.folder / VALUE_MODEL)
     resolved = value_resolution(run, model, start)
     rated = _rated(result.heldout, result.predictions, result.constant, vm)
     found = diagnostics(
-        rated, confidence=CONFIDENCE, resamples=FINAL_RESAMPLES, rng=np.random.default_rng(seed)
+        rated,
+        clusters=clusters,
+        confidence=CONFIDENCE,
+        resamples=FINAL_RESAMPLES,
+        rng=np.random.default_rng(seed),
     )
     _write(work.folder, rated, found, result.steps)
     cost = Cost(seconds=sum(row["seconds"] for row in result.metrics))
@@ -135,11 +141,18 @@ def _rated(targets: Sequence[ValueTarget], values: Sequence[float], constant: fl
 
 
 def _epoch_numbers(
-    targets: Sequence[ValueTarget], values: Sequence[float], constant: float, *, vm: VmConfig, seed: int
+    targets: Sequence[ValueTarget],
+    values: Sequence[float],
+    constant: float,
+    *,
+    clusters: Mapping[str, str],
+    vm: VmConfig,
+    seed: int,
 ) -> dict[str, float]:
     """What an epoch's end logs: plain numbers only."""
     found = diagnostics(
         _rated(targets, values, constant, vm),
+        clusters=clusters,
         confidence=CONFIDENCE,
         resamples=EPOCH_RESAMPLES,
         rng=np.random.default_rng(seed),
@@ -165,19 +178,25 @@ def _counts(result: FitResult) -> dict[str, Any]:
 
 def _text(found: dict[str, Any]) -> str:
     """The finding in a line."""
-    gain = found["mse_gain_interval"]
     parts = [
         f"held-out MSE {found['mse']:.4f} against {found['mse_constant']:.4f} of the constant "
-        f"{found['constant']:.3f} (gain {gain[0]:+.4f} to {gain[1]:+.4f})"
+        f"{found['constant']:.3f}" + _range(" (gain {:+.4f} to {:+.4f})", found["mse_gain_interval"])
     ]
-    if found["spearman"] is not None and (interval := found["spearman_interval"]) is not None:
-        parts.append(f"Spearman {found['spearman']:.2f} ({interval[0]:.2f} to {interval[1]:.2f})")
+    if found["spearman"] is not None:
+        parts.append(
+            f"Spearman {found['spearman']:.2f}" + _range(" ({:.2f} to {:.2f})", found["spearman_interval"])
+        )
     best = found["best_child"]
     if best["share"] is not None:
         parts.append(
             f"best child found in {best['share']:.0%} of {best['groups']} (chance {best['chance']:.0%})"
         )
-    return ", ".join(parts) + f"; {found['states']} states of {found['problems']} problems"
+    families = f" in {found['clusters']} families, resampled" if found["clusters"] < found["problems"] else ""
+    return ", ".join(parts) + f"; {found['states']} states of {found['problems']} problems{families}"
+
+
+def _range(form: str, interval: Sequence[float] | None) -> str:
+    return "" if interval is None else form.format(*interval)
 
 
 def _write(folder: Path, rated: Rated, found: dict[str, Any], step: int) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import signal
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +51,34 @@ def run_steps(
     if resumed_from < len(schedule):
         torch.manual_seed(seed)
         device = next(module.model.parameters()).device
-        _fit(
-            _lightning_trainer(trainer, folder, checkpoints, resumed_from),
-            module,
-            list(schedule[resumed_from:]),
-        )
+        with deterministic(on=accelerator(trainer) == "cpu"):
+            _fit(
+                _lightning_trainer(trainer, folder, checkpoints, resumed_from),
+                module,
+                list(schedule[resumed_from:]),
+            )
         module.model.to(device).eval()  # Lightning leaves it on the CPU
     return resumed_from
+
+
+@contextmanager
+def deterministic(on: bool) -> Iterator[None]:
+    """Makes torch use algorithms that give the same bits in every run, where ``on``.
+
+    On a CPU with several threads the gradient of an index with repeats (the last token of a prompt predicts
+    the first one of each completion) is otherwise added up in the order in which the threads come.  On a GPU
+    torch has no such algorithm for every operation and would refuse to go on.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    memory: Any = torch.utils.deterministic
+    fill = memory.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(before or on)
+    memory.fill_uninitialized_memory = False  # we read no memory that nobody wrote
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        memory.fill_uninitialized_memory = fill
 
 
 def remove_checkpoints(folder: Path) -> None:

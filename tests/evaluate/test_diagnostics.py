@@ -1,5 +1,7 @@
 """Diagnostics of a value model, on targets small enough to work out by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -49,12 +51,11 @@ def test_spearman(a, b, expected):
 
 def test_errors_are_weighted_and_compared_with_the_constant():
     data = rated([target([1], 1.0), target([2], 0.0)], [0.5, 0.2], weights=[3, 1], constant=0.75)
-    found = diagnostics(data, confidence=0.9, resamples=10, rng=np.random.default_rng(0))
+    found = diagnostics(data, clusters={}, confidence=0.9, resamples=10, rng=np.random.default_rng(0))
     assert found["mse"] == pytest.approx((3 * 0.25 + 0.04) / 4)
     assert found["mse_constant"] == pytest.approx((3 * 0.0625 + 0.5625) / 4)
     assert (found["states"], found["problems"], found["constant"]) == (2, 1, 0.75)
-    gain = found["mse_constant"] - found["mse"]
-    assert found["mse_gain_interval"] == pytest.approx([gain, gain])  # one problem: nothing to resample
+    assert found["mse_gain_interval"] is found["spearman_interval"] is None  # nothing to resample
 
 
 def test_calibration_by_tenths():
@@ -135,7 +136,9 @@ def synthetic(noise, problems=20):
 
 def test_intervals_tell_a_good_predictor_from_a_bad_one():
     good, bad = (
-        diagnostics(synthetic(noise), confidence=0.95, resamples=300, rng=np.random.default_rng(1))
+        diagnostics(
+            synthetic(noise), clusters={}, confidence=0.95, resamples=300, rng=np.random.default_rng(1)
+        )
         for noise in (0.05, 5.0)
     )
     assert (
@@ -144,7 +147,9 @@ def test_intervals_tell_a_good_predictor_from_a_bad_one():
     assert good["spearman_interval"][0] < good["spearman"] < good["spearman_interval"][1]
     assert good["spearman_interval"][0] > 0.9
     assert bad["mse_gain_interval"][1] < 0
-    again = diagnostics(synthetic(0.05), confidence=0.95, resamples=300, rng=np.random.default_rng(1))
+    again = diagnostics(
+        synthetic(0.05), clusters={}, confidence=0.95, resamples=300, rng=np.random.default_rng(1)
+    )
     assert again == good
 
 
@@ -154,17 +159,36 @@ def test_intervals_are_over_problems():
     many = rated(few.targets * 20, np.tile(few.predicted, 20))
     widths = []
     for data in (few, many):
-        low, high = diagnostics(data, confidence=0.9, resamples=400, rng=np.random.default_rng(0))[
-            "mse_gain_interval"
-        ]
+        low, high = diagnostics(
+            data, clusters={}, confidence=0.9, resamples=400, rng=np.random.default_rng(0)
+        )["mse_gain_interval"]
         widths.append(high - low)
     assert widths[1] == pytest.approx(widths[0], rel=0.01)
+
+
+def test_intervals_are_over_families():
+    """Problems that are copies of each other make nothing surer either."""
+    few = synthetic(0.5, problems=4)
+    copies = [dataclasses.replace(t, task_id=f"{t.task_id}/{i}") for i in range(20) for t in few.targets]
+    many = rated(copies, np.tile(few.predicted, 20))
+    clusters = {t.task_id: t.task_id.split("/")[0] for t in copies}
+    single, copied = (
+        diagnostics(data, clusters=names, confidence=0.9, resamples=200, rng=np.random.default_rng(0))
+        for data, names in ((few, {}), (many, clusters))
+    )
+    assert (copied["problems"], copied["clusters"]) == (80, 4)
+    for name in ("mse_gain_interval", "spearman_interval"):
+        assert copied[name] == pytest.approx(single[name], rel=1e-9)
 
 
 def test_the_figure_draws_what_was_found(tmp_path):
     targets = [target([], 0.5), target([1], 1.0), target([2], 0.0)]  # depth 0 has no correlation
     found = diagnostics(
-        rated(targets, [0.4, 0.9, 0.1]), confidence=0.9, resamples=10, rng=np.random.default_rng(0)
+        rated(targets, [0.4, 0.9, 0.1]),
+        clusters={},
+        confidence=0.9,
+        resamples=10,
+        rng=np.random.default_rng(0),
     )
     figure = diagnostics_figure(found)
     calibration_axes, errors, correlation = figure.axes

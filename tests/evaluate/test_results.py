@@ -10,8 +10,9 @@ COST = Cost(completions=1, model_tokens=10, seconds=0.5)
 CONFIG = DecoderConfig(k=[1, 2], bootstrap=200)
 
 
-def problem(task_id, dataset="d"):
-    return Problem(task_id, "", {"kind": "asserts", "asserts": ["assert True"]}, dataset=dataset)
+def problem(task_id, dataset="d", family=""):
+    tests = {"kind": "asserts", "asserts": ["assert True"]}
+    return Problem(task_id, "", tests, dataset=dataset, family=family)
 
 
 def outcomes(task_id, rewards):
@@ -87,8 +88,43 @@ def test_the_seed_decides_the_interval():
 def test_compare_pairs_by_problem():
     base = [*outcomes("a", [0.0, 1.0]), *outcomes("b", [0.0, 0.0]), *outcomes("gone", [1.0])]
     other = [*outcomes("b", [0.0, 1.0]), *outcomes("a", [1.0, 1.0]), *outcomes("new", [1.0])]
-    pairs = compare(base, other, CONFIG, seed=0)
+    problems = [problem(task_id) for task_id in ("a", "b", "gone", "new")]
+    pairs = compare(base, other, problems, CONFIG, seed=0)
     # both problems gain 1/2, in whatever order they come; the others have no partner
     assert pairs["pass@1"] == {"difference": 0.5, "interval": [0.5, 0.5], "n": 2}
     assert pairs["pass@2"]["difference"] == 0.5
-    assert compare(base, [], CONFIG, seed=0) == {}
+    assert compare(base, [], problems, CONFIG, seed=0) == {}
+
+
+def test_copies_of_a_problem_make_nothing_surer():
+    def judged(copies, gain):
+        return [
+            o
+            for i in range(12)
+            for j in range(copies)
+            for o in outcomes(f"{i:02}/{j}", [min(1, i / 11 + gain * (i % 3))])
+        ]
+
+    def problems(copies):
+        return [problem(f"{i:02}/{j}", family=f"{i:02}") for i in range(12) for j in range(copies)]
+
+    single, six = (evaluate(judged(c, 0), problems(c), CONFIG, 0) for c in (1, 6))
+    for metric in ("pass@1", "mean_reward"):
+        assert six["confidence_interval"][metric] == pytest.approx(single["confidence_interval"][metric])
+    assert (single["resampled"], single["clusters"], single["n"]) == ("problems", 12, 12)
+    assert (six["resampled"], six["clusters"], six["n"]) == ("families", 12, 72)
+    pair, pair_of_six = (compare(judged(c, 0), judged(c, 0.1), problems(c), CONFIG, 0) for c in (1, 6))
+    assert pair_of_six["mean_reward"]["interval"] == pytest.approx(pair["mean_reward"]["interval"])
+
+
+def test_one_family_has_no_interval():
+    judged = [*outcomes("a", [1.0, 0.0]), *outcomes("b", [0.0, 0.0])]
+    problems = [problem("a", family="f"), problem("b", family="f")]
+    results = evaluate(judged, problems, CONFIG, seed=0)
+    assert (results["pass@1"], results["confidence_interval"]["pass@1"], results["clusters"]) == (
+        0.25,
+        None,
+        1,
+    )
+    pair = compare(judged, judged, problems, CONFIG, seed=0)["pass@1"]
+    assert pair == {"difference": 0.0, "interval": None, "n": 2}

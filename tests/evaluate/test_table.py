@@ -4,7 +4,7 @@ from rich.console import Console
 
 from restrl.config import DecoderConfig
 from restrl.evaluate.results import compare, evaluate
-from restrl.evaluate.table import comparison_table, results_table
+from restrl.evaluate.table import comparison_table, percent, results_table
 from restrl.records import Answer, Outcome, Problem, Verdict
 
 CONFIG = DecoderConfig(bootstrap=100)
@@ -29,7 +29,9 @@ def test_comparison_shows_both_and_the_difference():
     results = {
         name: evaluate(o, problems, CONFIG, 0) for name, o in [("base [bold]", base), ("trained", trained)]
     }
-    text = render(comparison_table(results, compare(base, trained, CONFIG, 0), "held-out [red]x[/red]"))
+    text = render(
+        comparison_table(results, compare(base, trained, problems, CONFIG, 0), "held-out [red]x[/red]")
+    )
     assert "held-out [red]x[/red]" in text  # names are text, not markup
     assert text.count("base [bold]") == 2  # its own column, and the difference's
     row = next(line for line in text.splitlines() if "pass@1 %" in line)
@@ -37,6 +39,17 @@ def test_comparison_shows_both_and_the_difference():
         "pass@1 %", "0.0 [0.0, 0.0]", "100.0 [100.0, 100.0]", "+100.0 [+100.0, +100.0]",
     ]  # fmt: skip
     assert "95% bootstrap intervals over 2 problems" in text
+
+
+def test_the_caption_says_that_families_were_resampled():
+    problems = [Problem(name, "", {}, family=name[0]) for name in ("a1", "a2", "b1", "b2")]
+    results = evaluate([outcome(p.task_id, 1.0) for p in problems], problems, CONFIG, 0)
+    assert "95% bootstrap intervals over 2 families of 4 problems" in render(results_table(results, "decode"))
+
+
+def test_a_share_without_an_interval_is_shown():
+    assert percent(0.25, None) == "25.0"
+    assert percent(None, None) == "-"
 
 
 def test_results_have_a_row_per_data_set_and_say_what_is_missing():
@@ -51,9 +64,9 @@ def test_results_have_a_row_per_data_set_and_say_what_is_missing():
         [cell.strip() for cell in line.strip("│ ").split("│")] for line in text.splitlines() if "│" in line
     ]
     assert rows == [
-        ["x", "1", "1", "100.0 [100.0, 100.0]", "100.0 [100.0, 100.0]"],
+        ["x", "1", "1", "100.0", "100.0"],  # of one problem: no interval
         ["y", "0", "0", "-", "-"],
-        ["all", "1", "1", "100.0 [100.0, 100.0]", "100.0 [100.0, 100.0]"],
+        ["all", "1", "1", "100.0", "100.0"],
     ]
     assert "1 samples could not be judged" in " ".join(text.split())
     assert "2 problems have no judged sample" in " ".join(text.split())

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from restrl.config import SandboxConfig
 from restrl.errors import UserError
-from restrl.sandbox import Sandbox, pool
-from restrl.sandbox.calibration import UNIT, Machine, probe
+from restrl.sandbox import Sandbox, calibration, pool
+from restrl.sandbox.calibration import REFERENCE_SECONDS, UNIT, Machine, probe
+from restrl.sandbox.inside import probe as inside_probe
 from tests.sandbox.test_pool import call
 
 
@@ -22,15 +22,65 @@ def test_the_factor_takes_few_values(slowness: float, factor: float) -> None:
     assert Machine("", slowness, True).factor == factor
 
 
-def test_four_times_the_work_is_a_machine_four_times_slower() -> None:
-    # The least of 30 rounds is not interrupted, but the clock rate may move between the two.
-    once, four = probe(sys.executable, 1), probe(sys.executable, 1, 4 * UNIT)
-    assert 2.5 < four.slowness / once.slowness < 6
-    assert once.schedstat == four.schedstat
-    assert once.identity == four.identity
-    started = time.perf_counter()
-    assert probe(sys.executable, 1) is once  # measured once per process
-    assert time.perf_counter() - started < 0.01
+class Clocks:
+    """Clocks that only the work and the waits move: each unit of work takes ``seconds``."""
+
+    def __init__(self, seconds: float, waits: list[float]) -> None:
+        self.seconds, self.waits = seconds, waits  # a wait, in seconds, for each round
+        self.cpu = self.wall = 0.0
+
+    def work(self, unit: int) -> None:
+        self.cpu += unit * self.seconds
+        self.wall += unit * self.seconds + self.waits.pop(0)
+
+    def process_time(self) -> float:
+        return self.cpu
+
+    def monotonic(self) -> float:
+        return self.wall
+
+
+def measured(monkeypatch: pytest.MonkeyPatch, seconds: float, waits: list[float]) -> dict[str, float]:
+    clocks = Clocks(seconds, list(waits))
+    monkeypatch.setattr(inside_probe, "time", clocks)
+    monkeypatch.setattr(inside_probe, "work", clocks.work)
+    return inside_probe.measure(len(waits), 100)
+
+
+def test_processor_time_does_not_see_waits_and_the_clock_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = measured(monkeypatch, 0.25, [0.0, 8.0, 0.0, 4.0])  # 100 units of 0.25 s a round
+    assert found == {"cpu": 25.0, "wall": 25.0 + 3.0}  # (8 + 4) / 4 rounds
+    assert measured(monkeypatch, 1.0, [0.0] * 4) == {"cpu": 100.0, "wall": 100.0}  # four times slower
+
+
+@pytest.mark.parametrize(("schedstat", "slowness"), [(True, 2.0), (False, 3.0)])
+def test_slowness_is_the_median_over_the_reference(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, schedstat: bool, slowness: float
+) -> None:
+    """Each of three processes answers with another multiple of the reference: 1, 2, 9 (clock: 1, 3, 9)."""
+    script = tmp_path / "probe.py"
+    script.write_text(
+        "import json, os, sys\n"
+        f"folder = {str(tmp_path)!r}\n"
+        "for cpu, wall in ((1, 1), (2, 3), (9, 9)):\n"
+        "    try:\n"
+        "        os.mkdir(f'{folder}/{cpu}')\n"
+        "        break\n"
+        "    except FileExistsError:\n"
+        "        pass\n"
+        f"answer = {{'cpu': cpu * {REFERENCE_SECONDS}, 'wall': wall * {REFERENCE_SECONDS}}}\n"
+        f"print(json.dumps(answer | {{'schedstat': {schedstat}, 'identity': 'x'}}))\n"
+    )
+    monkeypatch.setattr(calibration, "PROBE", str(script))
+    machine = probe.__wrapped__(sys.executable, 3)  # not from the cache
+    assert machine == Machine("x", pytest.approx(slowness), schedstat)
+
+
+def test_a_machine_is_measured_once_per_process() -> None:
+    once = probe(sys.executable, 1)
+    assert once.slowness > 0
+    assert probe(sys.executable, 1) is once
+    assert probe(sys.executable, 1, 2 * UNIT).identity == once.identity
 
 
 def test_an_interpreter_that_is_none() -> None:

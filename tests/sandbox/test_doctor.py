@@ -78,7 +78,8 @@ def report_of(folder: Path, machine: dict) -> str:
     store.machine = machine
     with store.open("grpo", {}, {}) as work:
         artifact = work.finish()
-    policy = {"confidence": 0.95, "n": 1, "harness_errors": 0, "confidence_interval": {}}
+    policy = {"confidence": 0.95, "n": 1, "clusters": 1, "resampled": "problems", "harness_errors": 0}
+    policy["confidence_interval"] = {}
     results = {"base": policy, "trained": policy, "paired": {}, "places": {}}
     write_report(folder, results, [{"grpo": artifact}], "rest_grpo")
     return (folder / "report.md").read_text()
