@@ -9,7 +9,18 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 RANKS = [
-    {"records", "config", "config_check", "errors", "seeds", "files", "actions", "testforms", "progress"},
+    {
+        "records",
+        "config",
+        "config_check",
+        "errors",
+        "seeds",
+        "files",
+        "actions",
+        "testforms",
+        "progress",
+        "record_files",
+    },
     {"prompts", "artifacts", "data", "sandbox", "engine", "model"},
     {"select", "objective"},
     {"scoring"},

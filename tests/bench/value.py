@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from restrl.actions import cut_positions
-from restrl.artifacts import read_records
+from restrl.artifacts import Records
 from restrl.config import DatasetConfig, EngineConfig, ModelConfig, PathsConfig
 from restrl.data import load_problems
 from restrl.engine.hf import HfEngine
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--completions", type=int, default=40, help="per problem, where there are no targets")
     args = parser.parse_args()
     torch.set_num_threads(2)
-    targets = list(read_records(args.targets, ValueTarget)) if args.targets else sampled_targets(args)
+    targets = list(Records(args.targets, ValueTarget)) if args.targets else sampled_targets(args)
     tasks = list(dict.fromkeys(target.task_id for target in targets))
     random.Random(0).shuffle(tasks)
     chosen = set(tasks[: args.problems])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from restrl.artifacts import read_records
+from restrl.artifacts import Records
 from restrl.records import Cost, Group, StartState
 from tests.stages.conftest import Workplace, make_workplace
 from tests.stages.processes import Strike, artifacts, contents, never, timeless
@@ -55,7 +55,7 @@ def test_the_cost_of_sampling_is_counted(undisturbed: Workplace) -> None:
     for folder in (undisturbed.outputs / "artifacts").glob("sample-*"):
         cost = json.loads((folder / "manifest.json").read_text())["cost"]
         assert (cost["completions"], cost["verifier_calls"]) == (24, 24)  # 4 problems x 6 samples
-        chunks = list(read_records(folder / "costs.jsonl", Cost))
+        chunks = list(Records(folder / "costs.jsonl", Cost))
         assert [chunk.completions for chunk in chunks] == [12, 12]  # 2 problems a chunk
         assert cost["seconds"] == sum(chunk.seconds for chunk in chunks) > 0
 
@@ -63,9 +63,9 @@ def test_the_cost_of_sampling_is_counted(undisturbed: Workplace) -> None:
 def test_rewards_vary_and_start_states_lie_inside_solutions(undisturbed: Workplace) -> None:
     """The tests above and below mean something only where there is something to learn from."""
     folder = undisturbed.outputs / "artifacts"
-    groups = [g for f in folder.glob("sample-*") for g in read_records(f / "records.jsonl", Group)]
+    groups = [g for f in folder.glob("sample-*") for g in Records(f / "records.jsonl", Group)]
     assert any(len(set(group.rewards)) > 1 for group in groups)
-    states = [s for f in folder.glob("assemble-*") for s in read_records(f / "records.jsonl", StartState)]
+    states = [s for f in folder.glob("assemble-*") for s in Records(f / "records.jsonl", StartState)]
     assert {state.depth > 0 for state in states} == {True, False}
     policies = {(f / "policy/model.safetensors").read_bytes() for f in folder.glob("grpo-*")}
     assert len(policies) == 2  # the second iteration went on from the first and moved

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from restrl.artifacts import read_records
+from restrl.artifacts import Records
 from restrl.records import ValueTarget
 from restrl.search.saved import SavedTree
 from restrl.search.targets import value_targets
@@ -58,10 +58,10 @@ def expected(undisturbed: Workplace) -> tuple[dict, dict]:
 
 def test_collect_leaves_trees_targets_and_a_page(undisturbed: Workplace) -> None:
     folder = folder_of(undisturbed, "collect")
-    trees = list(read_records(folder / "trees.jsonl", SavedTree))
+    trees = list(Records(folder / "trees.jsonl", SavedTree))
     assert len({tree.task_id for tree in trees}) == len(trees) == 4
     assert max(node.depth for tree in trees for node in tree.nodes) > 1
-    targets = list(read_records(folder / "records.jsonl", ValueTarget))
+    targets = list(Records(folder / "records.jsonl", ValueTarget))
     assert targets == [target for tree in trees for target in value_targets(tree, reuse_rollouts=True)]
     assert {target.value for target in targets} - {0.0}  # something is right
     summary = json.loads((folder / "manifest.json").read_text())["summary"]
@@ -74,7 +74,7 @@ def test_collect_leaves_trees_targets_and_a_page(undisturbed: Workplace) -> None
 
 
 def test_decode_leaves_its_trees_in_the_run_folder(undisturbed: Workplace) -> None:
-    trees = list(read_records(undisturbed.last / "trees.jsonl", SavedTree))
+    trees = list(Records(undisturbed.last / "trees.jsonl", SavedTree))
     answers = undisturbed.lines("answers.jsonl")
     assert [(a["task_id"], a["sample"]) for a in answers] == sorted((t.task_id, t.sample) for t in trees)
     by_search = {(tree.task_id, tree.sample): tree for tree in trees}
