@@ -124,17 +124,24 @@ class State:
     terminal: bool = False  # nothing follows: a whole program
 
 
-@dataclass(frozen=True)
-class ValueTarget:
-    """What search found a state to be worth."""
+@dataclass(frozen=True, slots=True)
+class TreeTargets:
+    """What a searched tree found its states to be worth: [S] each, a state per entry.
+
+    A state is not copied: it is the first tokens of the program that one of the tree's rollouts makes.
+    """
 
     task_id: str
-    prompt_ids: tuple[int, ...]
-    ids: tuple[int, ...]  # as in State
-    value: float  # mean reward below the state, in [0, 1]
-    visits: int  # rewards that ``value`` is the mean of, >= 1
-    terminal: bool
-    depth: int  # actions in ``ids``
+    rollout: Ints  # index into the tree's rollouts
+    tokens: Ints  # of that rollout's program, counted from the prompt's end
+    value: tuple[float, ...]  # mean reward below the state, in [0, 1]
+    visits: Ints  # rewards that ``value`` is the mean of, >= 1
+    terminal: Ints  # 1: a whole program; 0: more may follow
+    depth: Ints  # actions
+    parent: Ints  # index of the state one action before, where it is a target too; -1: it is none
+
+    def __len__(self) -> int:
+        return len(self.value)
 
 
 @dataclass(frozen=True)
@@ -177,7 +184,8 @@ R = TypeVar("R")
 
 def to_json(record: Any) -> dict[str, Any]:
     """A record as plain data for ``json.dumps``: records become dicts, arrays lists."""
-    data: dict[str, Any] = _forms(type(record)).write(record)
+    hint: Any = type(record)
+    data: dict[str, Any] = _forms(hint).write(record)
     return data
 
 
@@ -186,7 +194,8 @@ def from_json(cls: type[R], data: Mapping[str, Any]) -> R:
 
     Raises TypeError for a missing or unknown field.
     """
-    record: R = _forms(cls).read(data)
+    hint: Any = cls
+    record: R = _forms(hint).read(data)
     return record
 
 

@@ -66,6 +66,10 @@ class SavedTree:
         """The program so far."""
         return self.code + "".join(self.nodes[index].action for index in self.path(node))
 
+    def program_ids(self, rollout: SavedRollout) -> Ints:
+        """All that was sampled after the prompt, the stop string included."""
+        return self.state_ids(rollout.node) + rollout.ids
+
     def program(self, rollout: SavedRollout) -> str:
         return self.state_text(rollout.node) + rollout.text
 

@@ -1,5 +1,8 @@
 """Diagnostics of a value model, on targets small enough to work out by hand."""
 
+import dataclasses
+import time
+
 import numpy as np
 import pytest
 
@@ -14,16 +17,41 @@ from restrl.evaluate.diagnostics import (
     spearman,
     within_problems,
 )
-from restrl.records import ValueTarget
+from tests.search.reference_targets import Target, reference_parents
 
 
-def target(ids, value, *, task="p", terminal=False, depth=None, visits=1):
-    return ValueTarget(task, (0,), tuple(ids), value, visits, terminal, len(ids) if depth is None else depth)
+def target(ids, value, *, task="p", terminal=False, depth=None):
+    return task, Target(tuple(ids), value, 1, terminal, len(ids) if depth is None else depth)
+
+
+def parents(targets):
+    """Row of each target's parent among those of its problem; -1: there is none."""
+    found = np.full(len(targets), -1)
+    for task in {task for task, _ in targets}:
+        rows = [row for row, (name, _) in enumerate(targets) if name == task]
+        own = reference_parents([targets[row][1] for row in rows])
+        found[rows] = [-1 if parent < 0 else rows[parent] for parent in own]
+    return found
 
 
 def rated(targets, predicted, weights=None, constant=0.5):
-    weights = [1.0] * len(targets) if weights is None else weights
-    return Rated(tuple(targets), np.array(predicted, dtype=float), np.array(weights, dtype=float), constant)
+    tasks = list(dict.fromkeys(task for task, _ in targets))
+    states = [state for _, state in targets]
+    return Rated(
+        problem=np.array([tasks.index(task) for task, _ in targets]),
+        values=floats(*(state.value for state in states)),
+        predicted=floats(*predicted),
+        weights=np.ones(len(states)) if weights is None else floats(*weights),
+        depth=np.array([state.depth for state in states]),
+        terminal=np.array([state.terminal for state in states], dtype=bool),
+        parent=parents(targets),
+        constant=constant,
+    )
+
+
+def siblings(targets):
+    data = rated(targets, [0.5] * len(targets))
+    return sorted(group.tolist() for group in sibling_groups(data.problem, data.depth, data.parent))
 
 
 def floats(*values):
@@ -88,18 +116,18 @@ def test_siblings_share_a_parent_state():
         target([9, 9], 0.5, depth=2), target([1, 2], 0.3, depth=1, task="q"),
     ]  # fmt: skip
     # below the prompt: 0, 1; below (1 2): 2, 3; below (1 3): only 4; 9 9 has no parent here; q: only 6
-    assert sibling_groups(targets) == [[0, 1], [2, 3]]
+    assert siblings(targets) == [[0, 1], [2, 3]]
 
 
 def test_children_of_the_prompt_are_siblings_whether_or_not_it_is_a_target():
     children = [target([1], 1.0), target([2], 0.0)]
-    assert sibling_groups(children) == [[0, 1]]
-    assert sibling_groups([target([], 0.5), *children]) == [[1, 2]]
+    assert siblings(children) == [[0, 1]]
+    assert siblings([target([], 0.5), *children]) == [[1, 2]]
 
 
 def test_a_whole_program_is_nobodys_parent():
     targets = [target([1], 1.0, terminal=True), target([1, 2], 1.0), target([1, 3], 1.0)]
-    assert sibling_groups(targets) == []
+    assert siblings(targets) == []
 
 
 def test_the_best_child_and_its_ties():
@@ -151,7 +179,9 @@ def test_intervals_tell_a_good_predictor_from_a_bad_one():
 def test_intervals_are_over_problems():
     """Twenty copies of a problem's states make nothing surer: an interval over states would shrink."""
     few = synthetic(0.5, problems=4)
-    many = rated(few.targets * 20, np.tile(few.predicted, 20))
+    columns = {f.name: getattr(few, f.name) for f in dataclasses.fields(few)}
+    many = Rated(**{name: np.tile(column, 20) if name != "constant" else column
+                    for name, column in columns.items()})  # fmt: skip
     widths = []
     for data in (few, many):
         low, high = diagnostics(data, confidence=0.9, resamples=400, rng=np.random.default_rng(0))[
@@ -174,3 +204,32 @@ def test_the_figure_draws_what_was_found(tmp_path):
     assert points.tolist() == [[0.1, 0.0], [0.4, 0.5], [0.9, 1.0]]
     figure.savefig(tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 1000
+
+
+def test_a_drawn_problem_counts_as_often_as_it_was_drawn():
+    """The interval from ranks that are sorted once is that of the copied states."""
+    data = synthetic(0.5, problems=7)
+    found = diagnostics(data, confidence=0.9, resamples=50, rng=np.random.default_rng(3))["spearman_interval"]
+    rng = np.random.default_rng(3)
+    correlations = []
+    for _ in range(50):
+        drawn = rng.integers(7, size=7)
+        rows = np.concatenate([np.flatnonzero(data.problem == problem) for problem in drawn])
+        correlations.append(spearman(data.predicted[rows], data.values[rows]))
+    assert found == pytest.approx(np.quantile(correlations, [0.05, 0.95]).tolist())
+
+
+def test_long_states_cost_no_more_than_short_ones():
+    """A hundred thousand states, as deep as a thousand tokens: parents are not looked for among prefixes."""
+    depth = np.tile(np.arange(1, 1001), 100)
+    size = len(depth)
+    parent = np.where(depth > 1, np.arange(size) - 1, -1)
+    rng = np.random.default_rng(0)
+    data = Rated(
+        problem=np.arange(size) // 5000, values=rng.random(size), predicted=rng.random(size),
+        weights=np.ones(size), depth=depth, terminal=np.zeros(size, dtype=bool), parent=parent, constant=0.5,
+    )  # fmt: skip
+    started = time.perf_counter()
+    found = diagnostics(data, confidence=0.9, resamples=20, rng=rng)
+    assert time.perf_counter() - started < 20  # it is a second; token prefixes took 9 ms a state
+    assert found["best_child"]["groups"] == 20  # the five children of each problem's prompt
