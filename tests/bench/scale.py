@@ -3,9 +3,9 @@
     python tests/bench/scale.py [--problems 1000] [--folder DIR]
 
 The steps are those of the stage.  What is scripted: the engine (programs of 30 lines, drawn at random), the
-judge (rewards drawn by program) and the problems.  The value model has one layer of width 16, so that its time
-is that of reading and packing; the tokenizer is SmolLM2's.  Memory must not grow with the number of problems,
-but for the numbers of the held-out states (60 bytes a state), and stays below 8 GB for 1,000 problems.
+judge (rewards drawn by program) and the problems.  The value model has one layer of width 16, so that its
+time is that of reading and packing; the tokenizer is SmolLM2's.  Memory must not grow with the number of
+problems, but for the numbers of the held-out states (60 bytes a state), and stays below 8 GB for 1,000.
 """
 
 from __future__ import annotations
