@@ -151,7 +151,7 @@ def sibling_groups(problem: Indices, depth: Indices, parent: Indices) -> list[In
     """
     above = np.where((parent < 0) & (depth == 1), -2 - problem, parent)  # -2, -3, ...: a problem's prompt
     known = np.flatnonzero(above != -1)
-    return [known[rows] for rows in _rows_of(above[known]) if len(rows) > 1]
+    return [known[rows] for rows in _rows_of(above[known], least=2)]
 
 
 def _intervals(
@@ -200,7 +200,10 @@ def _repeated_spearman(a: _Ranks, b: _Ranks, times: Floats) -> float | None:
     return float(times @ (ranks_a * ranks_b) / scale) if scale > 0 else None
 
 
-def _rows_of(labels: Indices) -> list[Indices]:
-    """The rows of each label, in ascending order of the labels."""
+def _rows_of(labels: Indices, least: int = 1) -> list[Indices]:
+    """The rows of each label that has at least so many, in ascending order of the labels."""
     order = np.argsort(labels, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1) if len(order) else []
+    starts = np.flatnonzero(np.diff(labels[order], prepend=np.nan))
+    ends = np.append(starts[1:], len(labels))
+    kept = ends - starts >= least
+    return [order[start:end] for start, end in zip(starts[kept], ends[kept], strict=True)]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from restrl.config import TrainerConfig, VmConfig
 from restrl.errors import UserError
 from restrl.model.value import decoder_and_score
 from restrl.objective.tree_packing import token_trees
+from restrl.search.saved import SavedTree
 from restrl.train.fit import FitResult, fit_value_model
 from restrl.train.value_data import (
     ValueProblems,
@@ -325,3 +329,37 @@ def test_held_out_states_know_their_parents() -> None:
 
 def test_the_head_is_found() -> None:
     assert decoder_and_score(value_model())[1].weight.shape == (1, 16)
+
+
+def test_no_more_trees_are_in_memory_than_a_step_needs(tmp_path: Path) -> None:
+    """Of twelve trees, wherever one is read: for training, the ridge, the reports and the predictions."""
+
+    class Watched(SavedTree):
+        """A tree that weak references can see."""
+
+    class OnDisk(Sequence):
+        most = 0
+
+        def __init__(self) -> None:
+            self.made: list[weakref.ref] = []
+
+        def __len__(self) -> int:
+            return 12
+
+        def __getitem__(self, index: Any) -> Any:
+            tree = COLLECTED.trees[index]
+            copied = Watched(**{f.name: getattr(tree, f.name) for f in dataclasses.fields(tree)})
+            self.made.append(weakref.ref(copied))
+            self.most = max(self.most, sum(reference() is not None for reference in self.made))
+            return copied
+
+    trees = OnDisk()
+    result = fit_value_model(
+        model=value_model(), trees=trees, targets=COLLECTED.targets, families=FAMILIES,
+        vm=vm(head_init="ridge"), trainer=TrainerConfig(accelerator="cpu"), folder=tmp_path, seed=0,
+        signature="", report=mse,
+    )  # fmt: skip
+    assert len(trees.made) > 24  # read again for each purpose
+    assert 1 <= trees.most <= 3  # problems_per_step
+    _, expected = run(tmp_path / "held", head_init="ridge")
+    assert result.predictions.tolist() == expected.predictions.tolist()
