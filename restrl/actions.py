@@ -75,18 +75,25 @@ def cut_positions(ids: Sequence[int], tokenizer: Any) -> list[int]:
     that is newlines alone, where the tokenizer trails).  Blank lines make no action of their own: they belong
     to the action that follows.  The end of ``ids`` is a cut only where a line ends there.
     """
+    return [k for k, _ in cut_actions(ids, tokenizer)]
+
+
+def cut_actions(ids: Sequence[int], tokenizer: Any) -> list[tuple[int, str]]:
+    """The ``cut_positions``, each with the text of the action that ends there.
+
+    The texts up to a cut k add up to ``text_of(ids, k)``: no prefix is decoded again for each of its cuts.
+    """
     trails = newline_of(tokenizer) == "trails"
-    pieces = _pieces(ids, tokenizer)
     cuts = []
     line = ""  # what the current action holds so far
-    for k, piece in enumerate(pieces):
+    for k, piece in enumerate(_pieces(ids, tokenizer)):
         opens = piece.startswith("\n") and not (trails and not piece.strip("\n"))
         if opens and line.strip():
-            cuts.append(k)
+            cuts.append((k, line))
             line = ""
         line += piece
         if "\n" in piece and not opens and line.strip():
-            cuts.append(k + 1)
+            cuts.append((k + 1, line))
             line = ""
     return cuts
 
@@ -96,12 +103,18 @@ def _pieces(ids: Sequence[int], tokenizer: Any) -> list[str]:
     pieces = []
     start = 0  # first token of the character that is not complete yet
     for k in range(1, len(ids) + 1):
-        piece = decode(ids[start:k], tokenizer)
+        piece = _piece(ids[start], tokenizer) if k == start + 1 else decode(ids[start:k], tokenizer)
         if piece.endswith("\ufffd") and k < len(ids) and k - start < 4:
-            apart = piece + decode([ids[k]], tokenizer)
+            apart = piece + _piece(ids[k], tokenizer)
             if decode(ids[start : k + 1], tokenizer) != apart:  # the next token goes on with the character
                 pieces.append("")
                 continue
         pieces.append(piece)
         start = k
     return pieces
+
+
+@lru_cache(maxsize=2**17)
+def _piece(token: int, tokenizer: Any) -> str:
+    """The text of one token, which decoding takes a hundred times as long to find as to remember."""
+    return decode([token], tokenizer)

@@ -25,13 +25,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
 from restrl.config import deciding
 from restrl.errors import UserError
 from restrl.files import user_errors, write_json_atomic
+from restrl.record_files import RecordLog as RecordLog
+from restrl.record_files import Records as Records
 from restrl.records import Cost, from_json, to_json
 
 R = TypeVar("R")
@@ -70,90 +72,6 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a fingerprinted configuration cannot hold {type(value).__name__}: {value!r}")
 
 
-# --- records -----------------------------------------------------------------------------------------------
-
-
-def read_records(path: Path, cls: type[R]) -> Iterator[R]:
-    """The records of a finished file, one by one.  Raises UserError that names a broken line."""
-    for record, _ in _parse(path, cls, drop_broken_end=False):
-        yield record
-
-
-def _parse(path: Path, cls: type[R], drop_broken_end: bool) -> Iterator[tuple[R, int]]:
-    """Each record with the offset of the byte after its line."""
-    try:
-        file = open(path, "rb")  # noqa: SIM115 (closed below)
-    except OSError as error:
-        raise UserError(
-            f"cannot read {path}: {error.strerror}; remove its folder to make it again"
-        ) from error
-    with file:
-        end, size = 0, os.fstat(file.fileno()).st_size
-        for number, line in enumerate(file, start=1):
-            end += len(line)
-            try:
-                if not line.endswith(b"\n"):
-                    raise ValueError("the line is cut off")
-                record = from_json(cls, json.loads(line))
-            except (ValueError, TypeError, AttributeError, KeyError) as error:
-                if drop_broken_end and end == size:
-                    return
-                raise UserError(
-                    f"{path}:{number}: not a whole {cls.__name__} ({error}); remove {path.parent} to redo it"
-                ) from error
-            yield record, end
-
-
-class RecordLog(Generic[R]):
-    """An append-only JSONL file of records that survives a kill at any moment.
-
-    Opening drops a torn or invalid last line.  Whatever ``append`` returned from stands on the disk.
-    Raises UserError for a broken line elsewhere and where the file cannot be written.
-    """
-
-    def __init__(self, path: Path, cls: type[R]) -> None:
-        self.path = path
-        self._cls = cls
-        with user_errors(path):
-            path.touch()
-        self._ends = [0, *(end for _, end in _parse(path, cls, drop_broken_end=True))]
-        self._cut()
-
-    def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    def read(self) -> list[R]:
-        """All records."""
-        return list(read_records(self.path, self._cls))
-
-    def append(self, records: Sequence[R]) -> None:
-        """Writes the records, all or (after a kill) a first part of them."""
-        lines = [json.dumps(to_json(record), separators=(",", ":")).encode() + b"\n" for record in records]
-        try:
-            with user_errors(self.path), open(self.path, "ab") as file:
-                file.write(b"".join(lines))
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException:
-            with contextlib.suppress(UserError):
-                self._cut()  # what was written in part must not stand before what comes next
-            raise
-        for line in lines:
-            self._ends.append(self._ends[-1] + len(line))
-
-    def truncate(self, n: int) -> None:
-        """Keeps the first ``n`` records: a chunk that was written in part is made again as a whole."""
-        del self._ends[n + 1 :]
-        self._cut()
-
-    def _cut(self) -> None:
-        with user_errors(self.path):
-            os.truncate(self.path, self._ends[-1])
-
-
-# --- artifacts ---------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Artifact:
     """What a finished step left."""
@@ -170,9 +88,12 @@ class Artifact:
     def cost(self) -> Cost:
         return from_json(Cost, self.manifest["cost"])
 
-    def read(self, cls: type[R], name: str = RECORDS) -> list[R]:
-        """The records of one of its files.  Raises UserError where lines are broken or missing."""
-        records = list(read_records(self.folder / name, cls))
+    def read(self, cls: type[R], name: str = RECORDS) -> Records[R]:
+        """The records of one of its files, each parsed when it is asked for.
+
+        Raises UserError where lines are missing, and for a broken line when it is asked for.
+        """
+        records = Records(self.folder / name, cls)
         wanted = self.manifest["records"].get(name, len(records))
         if len(records) != wanted:
             raise UserError(

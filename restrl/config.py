@@ -239,7 +239,7 @@ class VmConfig:
     name: str = _limits("scalar", decides=False)
     head: str = _limits("scalar", choices=("scalar", "prob"))
     targets: str = _limits("all", choices=("all", "terminal"))  # terminal: an ORM
-    weight: str = _limits("sqrt_visits", choices=("none", "sqrt_visits", "visits"))
+    weight: str = _limits("sqrt_visits", choices=("none", "sqrt_visits", "visits", "samples"))
     max_tokens: int = _limits(2048, ge=8)  # prompt and state; a longer prompt is cut in its middle
     heldout_fraction: float = _limits(0.2, gt=0, lt=1)  # of the families of problems
     epochs: int = _limits(2, ge=1)

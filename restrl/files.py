@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,17 @@ def user_errors(path: Path) -> Iterator[None]:
 
 def write_text_atomic(path: Path, text: str) -> None:
     """``path`` holds either what it held before or all of ``text``.  Raises UserError."""
+    write_lines_atomic(path, [text])
+
+
+def write_lines_atomic(path: Path, lines: Iterable[str]) -> None:
+    """``write_text_atomic`` of lines, which bring their newlines, without holding all of them."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with user_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(temporary, "w", encoding="utf-8") as file:
-                file.write(text)
+                file.writelines(lines)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

@@ -10,9 +10,16 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+if TYPE_CHECKING:
+    Ints = array[int]  # four bytes a number, where a tuple takes up to nine times as much
+else:
+    Ints = array  # not subscriptable before Python 3.12
 
 Finish = Literal["stop", "eos", "length"]
 Status = Literal["passed", "failed", "timeout", "memory", "harness_error"]
@@ -124,17 +131,24 @@ class State:
     terminal: bool = False  # nothing follows: a whole program
 
 
-@dataclass(frozen=True)
-class ValueTarget:
-    """What search found a state to be worth."""
+@dataclass(frozen=True, slots=True)
+class TreeTargets:
+    """What a searched tree found its states to be worth: [S] each, a state per entry.
+
+    A state is not copied: it is the first tokens of the program that one of the tree's rollouts makes.
+    """
 
     task_id: str
-    prompt_ids: tuple[int, ...]
-    ids: tuple[int, ...]  # as in State
-    value: float  # mean reward below the state, in [0, 1]
-    visits: int  # rewards that ``value`` is the mean of, >= 1
-    terminal: bool
-    depth: int  # actions in ``ids``
+    rollout: Ints  # index into the tree's rollouts
+    tokens: Ints  # of that rollout's program, counted from the prompt's end
+    value: tuple[float, ...]  # mean reward below the state, in [0, 1]
+    visits: Ints  # rewards that ``value`` is the mean of, >= 1
+    terminal: Ints  # 1: a whole program; 0: more may follow
+    depth: Ints  # actions
+    parent: Ints  # index of the state one action before, where it is a target too; -1: it is none
+
+    def __len__(self) -> int:
+        return len(self.value)
 
 
 @dataclass(frozen=True)
@@ -176,8 +190,10 @@ R = TypeVar("R")
 
 
 def to_json(record: Any) -> dict[str, Any]:
-    """A record as JSON-ready plain data (tuples become lists)."""
-    return dataclasses.asdict(record)
+    """A record as plain data for ``json.dumps``: records become dicts, arrays lists."""
+    hint: Any = type(record)
+    data: dict[str, Any] = _forms(hint).write(record)
+    return data
 
 
 def from_json(cls: type[R], data: Mapping[str, Any]) -> R:
@@ -185,19 +201,72 @@ def from_json(cls: type[R], data: Mapping[str, Any]) -> R:
 
     Raises TypeError for a missing or unknown field.
     """
-    hints = typing.get_type_hints(cls)
-    unknown = set(data) - set(hints)
-    if unknown:
-        raise TypeError(f"{cls.__name__} has no field {sorted(unknown)[0]!r}")
-    return cls(**{key: _revive(hints[key], value) for key, value in data.items()})
+    hint: Any = cls
+    record: R = _forms(hint).read(data)
+    return record
 
 
-def _revive(hint: Any, value: Any) -> Any:
+@dataclass(frozen=True)
+class _Forms:
+    """How values of a type are written and read; None: as they are."""
+
+    write: Any = None
+    read: Any = None
+
+
+AS_IT_IS = _Forms()
+
+
+@cache
+def _forms(hint: Any) -> _Forms:
+    """Worked out once per type: what the annotations say costs far more to find out than to use."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return None if value is None else _revive(next(a for a in args if a is not type(None)), value)
+        return _optional(_forms(next(a for a in args if a is not type(None))))
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return from_json(hint, value)
+        return _record(hint)
+    if hint is array:
+        return _Forms(array.tolist, lambda values: array("i", values))  # four bytes a number
     if origin is tuple:
-        return tuple(_revive(args[0], v) for v in value)
+        item = _forms(args[0])
+        if item is AS_IT_IS:
+            return _Forms(None, tuple)
+        return _Forms(lambda some: [item.write(x) for x in some], lambda some: tuple(map(item.read, some)))
+    return AS_IT_IS
+
+
+def _optional(form: _Forms) -> _Forms:
+    if form is AS_IT_IS:
+        return form
+    write, read = form.write or _same, form.read
+    return _Forms(
+        lambda value: None if value is None else write(value),
+        lambda value: None if value is None else read(value),
+    )
+
+
+def _same(value: Any) -> Any:
     return value
+
+
+def _record(cls: Any) -> _Forms:
+    fields = {name: _forms(hint) for name, hint in typing.get_type_hints(cls).items()}
+    writers = [(name, form.write) for name, form in fields.items() if form.write]
+    readers = [(name, form.read) for name, form in fields.items() if form.read]
+
+    def write(record: Any) -> dict[str, Any]:
+        data = {name: getattr(record, name) for name in fields}
+        for name, form in writers:
+            data[name] = form(data[name])
+        return data
+
+    def read(data: Mapping[str, Any]) -> Any:
+        if unknown := data.keys() - fields.keys():
+            raise TypeError(f"{cls.__name__} has no field {min(unknown)!r}")
+        values = dict(data)
+        for name, form in readers:
+            if name in values:
+                values[name] = form(values[name])
+        return cls(**values)
+
+    return _Forms(write, read)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restrl.actions import cut_positions, decode, initial_text, newline_of, text_of
+from restrl.actions import cut_actions, cut_positions, decode, initial_text, newline_of, text_of
 from tests.engine.models import FAMILIES, tokenizer_of
 
 CODE = "def f(x):\n    y = [x]\n\n    return y\n```"
@@ -83,6 +83,11 @@ def test_cuts_split_the_text_without_loss(family: str, parts: list[str]) -> None
         state, rest = text_of(ids, k, tokenizer_of(family)), decode(ids[k:], tokenizer_of(family))
         assert state + rest == text
         assert state.endswith("\n") or rest.startswith("\n")
+    # the actions' texts add up to the state's, characters of several tokens among them
+    state = ""
+    for k, action in cut_actions(ids, tokenizer_of(family)):
+        state += action
+        assert state == text_of(ids, k, tokenizer_of(family))
     # no action is blank
     bounds = [0, *cuts]
     actions = [decode(ids[a:b], tokenizer_of(family)) for a, b in pairwise(bounds)]

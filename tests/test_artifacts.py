@@ -85,7 +85,7 @@ def test_a_finished_artifact_is_found_again(tmp_path):
     with store(tmp_path).open("sample", {"n": 5}, {"policy": "ab"}, seed=3) as work:
         assert work.done
         found = work.artifact
-    assert found.read(Answer) == ANSWERS
+    assert list(found.read(Answer)) == ANSWERS
     assert found.cost == Cost(completions=5)
     assert found.summary == {"kept": 2}
     manifest = json.loads((made.folder / "manifest.json").read_text())
@@ -138,7 +138,7 @@ def test_an_error_leaves_the_artifact_to_go_on_with(tmp_path):
         log = work.records(Answer)
         assert len(log) == 2
         log.append(ANSWERS[2:])
-        assert work.finish().read(Answer) == ANSWERS
+        assert list(work.finish().read(Answer)) == ANSWERS
 
 
 def test_a_finished_artifact_with_lost_records_is_an_error(tmp_path):
@@ -154,7 +154,7 @@ def test_a_finished_artifact_with_lost_records_is_an_error(tmp_path):
         artifact.read(Answer)
     path.write_bytes(b"".join(lines)[:-1])
     with pytest.raises(UserError, match=r"records\.jsonl:5: not a whole Answer \(the line is cut off\)"):
-        artifact.read(Answer)
+        list(artifact.read(Answer))
     path.unlink()
     with pytest.raises(UserError, match=r"cannot read .*records\.jsonl: No such file"):
         artifact.read(Answer)
@@ -237,7 +237,7 @@ def test_a_torn_last_line_is_dropped_at_every_cut(tmp_path):
         log = RecordLog(path, Answer)
         kept = sum(end <= cut for end in ends)
         assert len(log) == kept
-        assert log.read() == ANSWERS[:kept]
+        assert list(log.read()) == ANSWERS[:kept]
         log.append(ANSWERS[kept:3])
         assert path.read_bytes() == whole
 
@@ -249,7 +249,7 @@ def test_an_invalid_last_line_is_dropped(tmp_path, end):
     path = tmp_path / "r.jsonl"
     RecordLog(path, Answer).append(ANSWERS[:1])
     path.write_bytes(path.read_bytes() + end)
-    assert RecordLog(path, Answer).read() == ANSWERS[:1]
+    assert list(RecordLog(path, Answer).read()) == ANSWERS[:1]
 
 
 def test_a_broken_line_in_the_middle_is_named(tmp_path):
@@ -269,8 +269,8 @@ def test_truncate_keeps_the_first(tmp_path):
     log.truncate(2)
     assert len(log) == 2
     log.append(ANSWERS[4:])
-    assert log.read() == [*ANSWERS[:2], ANSWERS[4]]
-    assert RecordLog(tmp_path / "r.jsonl", Answer).read() == [*ANSWERS[:2], ANSWERS[4]]
+    assert list(log.read()) == [*ANSWERS[:2], ANSWERS[4]]
+    assert list(RecordLog(tmp_path / "r.jsonl", Answer).read()) == [*ANSWERS[:2], ANSWERS[4]]
     log.truncate(99)
     assert len(log) == 3
 
@@ -279,7 +279,7 @@ def test_text_of_any_kind_comes_back(tmp_path):
     odd = [Answer("ü\u2028\u0085", 0, "a\r\n\x00\ud800", 0.1 + 0.2, Cost(seconds=1e-300))]
     log = RecordLog(tmp_path / "r.jsonl", Answer)
     log.append(odd)
-    assert log.read() == odd
+    assert list(log.read()) == odd
 
 
 def test_a_full_disk_loses_nothing_that_was_written(tmp_path, monkeypatch):
@@ -296,9 +296,9 @@ def test_a_full_disk_loses_nothing_that_was_written(tmp_path, monkeypatch):
         ):
             log.append(ANSWERS[2:])
     assert len(log) == 2
-    assert log.read() == ANSWERS[:2]
+    assert list(log.read()) == ANSWERS[:2]
     log.append(ANSWERS[2:])
-    assert log.read() == ANSWERS
+    assert list(log.read()) == ANSWERS
 
 
 def test_a_device_without_space_is_a_user_error(tmp_path):

@@ -20,6 +20,7 @@ RANKS = [
         "testforms",
         "progress",
         "attention",
+        "record_files",
     },
     {"prompts", "artifacts", "data", "sandbox", "engine", "model"},
     {"select", "objective"},

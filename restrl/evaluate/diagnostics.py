@@ -1,13 +1,12 @@
 """How well a value model's predictions fit held-out value targets.
 
-Pure functions of targets and predictions, index by index.  Intervals resample families of problems: states
-of one problem depend on each other, and so do problems of one family.  A statistic that is not defined (a
-rank correlation where all targets tie) is None.
+Pure functions of columns, a row per state.  Intervals resample families of problems: states of one problem
+depend on each other, and so do problems of one family.  A statistic that is not defined (a rank correlation
+where all targets tie) is None.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,50 +14,56 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restrl.evaluate.bootstrap import expanded_percentiles
-from restrl.records import ValueTarget
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
 DEPTHS = ((0, 0), (1, 1), (2, 3), (4, 7), (8, 15), (16, None))  # buckets of actions, both ends included
 BINS = 10
 
 
 @dataclass(frozen=True)
 class Rated:
-    """Targets with predictions: [S] each, one per state."""
+    """States with predictions: [S] each."""
 
-    targets: tuple[ValueTarget, ...]
+    problem: Indices  # 0, 1, ...: which problem's
+    cluster: Indices  # 0, 1, ...: of which family, or of which problem where it has none: drawn together
+    values: Floats  # their targets
     predicted: Floats  # in [0, 1]
     weights: Floats  # of the squared errors
+    depth: Indices  # actions
+    terminal: Booleans  # whole programs
+    parent: Indices  # row of the state one action before; -1: there is none
     constant: float  # what the predictor that knows no state says
 
-    @property
-    def values(self) -> Floats:
-        return np.array([target.value for target in self.targets])
-
-    def where(self, chosen: NDArray[np.bool_]) -> Rated:
-        targets = tuple(t for t, keep in zip(self.targets, chosen, strict=True) if keep)
-        return Rated(targets, self.predicted[chosen], self.weights[chosen], self.constant)
+    def where(self, chosen: Booleans) -> Rated:
+        """Some of the rows; their parents are not told any more."""
+        return Rated(
+            problem=self.problem[chosen],
+            cluster=self.cluster[chosen],
+            values=self.values[chosen],
+            predicted=self.predicted[chosen],
+            weights=self.weights[chosen],
+            depth=self.depth[chosen],
+            terminal=self.terminal[chosen],
+            parent=np.full(int(chosen.sum()), -1),
+            constant=self.constant,
+        )
 
 
 def diagnostics(
     rated: Rated,
     *,
-    clusters: Mapping[str, str],
     confidence: float,
     resamples: int,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """All of the below as plain data.
-
-    ``clusters``: task_id -> what intervals resample; a problem that it does not name is its own.
-    """
-    problems = [target.task_id for target in rated.targets]
-    drawn_by = [clusters.get(task_id, task_id) for task_id in problems]
-    intervals = _intervals(rated, drawn_by, confidence, resamples, rng)
+    """All of the below as plain data."""
+    intervals = _intervals(rated, confidence, resamples, rng)
     return {
-        "states": len(rated.targets),
-        "problems": len(set(problems)),
-        "clusters": len(set(drawn_by)),
+        "states": len(rated.values),
+        "problems": len(np.unique(rated.problem)),
+        "clusters": len(np.unique(rated.cluster)),
         "constant": rated.constant,
         **_numbers(rated),
         "spearman_within": within_problems(rated),
@@ -71,17 +76,7 @@ def diagnostics(
 
 def spearman(a: Floats, b: Floats) -> float | None:
     """Rank correlation, ties at their mean rank; None where one side is constant or has one value."""
-    ranks_a, ranks_b = (_ranks(x) - (len(x) - 1) / 2 for x in (a, b))
-    scale = np.sqrt((ranks_a**2).sum() * (ranks_b**2).sum())
-    return float((ranks_a * ranks_b).sum() / scale) if scale > 0 else None
-
-
-def _ranks(values: Floats) -> Floats:
-    """0, 1, ... in ascending order; equal values share the mean of their ranks."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    mean_ranks: Floats = (ends - counts + ends - 1) / 2
-    return mean_ranks[inverse]
+    return _repeated_spearman(_Ranks(a), _Ranks(b), np.ones(len(a)))
 
 
 def _numbers(rated: Rated) -> dict[str, float | None]:
@@ -99,7 +94,7 @@ def within_problems(rated: Rated) -> float | None:
     """Mean over problems of the rank correlation inside each: what a search has to rely on."""
     found = [
         rho
-        for some in _by_name([t.task_id for t in rated.targets])
+        for some in _rows_of(rated.problem)
         if (rho := spearman(rated.predicted[some], rated.values[some])) is not None
     ]
     return float(np.mean(found)) if found else None
@@ -123,8 +118,7 @@ def calibration(rated: Rated) -> list[dict[str, float]]:
 
 def by_depth(rated: Rated) -> list[dict[str, Any]]:
     """Errors and rank correlation of unfinished states by depth, and of whole programs."""
-    depths = np.array([target.depth for target in rated.targets])
-    whole = np.array([target.terminal for target in rated.targets])
+    depths, whole = rated.depth, rated.terminal
     rows = []
     for low, high in DEPTHS:
         name = f"{low}+" if high is None else str(low) if low == high else f"{low}-{high}"
@@ -145,7 +139,7 @@ def best_child(rated: Rated) -> dict[str, float | None]:
     """
     hits, chances = [], []
     values = rated.values
-    for group in sibling_groups(rated.targets):
+    for group in sibling_groups(rated.problem, rated.depth, rated.parent):
         best = values[group] == values[group].max()
         if best.all():
             continue
@@ -159,52 +153,68 @@ def best_child(rated: Rated) -> dict[str, float | None]:
     }
 
 
-def sibling_groups(targets: Sequence[ValueTarget]) -> list[list[int]]:
-    """Indices of the children of each state that has at least two among the targets.
+def sibling_groups(problem: Indices, depth: Indices, parent: Indices) -> list[Indices]:
+    """Rows of the children of each state that has at least two among the states.
 
-    A state's parent is the target one action shorter whose tokens it begins with.
+    The children of the prompt are siblings whether or not it is a state itself.
     """
-    unfinished = {(t.task_id, t.depth, t.ids) for t in targets if not t.terminal}
-    children: dict[tuple[str, tuple[int, ...]], list[int]] = {}
-    for index, target in enumerate(targets):
-        above = (target.task_id, target.depth - 1)
-        ids = target.ids
-        parent = next((ids[:k] for k in range(len(ids)) if (*above, ids[:k]) in unfinished), None)
-        if parent is not None or target.depth == 1:  # the prompt itself need not be a target
-            children.setdefault((target.task_id, parent or ()), []).append(index)
-    return [group for group in children.values() if len(group) > 1]
+    above = np.where((parent < 0) & (depth == 1), -2 - problem, parent)  # -2, -3, ...: a problem's prompt
+    known = np.flatnonzero(above != -1)
+    return [known[rows] for rows in _rows_of(above[known], least=2)]
 
 
 def _intervals(
-    rated: Rated, clusters: Sequence[str], confidence: float, resamples: int, rng: np.random.Generator
+    rated: Rated, confidence: float, resamples: int, rng: np.random.Generator
 ) -> dict[str, list[float] | None]:
     """Intervals of mse_constant - mse (above 0: better than the constant) and of the rank correlation.
 
     None where one cluster is all there is, or where no resample has a rank correlation.
     """
-    groups = list(_by_name(clusters))
+    _, unit = np.unique(rated.cluster, return_inverse=True)
+    units = int(unit.max()) + 1
+    errors = (rated.constant - rated.values) ** 2 - (rated.predicted - rated.values) ** 2
+    gain = np.bincount(unit, rated.weights * errors)
+    weight = np.bincount(unit, rated.weights)
+    predicted, values = _Ranks(rated.predicted), _Ranks(rated.values)
     gains: list[float] = []
     correlations: list[float] = []
-    errors = rated.weights * np.stack(
-        [(rated.constant - rated.values) ** 2 - (rated.predicted - rated.values) ** 2, np.ones(len(clusters))]
-    )
-    sums = np.stack([errors[:, some].sum(1) for some in groups])  # [clusters, 2]
-    for _ in range(resamples if len(groups) > 1 else 0):
-        drawn = rng.integers(len(groups), size=len(groups))
-        gain, weight = sums[drawn].sum(0)
-        gains.append(float(gain / weight))
-        some = np.concatenate([groups[k] for k in drawn])
-        rho = spearman(rated.predicted[some], rated.values[some])
+    for _ in range(resamples if units > 1 else 0):
+        times = np.bincount(rng.integers(units, size=units), minlength=units).astype(float)
+        gains.append(float(times @ gain / (times @ weight)))
+        rho = _repeated_spearman(predicted, values, times[unit])
         correlations += [] if rho is None else [rho]
 
     def interval(found: list[float]) -> list[float] | None:
-        return list(expanded_percentiles(found, len(groups), confidence)) if found else None
+        return list(expanded_percentiles(found, units, confidence)) if found else None
 
     return {"mse_gain_interval": interval(gains), "spearman_interval": interval(correlations)}
 
 
-def _by_name(names: Sequence[str]) -> Iterator[NDArray[np.intp]]:
-    """The indices of the states of each problem, or of each cluster."""
-    array = np.array(names)
-    for name in dict.fromkeys(names):
-        yield np.flatnonzero(array == name)
+class _Ranks:
+    """Ranks of values that are repeated: sorted once, however often they are drawn."""
+
+    def __init__(self, values: Floats) -> None:
+        unique, self._place = np.unique(values, return_inverse=True)
+        self._unique = len(unique)
+
+    def of(self, times: Floats) -> Floats:
+        """[S] where value i stands ``times[i]`` times: 0, 1, ..., equal values at the mean of theirs."""
+        counts = np.bincount(self._place, times, minlength=self._unique)
+        mean_ranks: Floats = np.cumsum(counts) - (counts + 1) / 2
+        return mean_ranks[self._place]
+
+
+def _repeated_spearman(a: _Ranks, b: _Ranks, times: Floats) -> float | None:
+    """``spearman`` of values that stand ``times[i]`` times each."""
+    ranks_a, ranks_b = (ranks.of(times) - (times.sum() - 1) / 2 for ranks in (a, b))
+    scale = np.sqrt((times @ ranks_a**2) * (times @ ranks_b**2))
+    return float(times @ (ranks_a * ranks_b) / scale) if scale > 0 else None
+
+
+def _rows_of(labels: Indices, least: int = 1) -> list[Indices]:
+    """The rows of each label that has at least so many, in ascending order of the labels."""
+    order = np.argsort(labels, kind="stable")
+    starts = np.flatnonzero(np.diff(labels[order], prepend=np.nan))
+    ends = np.append(starts[1:], len(labels))
+    kept = ends - starts >= least
+    return [order[start:end] for start, end in zip(starts[kept], ends[kept], strict=True)]

@@ -8,17 +8,59 @@ of a state is read at the state's last token.  ``tree_attention.py`` computes su
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import overload
 
 import torch
 from torch import Tensor
 
 from restrl.objective.packing import first_fit
 from restrl.objective.tree_attention import Branch, TreeLayout
+from restrl.records import Ints
 
 Ids = tuple[int, ...]
 CUT_STEP = 128  # tokens by which a prompt that is too long gets shorter: few lengths, so that states share
+
+
+class Prefixes(Sequence[Ids]):
+    """States that are the first tokens of some sequences; each is made when it is asked for.
+
+    The prefixes of a sequence, held as tuples of their own, take memory that grows with its length squared.
+    """
+
+    def __init__(self, sequences: Sequence[Ints], places: Iterable[tuple[int, int]]) -> None:
+        """``places``: of each state its sequence and the number of its tokens."""
+        order = sorted(range(len(sequences)), key=lambda i: sequences[i])
+        rows = {index: row for row, index in enumerate(order)}
+        self._rows = [sequences[index] for index in order]
+        shared = [0, *(_common(a, b) for a, b in pairwise(self._rows))]  # tokens, with the row above
+        self._places: list[tuple[int, int]] = []  # first row that begins with the state, and its tokens
+        for index, tokens in places:
+            row = rows[index]
+            while row and shared[row] >= tokens:
+                row -= 1
+            self._places.append((row, tokens))
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> Ids: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Ids, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Ids | tuple[Ids, ...]:
+        if isinstance(index, slice):
+            return tuple(self[i] for i in range(len(self))[index])
+        row, tokens = self._places[index]
+        return tuple(self._rows[row][:tokens])
+
+    def sort_key(self, index: int) -> tuple[int, int]:
+        """Orders the states as their tokens do: rows are sorted, and a prefix stands before what goes on."""
+        return self._places[index]
 
 
 @dataclass(frozen=True)
@@ -26,7 +68,13 @@ class TokenTree:
     """A prompt and states after it, as token ids.  A state may be empty: it is the prompt itself."""
 
     prompt: Ids  # not empty
-    states: tuple[Ids, ...]
+    states: Sequence[Ids]
+
+    def in_order(self, states: Iterable[int]) -> list[int]:
+        """Indices of states, sorted by their tokens."""
+        if isinstance(self.states, Prefixes):
+            return sorted(states, key=self.states.sort_key)
+        return sorted(states, key=lambda index: self.states[index])
 
 
 @dataclass(frozen=True)
@@ -57,13 +105,23 @@ def fit_window(prompt: Ids, ids: Ids, max_tokens: int) -> tuple[Ids, Ids]:
     The prompt is cut in its middle: its head holds the question, its tail the opened answer.  A quarter of
     the window stays the prompt's; a state that does not fit the rest loses its oldest tokens.
     """
-    if len(prompt) + len(ids) <= max_tokens:
-        return prompt, ids
-    rounded = -(-len(ids) // CUT_STEP) * CUT_STEP
-    room = min(max(max_tokens - rounded, max_tokens // 4), len(prompt))
+    room, kept = window(len(prompt), len(ids), max_tokens)
+    return shortened(prompt, room), ids[len(ids) - kept :]
+
+
+def window(prompt: int, state: int, max_tokens: int) -> tuple[int, int]:
+    """How many tokens of a prompt and of a state ``fit_window`` keeps, from how many they have."""
+    if prompt + state <= max_tokens:
+        return prompt, state
+    rounded = -(-state // CUT_STEP) * CUT_STEP
+    room = min(max(max_tokens - rounded, max_tokens // 4), prompt)
+    return room, min(state, max_tokens - room)
+
+
+def shortened(prompt: Ids, room: int) -> Ids:
+    """The prompt's first and last tokens, ``room`` in all."""
     head = -(-room // 2)
-    tail = prompt[len(prompt) - (room - head) :]
-    return prompt[:head] + tail, ids[-(max_tokens - room) :]
+    return prompt if room == len(prompt) else prompt[:head] + prompt[len(prompt) - (room - head) :]
 
 
 def token_trees(
@@ -105,7 +163,7 @@ def pack_trees(trees: Sequence[TokenTree], pieces: Sequence[TreePiece]) -> TreeB
         ids += tree.prompt
         positions += range(len(tree.prompt))
         before: Ids = ()
-        for index in sorted(piece.states, key=lambda i: tree.states[i]):
+        for index in tree.in_order(piece.states):
             state = tree.states[index]
             common = _common(before, state)
             depth = len(tree.prompt) + common
@@ -131,7 +189,7 @@ def _pieces(index: int, tree: TokenTree, budget: int) -> list[TreePiece]:
     states: list[int] = []
     tokens = len(tree.prompt)
     before: Ids = ()
-    for i in sorted(range(len(tree.states)), key=lambda i: tree.states[i]):
+    for i in tree.in_order(range(len(tree.states))):
         state = tree.states[i]
         new = len(state) - _common(before, state)
         if states and tokens + new > budget:
@@ -143,7 +201,7 @@ def _pieces(index: int, tree: TokenTree, budget: int) -> list[TreePiece]:
     return [*pieces, TreePiece(index, tuple(states), tokens)] if states else pieces
 
 
-def _common(a: Ids, b: Ids) -> int:
+def _common(a: Ids | Ints, b: Ids | Ints) -> int:
     """Length of the longest common prefix."""
     if a == b[: len(a)]:
         return len(a)

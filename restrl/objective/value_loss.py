@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from restrl.objective.tree_attention import tree_hidden
 from restrl.objective.tree_packing import TokenTree, TreeBatch, pack_trees, tree_batches
@@ -20,7 +21,12 @@ def state_values(decoder: Any, head: torch.nn.Linear, batch: TreeBatch) -> Tenso
     One label: the head's output as it is, which nothing bounds.  Two labels: the probability of the second,
     in (0, 1).
     """
-    return head_values(head_outputs(head, state_hidden(decoder, batch)))
+    return head_values(state_outputs(decoder, head, batch))
+
+
+def state_outputs(decoder: Any, head: torch.nn.Linear, batch: TreeBatch) -> Tensor:
+    """[S, 1 or 2] the head's outputs for the batch's states, with gradient."""
+    return head_outputs(head, state_hidden(decoder, batch))
 
 
 def state_hidden(decoder: Any, batch: TreeBatch) -> Tensor:
@@ -53,6 +59,7 @@ class ValueSums:
     states: int = 0
     weight: float = 0.0
     squared: float = 0.0  # weighted squared errors
+    loss: float = 0.0  # weighted losses
     predicted: float = 0.0
 
     def __add__(self, other: ValueSums) -> ValueSums:
@@ -60,30 +67,48 @@ class ValueSums:
             self.states + other.states,
             self.weight + other.weight,
             self.squared + other.squared,
+            self.loss + other.loss,
             self.predicted + other.predicted,
         )
 
     def means(self) -> dict[str, float]:
-        """mse (weighted) and value_mean (not weighted)."""
+        """loss and mse (weighted; the same for one output) and value_mean (not weighted)."""
         return {
+            "loss": self.loss / max(self.weight, 1e-12),
             "mse": self.squared / max(self.weight, 1e-12),
             "value_mean": self.predicted / max(self.states, 1),
         }
 
 
 def value_loss(
-    values: Tensor, targets: Tensor, weights: Tensor, normalizer: float
+    outputs: Tensor, targets: Tensor, weights: Tensor, normalizer: float
 ) -> tuple[Tensor, ValueSums]:
-    """sum_i w_i (v_i - y_i)^2 / normalizer, all [S] (ReST-RL, arXiv 2508.19576, section 3.2: MSE).
+    """sum_i w_i loss_i / normalizer, from the head's ``outputs`` [S, 1 or 2]; the rest is [S].
+
+    One output v: (v_i - y_i)^2 (ReST-RL, arXiv 2508.19576, section 3.2: MSE).  Two outputs z: the
+    cross-entropy of their softmax with the value as a soft label, which is
+    -y_i log sigma(z1 - z0) - (1 - y_i) log sigma(z0 - z1).
 
     ``normalizer`` is the weight of the *whole* step, so the gradients of any split into micro-batches add up
     to the same sum.
     """
-    squared = weights * (values - targets).square()
+    outputs = outputs.float()
+    values = head_values(outputs)
+    squared = (values - targets).square()
+    if outputs.shape[-1] == 1:
+        losses = squared
+    else:
+        margins = outputs[:, 1] - outputs[:, 0]
+        losses = functional.binary_cross_entropy_with_logits(margins, targets, reduction="none")
+    total = (weights * losses).sum()
     sums = ValueSums(
-        len(values), float(weights.sum()), float(squared.detach().sum()), float(values.detach().sum())
+        states=len(values),
+        weight=float(weights.sum()),
+        squared=float((weights * squared.detach()).sum()),
+        loss=float(total.detach()),
+        predicted=float(values.detach().sum()),
     )
-    return squared.sum() / normalizer, sums
+    return total / normalizer, sums
 
 
 @torch.no_grad()

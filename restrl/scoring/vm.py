@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
 from restrl.model.value import decoder_and_score
-from restrl.objective.tree_packing import Ids, token_trees
+from restrl.objective.tree_packing import token_trees
 from restrl.objective.value_loss import predict_values
 from restrl.records import State
 from restrl.scoring.base import Kind
@@ -30,7 +32,7 @@ class ValueScorer:
         self._kind: Kind = kind
         self.max_tokens = max_tokens
         self.tokens_per_batch = tokens_per_batch
-        self._known: dict[tuple[Ids, Ids], float] = {}
+        self._known: dict[bytes, float] = {}  # by a digest: the tokens themselves would fill the memory
 
     @property
     def kind(self) -> Kind:
@@ -38,17 +40,24 @@ class ValueScorer:
 
     def score(self, states: Sequence[State]) -> list[float | None]:
         """See ``restrl.scoring.base.Scorer``."""
-        keys = [(state.prompt_ids, state.ids) for state in states]
+        keys = [_digest(state) for state in states]
         values = {key: self._known[key] for key in keys if key in self._known}
-        new = list(dict.fromkeys(key for key in keys if key not in values))
-        trees, members = token_trees(new, self.max_tokens)
+        new = {key: (s.prompt_ids, s.ids) for key, s in zip(keys, states, strict=True) if key not in values}
+        names = list(new)
+        trees, members = token_trees(list(new.values()), self.max_tokens)
         found = predict_values(self.decoder, self.head, trees, self.tokens_per_batch)
         for indices, some in zip(members, found, strict=True):
-            values |= {new[i]: min(max(value, 0.0), 1.0) for i, value in zip(indices, some, strict=True)}
-        self._remember({key: values[key] for key in new})
+            values |= {names[i]: min(max(value, 0.0), 1.0) for i, value in zip(indices, some, strict=True)}
+        self._remember({key: values[key] for key in names})
         return [values[key] for key in keys]
 
-    def _remember(self, values: dict[tuple[Ids, Ids], float]) -> None:
+    def _remember(self, values: dict[bytes, float]) -> None:
         self._known |= values
         for key in list(self._known)[: max(len(self._known) - REMEMBERED, 0)]:
             del self._known[key]
+
+
+def _digest(state: State) -> bytes:
+    """Of all that a value depends on."""
+    ids = array("q", [len(state.prompt_ids), *state.prompt_ids, *state.ids])
+    return hashlib.blake2b(ids.tobytes(), digest_size=16).digest()

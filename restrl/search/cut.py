@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from restrl.actions import cut_positions, text_of
+from restrl.actions import cut_actions
 
 # (ids, text without the stop string) -> (tokens, characters) up to the end of each action but the last
 Cut = Callable[[Sequence[int], str], list[tuple[int, int]]]
@@ -20,12 +20,13 @@ def token_cut(tokenizer: Any, skip_blank: bool) -> Cut:
 
     def cut(ids: Sequence[int], text: str) -> list[tuple[int, int]]:
         ends: list[tuple[int, int]] = []
-        start = 0
-        for position in cut_positions(ids, tokenizer):
-            before = text_of(ids, position, tokenizer)
-            end = len(before)
-            if not text.startswith(before) or is_blank(text[end:], skip_blank):
-                break  # inside the stop string, or only its white space follows
+        start, end = 0, 0
+        for position, action in cut_actions(ids, tokenizer):
+            if not text.startswith(action, end):
+                break  # inside the stop string
+            end += len(action)
+            if is_blank(text[end:], skip_blank):
+                break  # only white space before the stop string follows
             if not is_blank(text[start:end], skip_blank):
                 ends.append((position, end))
                 start = end

@@ -1,21 +1,25 @@
-"""A finished tree as a record.  Whatever reads a tree takes this, so that reading never changes one."""
+"""A finished tree as a record.  Whatever reads a tree takes this, so that reading never changes one.
+
+Token ids and places are held in arrays of four bytes a number: a tuple takes nine times as much.
+"""
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from restrl.records import Cost, Finish
+from restrl.records import Cost, Finish, Ints
 from restrl.search.tree import Tree
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SavedNode:
     """``nodes[0]`` is the root; a parent stands before its children, and those in the order of arrival."""
 
     parent: int  # index into nodes; -1 = the root's
     action: str  # its text
-    ids: tuple[int, ...]  # its own tokens; a terminal one's include the stop string
+    ids: Ints  # its own tokens; a terminal one's include the stop string
     depth: int  # actions from the root
     visits: int  # N
     value_sum: float  # W
@@ -28,18 +32,18 @@ class SavedNode:
         return self.value_sum / self.visits if self.visits else 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SavedRollout:
     node: int  # the one it was sampled from
-    ids: tuple[int, ...]  # sampled after the node's state, the stop string included
+    ids: Ints  # sampled after the node's state, the stop string included
     text: str  # without the stop string
     finish: Finish
-    token_ends: tuple[int, ...]  # tokens of ``ids`` up to the end of each action but the last
-    text_ends: tuple[int, ...]  # the same in characters of ``text``
+    token_ends: Ints  # tokens of ``ids`` up to the end of each action but the last
+    text_ends: Ints  # the same in characters of ``text``
     rating: float | None  # of the whole program: reward or score; None = could not be judged
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SavedTree:
     task_id: str
     sample: int  # 0, 1, ...: which of the problem's searches
@@ -51,13 +55,20 @@ class SavedTree:
     exhausted: bool  # ended because nothing was left to expand
     cost: Cost
 
-    def state_ids(self, node: int) -> tuple[int, ...]:
+    def state_ids(self, node: int) -> Ints:
         """Sampled after the prompt, up to the end of the node's action."""
-        return tuple(token for index in self.path(node) for token in self.nodes[index].ids)
+        ids = array("i")
+        for index in self.path(node):
+            ids += self.nodes[index].ids
+        return ids
 
     def state_text(self, node: int) -> str:
         """The program so far."""
         return self.code + "".join(self.nodes[index].action for index in self.path(node))
+
+    def program_ids(self, rollout: SavedRollout) -> Ints:
+        """All that was sampled after the prompt, the stop string included."""
+        return self.state_ids(rollout.node) + rollout.ids
 
     def program(self, rollout: SavedRollout) -> str:
         return self.state_text(rollout.node) + rollout.text
@@ -90,7 +101,7 @@ def save_tree(tree: Tree) -> SavedTree:
             SavedNode(
                 parent=-1 if node.parent is None else index[node.parent],
                 action=node.action,
-                ids=tuple(node.ids),
+                ids=node.ids,
                 depth=node.depth,
                 visits=node.visits,
                 value_sum=node.value_sum,
@@ -103,11 +114,11 @@ def save_tree(tree: Tree) -> SavedTree:
         rollouts=tuple(
             SavedRollout(
                 node=index[rollout.node],
-                ids=tuple(rollout.ids),
+                ids=rollout.ids,
                 text=rollout.text,
                 finish=rollout.finish,
-                token_ends=tuple(tokens for tokens, _ in rollout.ends),
-                text_ends=tuple(characters for _, characters in rollout.ends),
+                token_ends=array("i", [tokens for tokens, _ in rollout.ends]),
+                text_ends=array("i", [characters for _, characters in rollout.ends]),
                 rating=rollout.rating,
             )
             for rollout in tree.rollouts

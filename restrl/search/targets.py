@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from array import array
 from dataclasses import dataclass
 
-from restrl.records import ValueTarget
+from restrl.records import TreeTargets
 from restrl.search.saved import SavedRollout, SavedTree
 
 
-def value_targets(tree: SavedTree, reuse_rollouts: bool) -> list[ValueTarget]:
+def value_targets(tree: SavedTree, reuse_rollouts: bool) -> TreeTargets:
     """What the tree found its states to be worth, each state once, whole programs and the root among them.
 
     Every judged rollout is a terminal state with its reward.  The other states are, as in the paper, the
@@ -17,73 +17,80 @@ def value_targets(tree: SavedTree, reuse_rollouts: bool) -> list[ValueTarget]:
     its value is the mean reward of all judged rollouts that pass through it, wherever in the tree they were
     sampled, and its visits are their number.  The search itself is the same either way.
     """
-    pooled = _Pooled(tree)
-    for rollout in tree.rollouts:
+    pooled = _Pooled()
+    first_from: dict[int, int] = {}  # node -> the first rollout that was sampled from it
+    for number, rollout in enumerate(tree.rollouts):
+        first_from.setdefault(rollout.node, number)
         if rollout.rating is None:
             continue
-        pooled.add(_whole(tree, rollout), True, rollout.rating, visits=1)
+        *before, whole = _passed(tree, rollout)
+        pooled.add(number, whole, before[-1], True, rollout.rating, visits=1)
         if reuse_rollouts:
-            for state in _prefixes(tree, rollout):
-                pooled.add(state, False, rollout.rating, visits=1)
+            for parent, state in zip([None, *before], before, strict=False):
+                pooled.add(number, state, parent, False, rollout.rating, visits=1)
     if not reuse_rollouts:
-        expanded = {node.parent for node in tree.nodes}
-        for index, node in enumerate(tree.nodes):
-            if index in expanded and node.visits:
-                pooled.add(_state(tree, index), False, node.value_sum, node.visits)
-    return pooled.targets()
+        for index in sorted(first_from):
+            if (node := tree.nodes[index]).visits:
+                number = first_from[index]
+                path = _passed(tree, tree.rollouts[number])[: len(tree.path(index))]
+                parent = path[-2] if len(path) > 1 else None
+                pooled.add(number, path[-1], parent, False, node.value_sum, node.visits)
+    return pooled.targets(tree.task_id)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _State:
-    ids: tuple[int, ...]  # sampled after the prompt
+    tokens: int  # sampled after the prompt
     text: str  # the program so far
     depth: int  # actions
 
 
-def _state(tree: SavedTree, node: int) -> _State:
-    return _State(tree.state_ids(node), tree.state_text(node), tree.nodes[node].depth)
-
-
-def _whole(tree: SavedTree, rollout: SavedRollout) -> _State:
-    start = _state(tree, rollout.node)
-    actions = len(rollout.token_ends) + 1
-    return _State(start.ids + rollout.ids, start.text + rollout.text, start.depth + actions)
-
-
-def _prefixes(tree: SavedTree, rollout: SavedRollout) -> Iterator[_State]:
-    """The states on the way to the rollout's program, the root first."""
-    for node in tree.path(rollout.node):
-        yield _state(tree, node)
-    start = _state(tree, rollout.node)
-    for k, (tokens, end) in enumerate(zip(rollout.token_ends, rollout.text_ends, strict=True), start=1):
-        yield _State(start.ids + rollout.ids[:tokens], start.text + rollout.text[:end], start.depth + k)
+def _passed(tree: SavedTree, rollout: SavedRollout) -> list[_State]:
+    """The states on the way to the rollout's program, the root first and the program last."""
+    states: list[_State] = []
+    tokens, text, depth = 0, tree.code, 0
+    for index in tree.path(rollout.node):
+        node = tree.nodes[index]
+        tokens, text, depth = tokens + len(node.ids), text + node.action, node.depth
+        states.append(_State(tokens, text, depth))
+    ends = [*zip(rollout.token_ends, rollout.text_ends, strict=True), (len(rollout.ids), len(rollout.text))]
+    for k, (after, end) in enumerate(ends, start=1):
+        states.append(_State(tokens + after, text + rollout.text[:end], depth + k))
+    return states
 
 
 class _Pooled:
     """Targets by state: equal programs are one state, with the tokens that came first."""
 
-    def __init__(self, tree: SavedTree) -> None:
-        self.tree = tree
-        self.first: dict[tuple[str, bool], _State] = {}  # by program and terminal
-        self.value_sums: dict[tuple[str, bool], float] = {}
-        self.visits: dict[tuple[str, bool], int] = {}
+    def __init__(self) -> None:
+        self.index: dict[tuple[str, bool], int] = {}  # by program and terminal
+        self.first: list[tuple[int, _State, str | None]] = []  # rollout, state, the parent's program
+        self.value_sums: list[float] = []
+        self.visits = array("i")
 
-    def add(self, state: _State, terminal: bool, value_sum: float, visits: int) -> None:
+    def add(
+        self, rollout: int, state: _State, parent: _State | None, terminal: bool, value: float, visits: int
+    ) -> None:
+        """``value``: the sum of ``visits`` rewards."""
         key = (state.text.rstrip(), terminal)
-        self.first.setdefault(key, state)
-        self.value_sums[key] = self.value_sums.get(key, 0.0) + value_sum
-        self.visits[key] = self.visits.get(key, 0) + visits
+        number = self.index.setdefault(key, len(self.first))
+        if number == len(self.first):
+            self.first.append((rollout, state, None if parent is None else parent.text.rstrip()))
+            self.value_sums.append(0.0)
+            self.visits.append(0)
+        self.value_sums[number] += value
+        self.visits[number] += visits
 
-    def targets(self) -> list[ValueTarget]:
-        return [
-            ValueTarget(
-                task_id=self.tree.task_id,
-                prompt_ids=self.tree.prompt_ids,
-                ids=state.ids,
-                value=self.value_sums[key] / self.visits[key],
-                visits=self.visits[key],
-                terminal=key[1],
-                depth=state.depth,
-            )
-            for key, state in self.first.items()
-        ]
+    def targets(self, task_id: str) -> TreeTargets:
+        return TreeTargets(
+            task_id=task_id,
+            rollout=array("i", [rollout for rollout, _, _ in self.first]),
+            tokens=array("i", [state.tokens for _, state, _ in self.first]),
+            value=tuple(total / n for total, n in zip(self.value_sums, self.visits, strict=True)),
+            visits=self.visits,
+            terminal=array("i", [terminal for _, terminal in self.index]),
+            depth=array("i", [state.depth for _, state, _ in self.first]),
+            parent=array(
+                "i", [-1 if above is None else self.index.get((above, False), -1) for *_, above in self.first]
+            ),
+        )

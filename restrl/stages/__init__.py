@@ -75,6 +75,7 @@ def _one_iteration(run: Runtime, folder: Path) -> float | None:
 
 
 def _train(run: Runtime, folder: Path, iterations: int) -> float | None:
+    run.problems("train")
     if run.config.stage.evaluate:  # what is missing should not be found out after the training
         run.problems("heldout")
         configured_method(run.config)

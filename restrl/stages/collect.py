@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Any
 
 from restrl.artifacts import Artifact, Work
 from restrl.engine.base import Progress
 from restrl.files import write_text_atomic
-from restrl.records import Cost, State, ValueTarget
+from restrl.records import Cost, State, TreeTargets
 from restrl.search.cut import token_cut
 from restrl.search.forest import Services
 from restrl.search.mcts import TESTS, Rules
@@ -28,7 +27,7 @@ from restrl.stages.waves import WaveLog
 
 
 def collect_step(run: Runtime, policy: PolicyRef) -> Artifact:
-    """A tree of each training problem (SavedTree), and the value targets of all of them (ValueTarget).
+    """A tree of each training problem (SavedTree), and the value targets of each (TreeTargets).
 
     The rewards are what the search is taught by, so these trees say nothing about problems of another split.
     """
@@ -43,7 +42,7 @@ def collect_step(run: Runtime, policy: PolicyRef) -> Artifact:
 def _collect(run: Runtime, policy: PolicyRef, work: Work) -> Artifact:
     """Grows the trees; what an interrupted run had found is found again from its waves."""
     check_fit(run, policy)
-    trees, targets = work.records(SavedTree, TREES), work.records(ValueTarget)
+    trees, targets = work.records(SavedTree, TREES), work.records(TreeTargets)
     trees.truncate(0)
     targets.truncate(0)
     total = len(run.problems("train").problems) * planned_completions(run.config.mcts)
@@ -51,7 +50,7 @@ def _collect(run: Runtime, policy: PolicyRef, work: Work) -> Artifact:
     with run.console.progress("collect", total) as advance:
         for tree in _grow(run, policy, work, advance):
             found = value_targets(tree, run.config.mcts.reuse_rollouts)
-            targets.append(found)
+            targets.append([found])
             trees.append([tree])
             summary.add(tree, found)
             shown = [*shown, tree][:PICTURES]
@@ -97,9 +96,10 @@ class _Summary:
 
     cost: Cost = field(default_factory=Cost)
     counts: Counter[str] = field(default_factory=Counter)
-    values: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))  # by depth
+    by_depth: Counter[int] = field(default_factory=Counter)  # targets
+    value_sums: dict[int, float] = field(default_factory=lambda: defaultdict(float))  # by depth
 
-    def add(self, tree: SavedTree, targets: Sequence[ValueTarget]) -> None:
+    def add(self, tree: SavedTree, targets: TreeTargets) -> None:
         self.cost += tree.cost
         self.counts.update(
             trees=1,
@@ -107,19 +107,20 @@ class _Summary:
             iterations=tree.iterations,
             unjudged=sum(rollout.rating is None for rollout in tree.rollouts),
             targets=len(targets),
-            terminal=sum(target.terminal for target in targets),
+            terminal=sum(targets.terminal),
         )
-        for target in targets:
-            self.values[target.depth].append(target.value)
+        self.by_depth.update(targets.depth)
+        for depth, value in zip(targets.depth, targets.value, strict=True):
+            self.value_sums[depth] += value
 
     def to_json(self) -> dict[str, Any]:
         """ "unjudged" counts rollouts, "terminal" targets; "by_depth": depth -> targets and their mean."""
-        values = [value for some in self.values.values() for value in some]
+        targets = self.by_depth.total()
         return {
             **self.counts,
-            "mean_value": fmean(values) if values else None,
+            "mean_value": sum(self.value_sums.values()) / targets if targets else None,
             "by_depth": {
-                str(depth): {"targets": len(some), "mean_value": fmean(some)}
-                for depth, some in sorted(self.values.items())
+                str(depth): {"targets": count, "mean_value": self.value_sums[depth] / count}
+                for depth, count in sorted(self.by_depth.items())
             },
         }

@@ -19,7 +19,7 @@ from restrl.evaluate.judge import judge_answers
 from restrl.files import write_text_atomic
 from restrl.records import Answer, Cost, Outcome, Problem
 from restrl.scoring.base import Scorer
-from restrl.scoring.registry import Resources, build_scorer, is_oracle
+from restrl.scoring.registry import is_oracle
 from restrl.search.picture import trees_page
 from restrl.search.run import planned_completions
 from restrl.search.saved import SavedTree
@@ -148,7 +148,7 @@ def _job(
         return decoding_policy(run, ref)
 
     def scorer() -> Scorer:
-        return build_scorer(method.scorer, Resources(problems.by_id, run.device, lambda: run.sandbox))
+        return run.scorer(method.scorer, problems)
 
     job = Job(chunk, method.decoder, run.config.seed, policy, advance)
     if method.decoder.name in SCORED:

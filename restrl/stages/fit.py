@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,19 @@ from restrl.artifacts import Artifact, Work
 from restrl.config import PathsConfig, ScorerConfig, VmConfig
 from restrl.evaluate.diagnostic_plots import diagnostics_figure
 from restrl.evaluate.diagnostics import Rated, diagnostics
-from restrl.files import user_errors, write_json_atomic, write_text_atomic
+from restrl.files import user_errors, write_json_atomic, write_lines_atomic
 from restrl.model import Dtype
 from restrl.model.value import add_value_lora, freeze_layers, keep_layers, new_value_model, save_value_model
 from restrl.objective.selfcheck import check_value_model
-from restrl.records import Cost, ValueTarget
+from restrl.records import Cost, TreeTargets
+from restrl.search.saved import SavedTree
 from restrl.seeds import derive_seed
+from restrl.stages.evaluation import TREES
 from restrl.stages.resolution import value_resolution
 from restrl.stages.runtime import PolicyRef, Runtime
 from restrl.train.fit import FitResult, fit_value_model
 from restrl.train.loop import load_dtype, remove_checkpoints
-from restrl.train.value_data import target_weights
+from restrl.train.value_data import Floats, StateTable
 
 VALUE_MODEL = "value_model"  # folder of a fit artifact, in Hugging Face layout
 EPOCH_RESAMPLES, FINAL_RESAMPLES = 200, 2000
@@ -37,7 +39,7 @@ CONFIDENCE = 0.95
 def fit_step(
     run: Runtime, policy: PolicyRef, collected: Artifact, vm: VmConfig | None = None
 ) -> tuple[ScorerConfig, Artifact]:
-    """A value model on ``policy``'s decoder, fitted to the targets (ValueTarget) of ``collected``.
+    """A value model on ``policy``'s decoder, fitted to the trees of ``collected`` and their targets.
 
     ``vm``: in place of the run's own.  Returns the scorer that reads it, ``orm`` where only whole programs
     were fitted.  Raises UserError where the targets leave nothing to fit.
@@ -58,7 +60,7 @@ def fit_step(
             artifact = work.artifact
         else:
             run.console.say(f"fit: {work.folder}")
-            artifact = _fit(run, policy, collected.read(ValueTarget), vm, work)
+            artifact = _fit(run, policy, collected, vm, work)
         remove_checkpoints(work.folder)  # also those that a kill just before this line left
     run.console.say(f"fit: {artifact.summary['text']}")
     name = "orm" if vm.targets == "terminal" else "vm"
@@ -71,9 +73,7 @@ def fit_step(
     return scorer, artifact
 
 
-def _fit(
-    run: Runtime, policy: PolicyRef, targets: Sequence[ValueTarget], vm: VmConfig, work: Work
-) -> Artifact:
+def _fit(run: Runtime, policy: PolicyRef, collected: Artifact, vm: VmConfig, work: Work) -> Artifact:
     run.release()  # the value model starts from the policy on the disk
     _ = run.enough_memory
     seed = derive_seed(run.config.seed, "fit")
@@ -83,26 +83,26 @@ def _fit(
     clusters = {task_id: problem.cluster for task_id, problem in problems.items()}
     result = fit_value_model(
         model=model,
-        targets=targets,
+        trees=collected.read(SavedTree, TREES),
+        targets=collected.read(TreeTargets),
         families={task_id: problem.family for task_id, problem in problems.items()},
         vm=vm,
         trainer=run.config.trainer,
         folder=work.folder,
         seed=seed,
         signature=work.fingerprint,
-        report=partial(_epoch_numbers, clusters=clusters, vm=vm, seed=seed),
+        report=partial(_epoch_numbers, clusters=clusters, seed=seed),
     )
     save_value_model(model, run.tokenizer(policy), work.folder / VALUE_MODEL)
     resolved = value_resolution(run, model, start)
-    rated = _rated(result.heldout, result.predictions, result.constant, vm)
+    rated = _rated(result.heldout, result.predictions, result.constant, clusters)
     found = diagnostics(
         rated,
-        clusters=clusters,
         confidence=CONFIDENCE,
         resamples=FINAL_RESAMPLES,
         rng=np.random.default_rng(seed),
     )
-    _write(work.folder, rated, found, result.steps)
+    _write(work.folder, result, found)
     cost = Cost(seconds=sum(row["seconds"] for row in result.metrics))
     summary = {"text": _text(found), **_counts(result), **resolved, **found}
     return work.finish(cost, summary, folders=[VALUE_MODEL])
@@ -135,24 +135,28 @@ def _new_model(run: Runtime, policy: PolicyRef, vm: VmConfig, seed: int) -> Any:
     return model
 
 
-def _rated(targets: Sequence[ValueTarget], values: Sequence[float], constant: float, vm: VmConfig) -> Rated:
-    weights = np.array(target_weights(targets, vm.weight))
-    return Rated(tuple(targets), np.array(values), weights, constant)
+def _rated(states: StateTable, predicted: Floats, constant: float, clusters: Mapping[str, str]) -> Rated:
+    """``clusters``: task_id -> what intervals resample."""
+    names = [clusters[task_id] for task_id in states.tasks]
+    return Rated(
+        problem=states.problem,
+        cluster=np.unique(names, return_inverse=True)[1][states.problem],
+        values=states.values,
+        predicted=predicted,
+        weights=states.weights,
+        depth=states.depth,
+        terminal=states.terminal,
+        parent=states.parent,
+        constant=constant,
+    )
 
 
 def _epoch_numbers(
-    targets: Sequence[ValueTarget],
-    values: Sequence[float],
-    constant: float,
-    *,
-    clusters: Mapping[str, str],
-    vm: VmConfig,
-    seed: int,
+    states: StateTable, predicted: Floats, constant: float, *, clusters: Mapping[str, str], seed: int
 ) -> dict[str, float]:
     """What an epoch's end logs: plain numbers only."""
     found = diagnostics(
-        _rated(targets, values, constant, vm),
-        clusters=clusters,
+        _rated(states, predicted, constant, clusters),
         confidence=CONFIDENCE,
         resamples=EPOCH_RESAMPLES,
         rng=np.random.default_rng(seed),
@@ -166,13 +170,12 @@ def _epoch_numbers(
 
 
 def _counts(result: FitResult) -> dict[str, Any]:
-    fit, heldout = result.split.fit, result.split.heldout
     return {
         "steps": result.steps,
         "skipped_updates": int(sum(row["skipped_updates"] for row in result.metrics)),  # not finite
-        "fit_states": len(fit),
-        "fit_problems": len({target.task_id for target in fit}),
-        "heldout_problems": sorted({target.task_id for target in heldout}),
+        "fit_states": result.fit_states,
+        "fit_problems": len(result.split.fit),
+        "heldout_problems": sorted(result.heldout.tasks),
     }
 
 
@@ -199,17 +202,22 @@ def _range(form: str, interval: Sequence[float] | None) -> str:
     return "" if interval is None else form.format(*interval)
 
 
-def _write(folder: Path, rated: Rated, found: dict[str, Any], step: int) -> None:
+def _write(folder: Path, result: FitResult, found: dict[str, Any]) -> None:
     """Held-out predictions as lines, diagnostics as numbers and as a picture, here and in TensorBoard."""
-    lines = [
-        {"task_id": t.task_id, "depth": t.depth, "terminal": t.terminal, "visits": t.visits,
-         "value": t.value, "predicted": round(float(predicted), 6)}
-        for t, predicted in zip(rated.targets, rated.predicted, strict=True)
-    ]  # fmt: skip
-    write_text_atomic(folder / "heldout.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    write_lines_atomic(folder / "heldout.jsonl", _lines(result.heldout, result.predictions))
     write_json_atomic(folder / "diagnostics.json", found)
     figure = diagnostics_figure(found)
     with user_errors(folder / "diagnostics.png"):
         figure.savefig(folder / "diagnostics.png", dpi=100)
         with SummaryWriter(str(folder / "tensorboard")) as writer:
-            writer.add_figure("diagnostics", figure, step)
+            writer.add_figure("diagnostics", figure, result.steps)
+
+
+def _lines(states: StateTable, predicted: Floats) -> Iterator[str]:
+    for i, value in enumerate(predicted):
+        line = {
+            "task_id": states.tasks[states.problem[i]], "depth": int(states.depth[i]),
+            "terminal": bool(states.terminal[i]), "visits": int(states.visits[i]),
+            "value": float(states.values[i]), "predicted": round(float(value), 6),
+        }  # fmt: skip
+        yield json.dumps(line) + "\n"

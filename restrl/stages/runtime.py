@@ -1,7 +1,7 @@
 """What the steps of a run share: configuration, artifacts, problems, and what is costly to open.
 
 The model and the sandbox are opened on first use, so that a run whose steps are all done opens neither, and
-at most one policy is in memory.
+at most one policy and one scorer are in memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import torch
 
 from restrl.artifacts import Artifact, RecordLog, Store, Work
-from restrl.config import Config, DatasetConfig, LoraConfig, ModelConfig
+from restrl.config import Config, DatasetConfig, LoraConfig, ModelConfig, ScorerConfig
 from restrl.data import load_problems
 from restrl.data.blocked import default_path, read_blocked
 from restrl.data.splits import Split
@@ -40,6 +40,8 @@ from restrl.objective.selfcheck import check_sampling, check_training
 from restrl.prompts import Prompter
 from restrl.records import Problem, to_json
 from restrl.sandbox import Sandbox
+from restrl.scoring.base import Scorer
+from restrl.scoring.registry import Resources, build_scorer
 from restrl.stages.console import Console
 from restrl.stages.lengths import fitting
 from restrl.stages.settings import settings
@@ -103,6 +105,7 @@ class Runtime:
         self.store = Store(Path(config.paths.outputs), say=console.say)
         self._problems: dict[tuple[Split, bool], ProblemSet] = {}
         self._policy: LoadedPolicy | None = None
+        self._scorer: tuple[ScorerConfig, str, Scorer] | None = None  # with its problems' fingerprint
         self._exit = contextlib.ExitStack()
         self.device = torch.device("cuda" if accelerator(config.trainer) == "gpu" else "cpu")
         if torch.get_float32_matmul_precision() != config.trainer.matmul:  # global: leave it alone
@@ -197,6 +200,19 @@ class Runtime:
         if self._policy is not None and self._policy.ref == ref:
             return self._policy.tokenizer
         return load_tokenizer(ref.model, self.config.paths)
+
+    def scorer(self, config: ScorerConfig, problems: ProblemSet) -> Scorer:
+        """The scorer in memory.  It is loaded once, however often it is asked for; the one before it goes.
+
+        Raises UserError where it cannot be had.
+        """
+        wanted = (dataclasses.replace(config), problems.fingerprint)
+        if self._scorer is None or self._scorer[:2] != wanted:
+            self._scorer = None
+            gc.collect()
+            resources = Resources(problems.by_id, self.device, lambda: self.sandbox)
+            self._scorer = (*wanted, build_scorer(config, resources))
+        return self._scorer[2]
 
     def release(self) -> None:
         """Lets go of the policy in memory, such as one whose weights a training step changed."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -155,7 +156,7 @@ def grpo_step(
                 sandbox=run.sandbox,
                 prompter=loaded.prompter,
                 problems=problems.by_id,
-                states=states.read(StartState),
+                states=list(states.read(StartState)),
                 grpo=config.grpo,
                 trainer=config.trainer,
                 folder=work.folder,
@@ -180,13 +181,15 @@ def _cost(groups: Sequence[Group], seconds: float) -> Cost:
     return Cost(len(completions), tokens, verifier_calls=len(completions), seconds=seconds)
 
 
-def _sample_summary(groups: Sequence[Group]) -> dict[str, Any]:
-    verdicts = [verdict for group in groups for verdict in group.verdicts]
-    rewards = [v.reward for v in verdicts if v.reward is not None]
-    statuses = {v.status for v in verdicts}
+def _sample_summary(groups: Iterable[Group]) -> dict[str, Any]:
+    rewards: list[float] = []
+    statuses: Counter[str] = Counter()
+    for group in groups:
+        rewards += [reward for reward in group.rewards if reward is not None]
+        statuses.update(verdict.status for verdict in group.verdicts)
     return {
         "mean_reward": float(np.mean(rewards)) if rewards else None,
-        "statuses": {status: sum(v.status == status for v in verdicts) for status in sorted(statuses)},
+        "statuses": dict(sorted(statuses.items())),
     }
 
 

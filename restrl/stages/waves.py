@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from restrl.artifacts import RecordLog, read_records
+from restrl.artifacts import RecordLog
 from restrl.search.calls import Wave
 
 WAVES = "waves.jsonl"
@@ -25,7 +25,7 @@ class WaveLog:
     def read(self) -> Iterator[Wave]:
         """One by one, for all together may be large."""
         self._log = RecordLog(self._path, Wave)
-        yield from read_records(self._path, Wave)
+        yield from self._log.read()
 
     def append(self, records: Sequence[Wave]) -> None:
         if self._log is None:

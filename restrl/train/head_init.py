@@ -13,77 +13,114 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from restrl.config import VmConfig
 from restrl.model.value import decoder_and_score
 from restrl.objective.tree_packing import pack_trees, tree_batches
 from restrl.objective.value_loss import state_hidden
 from restrl.seeds import derive_seed
-from restrl.train.value_data import TargetTree, target_weights
+from restrl.train.value_data import TargetTree, ValueProblems
 
 FOLDS = 5
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)  # of the features' mean variance
-SLOPE = 4.0  # d logit / d p at p = 1/2: how far apart two outputs are for a value near there
+# Two outputs: z = z1 - z0 is regressed on 4 (y - 1/2).  Up to its second order in z, the cross-entropy of
+# sigma(z) with the label y is log 2 + (z - 4 (y - 1/2))^2 / 8 - 2 (y - 1/2)^2, so this is its minimum.
+SLOPE = 4.0
 
 
 @torch.no_grad()
-def start_head(model: Any, trees: Sequence[TargetTree], families: Mapping[str, str], vm: VmConfig) -> None:
-    """Sets the head by ridge regression on the trees; cross-validation over families chooses its penalty."""
+def start_head(
+    model: Any,
+    problems: ValueProblems,
+    indices: Sequence[int],
+    task_ids: Sequence[str],
+    families: Mapping[str, str],
+) -> None:
+    """Sets the head by ridge regression on some problems; cross-validation over families chooses its penalty.
+
+    ``task_ids``: of all problems.  Hidden states are added up step by step, so that as many are in memory as
+    in a step of training.
+    """
     decoder, head = decoder_and_score(model)
-    targets = [target for item in trees for target in item.targets]
-    folds = [
-        derive_seed("fold", families.get(target.task_id) or target.task_id) % FOLDS for target in targets
-    ]
-    values = torch.tensor([target.value for target in targets], dtype=torch.float64)
-    solution = ridge(
-        _features(decoder, trees, vm.tokens_per_microbatch),
-        values if head.out_features == 1 else SLOPE * (values - 0.5),
-        torch.tensor(target_weights(targets, vm.weight), dtype=torch.float64),
-        torch.tensor(folds),
-    ).to(head.weight)
+    decoder.eval()
+    sums = RidgeSums(head.in_features)
+    size = problems.vm.problems_per_step
+    for start in range(0, len(indices), size):
+        trees: list[TargetTree] = []
+        folds: list[int] = []
+        for index in indices[start : start + size]:
+            some = problems.read(index)
+            trees += some
+            task_id = task_ids[index]
+            folds += [derive_seed("fold", families.get(task_id) or task_id) % FOLDS] * len(some)
+        _add(sums, decoder, trees, folds, head.out_features, problems.vm.tokens_per_microbatch)
+    solution = sums.solve().to(head.weight)
     rows = [solution] if head.out_features == 1 else [-solution / 2, solution / 2]
     head.weight.copy_(torch.stack(rows))
 
 
-def ridge(features: Tensor, values: Tensor, weights: Tensor, folds: Tensor) -> Tensor:
-    """[H] argmin_w sum_i c_i (w x_i - y_i)^2 + penalty |w|^2, without an intercept.
-
-    ``features`` x [S, H], ``values`` y and ``weights`` c [S]; ``folds`` [S] long in [0, FOLDS): states that
-    are left out together.  The penalty with the least error on the folds left out is taken.
-    """
-    x, y, c = features.double(), values.double(), weights.double() / weights.sum()
-    grams, products = [], []
-    for fold in range(FOLDS):
-        some = folds == fold
-        scaled = x[some] * c[some].unsqueeze(1)
-        grams.append(scaled.T @ x[some])
-        products.append(scaled.T @ y[some])
-    gram, product = torch.stack(grams).sum(0), torch.stack(products).sum(0)
-    mean = (x * c.unsqueeze(1)).sum(0)
-    scale = (gram.diagonal() - mean.square()).mean().clamp(min=1e-12)
-
-    def solve(a: Tensor, b: Tensor, penalty: float) -> Tensor:
-        solution: Tensor = torch.linalg.solve(a + penalty * scale * torch.eye(len(a), dtype=a.dtype), b)
-        return solution
-
-    def left_out(penalty: float) -> float:
-        error = 0.0
-        for fold in range(FOLDS):
-            some = folds == fold
-            w = solve(gram - grams[fold], product - products[fold], penalty)
-            error += float((c[some] * (x[some] @ w - y[some]).square()).sum())
-        return error
-
-    return solve(gram, product, min(PENALTIES, key=left_out))
-
-
-def _features(decoder: Any, trees: Sequence[TargetTree], budget: int) -> Tensor:
-    """[S, H] float32 hidden states at the states' ends, in the order of the targets."""
+def _add(
+    sums: RidgeSums, decoder: Any, trees: Sequence[TargetTree], folds: Sequence[int], labels: int, budget: int
+) -> None:
+    """Adds the trees' states, tree i to fold ``folds[i]``, in batches of at most ``budget`` tokens."""
     packed = [item.tree for item in trees]
-    rows: dict[tuple[int, int], Tensor] = {}
-    decoder.eval()
     device = next(decoder.parameters()).device
     for pieces in tree_batches(packed, budget):
-        hidden = state_hidden(decoder, pack_trees(packed, pieces).to(device)).float().cpu()
-        states = [(piece.tree, state) for piece in pieces for state in piece.states]
-        rows |= dict(zip(states, hidden, strict=True))
-    return torch.stack([rows[t, s] for t, item in enumerate(trees) for s in range(len(item.targets))])
+        hidden = state_hidden(decoder, pack_trees(packed, pieces).to(device)).cpu()
+        start = 0
+        for piece in pieces:
+            item, states = trees[piece.tree], list(piece.states)
+            values = torch.from_numpy(item.values[states])
+            sums.add(
+                folds[piece.tree],
+                hidden[start : start + len(states)],
+                values if labels == 1 else SLOPE * (values - 0.5),
+                torch.from_numpy(item.weights[states]),
+            )
+            start += len(states)
+
+
+class RidgeSums:
+    """argmin_w sum_i c_i (w x_i - y_i)^2 + penalty |w|^2, without an intercept, from sums over the states i.
+
+    A fold is left out as a whole.  Memory does not depend on the number of states: [H, H] float64 for each
+    of the folds.
+    """
+
+    def __init__(self, features: int) -> None:
+        """``features``: H."""
+        self.grams = torch.zeros(FOLDS, features, features, dtype=torch.float64)  # sum c x x^T
+        self.products = torch.zeros(FOLDS, features, dtype=torch.float64)  # sum c y x
+        self.squares = torch.zeros(FOLDS, dtype=torch.float64)  # sum c y^2
+        self.means = torch.zeros(features, dtype=torch.float64)  # sum c x, of all folds
+        self.weight = 0.0  # sum c, of all folds
+
+    def add(self, fold: int, x: Tensor, y: Tensor, c: Tensor) -> None:
+        """States of one fold: features ``x`` [S, H], values ``y`` and weights ``c`` [S]."""
+        x, y, c = x.double(), y.double(), c.double()
+        scaled = x * c.unsqueeze(1)
+        self.grams[fold] += scaled.T @ x
+        self.products[fold] += scaled.T @ y
+        self.squares[fold] += (c * y.square()).sum()
+        self.means += scaled.sum(0)
+        self.weight += float(c.sum())
+
+    def solve(self) -> Tensor:
+        """[H] float64, with the penalty that has the least error on the folds left out."""
+        grams, products = self.grams / self.weight, self.products / self.weight
+        gram, product = grams.sum(0), products.sum(0)
+        variance = gram.diagonal() - (self.means / self.weight).square()
+        scale = variance.mean().clamp(min=1e-12)
+        eye = torch.eye(len(gram), dtype=gram.dtype)
+
+        def solve(a: Tensor, b: Tensor, penalty: float) -> Tensor:
+            solution: Tensor = torch.linalg.solve(a + penalty * scale * eye, b)
+            return solution
+
+        def left_out(penalty: float) -> float:
+            """sum c (w x - y)^2 = w G w - 2 w p + sum c y^2 of each fold, w from the others."""
+            error = 0.0
+            for own, b, square in zip(grams, products, self.squares / self.weight, strict=True):
+                w = solve(gram - own, product - b, penalty)
+                error += float(w @ own @ w - 2 * w @ b + square)
+            return error
+
+        return solve(gram, product, min(PENALTIES, key=left_out))

@@ -9,32 +9,33 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from restrl.config import VmConfig
 from restrl.model.value import decoder_and_score
 from restrl.objective.tree_attention import tree_mode
 from restrl.objective.tree_packing import pack_trees, tree_batches
-from restrl.objective.value_loss import ValueSums, predict_values, state_values, value_loss
-from restrl.records import ValueTarget
+from restrl.objective.value_loss import ValueSums, predict_values, state_outputs, value_loss
 from restrl.train.optimizer import adamw
 from restrl.train.step_module import StepModule
-from restrl.train.value_data import TargetTree, target_weights
+from restrl.train.value_data import Floats, StateTable, TargetTree, ValueProblems
 
-# numbers for the log, from held-out targets, predictions and the constant to compare them with
-Report = Callable[[Sequence[ValueTarget], Sequence[float], float], dict[str, float]]
+# numbers for the log, from held-out states, predictions and the constant to compare them with
+Report = Callable[[StateTable, Floats, float], dict[str, float]]
 
 
 class ValueModule(StepModule):
-    """Fits ``model`` (a value model) in place; a batch holds indices of ``trees``."""
+    """Fits ``model`` (a value model) in place; a batch holds indices of ``fit``, whose problems it reads."""
 
     title = "fit"
 
     def __init__(
         self,
         model: Any,
-        trees: Sequence[TargetTree],
-        heldout: Sequence[TargetTree],
+        problems: ValueProblems,
+        fit: Sequence[int],
+        heldout: Sequence[int],
         vm: VmConfig,
         folder: Path,
         total_steps: int,
@@ -42,8 +43,10 @@ class ValueModule(StepModule):
         report: Report,
     ) -> None:
         super().__init__(model, folder, total_steps)
-        self.trees = trees
+        self.problems = problems
+        self.fit = fit
         self.heldout = heldout
+        self.table = problems.table(heldout)
         self.vm = vm
         self.constant = constant
         self.report = report
@@ -54,7 +57,7 @@ class ValueModule(StepModule):
     def training_step(self, batch: list[int], batch_index: int) -> None:
         del batch_index  # counts from the resume; steps_done from the start
         start = time.perf_counter()
-        metrics = self._learn([self.trees[index] for index in batch])
+        metrics = self._learn([tree for index in batch for tree in self.problems.read(self.fit[index])])
         metrics["seconds"] = time.perf_counter() - start
         metrics["tokens_per_second"] = metrics["tokens"] / metrics["seconds"]
         if (self.steps_done + 1) % (self.total_steps // self.vm.epochs) == 0:
@@ -72,8 +75,7 @@ class ValueModule(StepModule):
         """One update from the trees: the gradient is the sum of those of the micro-batches."""
         decoder, head = decoder_and_score(self.model)
         trees = [item.tree for item in batch]
-        weights = [target_weights(item.targets, self.vm.weight) for item in batch]
-        total = sum(map(sum, weights))
+        total = sum(float(item.weights.sum()) for item in batch)
         device = head.weight.device
         numbers = partial(torch.tensor, dtype=torch.float32, device=device)
         sums, tokens = ValueSums(), 0
@@ -83,9 +85,9 @@ class ValueModule(StepModule):
                 packed = pack_trees(trees, pieces).to(device)
                 states = [(piece.tree, state) for piece in pieces for state in piece.states]
                 loss, micro = value_loss(
-                    state_values(decoder, head, packed),
-                    numbers([batch[t].targets[s].value for t, s in states]),
-                    numbers([weights[t][s] for t, s in states]),
+                    state_outputs(decoder, head, packed),
+                    numbers([batch[t].values[s] for t, s in states]),
+                    numbers([batch[t].weights[s] for t, s in states]),
                     total,
                 )
                 self.manual_backward(loss)
@@ -105,15 +107,26 @@ class ValueModule(StepModule):
         return [rate * factor for rate in (self.vm.lr, self.vm.lr, self.vm.head_lr, self.vm.head_lr)]
 
     def _report(self) -> dict[str, float]:
-        targets, values = predictions(self.model, self.heldout, self.vm.tokens_per_microbatch)
-        return self.report(targets, values, self.constant)
+        values = predictions(self.model, self.problems, self.heldout)
+        return self.report(self.table, values, self.constant)
 
 
-def predictions(
-    model: Any, trees: Sequence[TargetTree], budget: int
-) -> tuple[list[ValueTarget], list[float]]:
-    """The targets of the trees and what the model says of them, as it is used: clipped to [0, 1]."""
+def predictions(model: Any, problems: ValueProblems, indices: Sequence[int]) -> Floats:
+    """[S] what the model says of the states of some problems, as it is used: clipped to [0, 1].
+
+    The order is that of ``problems.table(indices)``.  As many problems are read together as in a step.
+    """
     model.eval()
-    values = predict_values(*decoder_and_score(model), [item.tree for item in trees], budget)
-    targets = [target for item in trees for target in item.targets]
-    return targets, [min(max(value, 0.0), 1.0) for some in values for value in some]
+    decoder, head = decoder_and_score(model)
+    found = [np.empty(0)]
+    size = problems.vm.problems_per_step
+    for start in range(0, len(indices), size):
+        read = [problems.read(index) for index in indices[start : start + size]]
+        trees = [item.tree for items in read for item in items]
+        values = iter(predict_values(decoder, head, trees, problems.vm.tokens_per_microbatch))
+        for items in read:
+            rated = np.empty(sum(len(item.places) for item in items))
+            for item in items:
+                rated[item.places] = next(values)
+            found.append(rated.clip(0.0, 1.0))
+    return np.concatenate(found)

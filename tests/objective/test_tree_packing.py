@@ -1,6 +1,8 @@
 """States of a problem packed into one tree give the values and gradients of one forward per state."""
 
 import math
+import random
+from array import array
 
 import pytest
 import torch
@@ -26,6 +28,7 @@ from restrl.objective.tree_attention import (
 )
 from restrl.objective.tree_packing import (
     CUT_STEP,
+    Prefixes,
     TokenTree,
     TreePiece,
     fit_window,
@@ -91,7 +94,7 @@ def test_packed_equals_one_forward_per_state_for_any_split(family, budget):
         rows = [STATES.index((p.tree, s)) for p in pieces for s in p.states]
         seen += rows
         torch.testing.assert_close(values, expected[rows], rtol=0, atol=1e-5)
-        value_loss(values, targets[rows], weights[rows], float(weights.sum()))[0].backward()
+        value_loss(values.unsqueeze(1), targets[rows], weights[rows], float(weights.sum()))[0].backward()
     assert sorted(seen) == list(range(len(STATES)))
     found = gradients(model)
     assert found.keys() == expected_gradients.keys()
@@ -231,3 +234,27 @@ def test_a_state_that_fills_the_window_loses_its_oldest_tokens():
 def test_the_layout_of_nothing_shared_is_plain_causal_attention():
     layout = TreeLayout((Branch(-1, 0, 4),))
     assert layout.mask.int().tolist() == torch.ones(4, 4).tril().int().tolist()
+
+
+def test_states_that_are_prefixes_are_packed_as_their_copies():
+    """Sequences of any order, equal ones and empty states among them: the same batches, token for token."""
+    draw = random.Random(0)
+    stems = [[draw.randrange(4) for _ in range(12)] for _ in range(3)]
+    sequences = []
+    for _ in range(12):
+        stem = draw.choice(stems)[: draw.randrange(12)]
+        sequences.append(array("i", [*stem, *(draw.randrange(4) for _ in range(draw.randrange(8)))]))
+    places = [(i, draw.randint(0, len(s))) for i, s in enumerate(sequences) for _ in range(5)]
+    lazy = TokenTree((1, 2), Prefixes(sequences, places))
+    copied = TokenTree((1, 2), tuple(tuple(sequences[i][:tokens]) for i, tokens in places))
+    assert tuple(lazy.states) == copied.states
+    for budget in (1000, 20, 1):
+        pieces = tree_batches([copied], budget)
+        assert [[p.tokens for p in batch] for batch in tree_batches([lazy], budget)] == [
+            [p.tokens for p in batch] for batch in pieces
+        ]
+        for batch in pieces:
+            a, b = pack_trees([lazy], batch), pack_trees([copied], batch)
+            assert (a.ids.tolist(), a.positions.tolist(), a.layout, a.ends.tolist()) == (
+                b.ids.tolist(), b.positions.tolist(), b.layout, b.ends.tolist(),
+            )  # fmt: skip

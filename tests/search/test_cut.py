@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from restrl.actions import decode
 from restrl.search.cut import is_blank, token_cut
 from tests.engine.models import FAMILIES, tokenizer_of
 
@@ -60,3 +61,27 @@ def test_what_the_limit_cut_off_ends_in_an_unfinished_action(family: str) -> Non
 )  # fmt: skip
 def test_blank(text: str, comments: bool, blank: bool) -> None:
     assert is_blank(text, comments) == blank
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_prefix_is_decoded_again_for_each_of_its_cuts(family: str, monkeypatch) -> None:
+    """Of a long program each token is decoded once at most; it was each prefix of whole lines."""
+    decoded = []
+
+    def counted(ids, tokenizer):
+        decoded.append(len(ids))
+        return decode(ids, tokenizer)
+
+    monkeypatch.setattr("restrl.actions.decode", counted)
+    text = "".join(f"\n    value_{line} = 漢({line}, '🙂')" for line in range(60))
+    ids = tokenizer_of(family)(text, add_special_tokens=False)["input_ids"]
+    ends = token_cut(tokenizer_of(family), True)(ids, text)
+    assert len(ends) == 59
+    assert sum(decoded) < 10 * len(ids)  # characters of several tokens are tried together
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_character_of_several_tokens_is_counted_once(family: str) -> None:
+    text = "    a = '漢'\n    b = '🙂é'\n    return a"
+    pieces = actions("\n" + text, family)
+    assert [piece.strip() for piece in pieces] == ["a = '漢'", "b = '🙂é'", "return a"]

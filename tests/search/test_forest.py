@@ -108,7 +108,7 @@ def test_waves_are_records_that_survive_a_torn_line(tmp_path) -> None:
     whole, waves = forest("collect", 3)
     log = RecordLog(tmp_path / "waves.jsonl", Wave)
     log.append(waves[:9])
-    assert log.read() == waves[:9]
+    assert list(log.read()) == waves[:9]
     with open(log.path, "a") as file:
         file.write('{"replies":[{"samples":[{"ids"')
     kept = RecordLog(log.path, Wave).read()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+import json
+import tracemalloc
+from random import Random
 
 import pytest
 
-from restrl.records import from_json, to_json
+from restrl.records import TreeTargets, from_json, to_json
 from restrl.search.mcts import TESTS
 from restrl.search.saved import SavedTree
 from restrl.search.targets import value_targets
-from tests.search.scripted import World, grow, ids_of, script, settings, start
+from tests.search.reference_targets import listed, reference_parents, reference_targets
+from tests.search.scripted import World, grow, ids_of, script, settings, some_lines, some_rating, start
 
 LINES = {
     "p": ["\na\nb\nx.", "\nc.", "\na\nb\ny."],
@@ -28,7 +32,8 @@ def tree() -> SavedTree:
     return grow(World(script(LINES), lambda program, _whole: REWARDS.get(program)), start(), TESTS, config)
 
 
-def by_state(targets) -> dict:
+def by_state(tree: SavedTree, reuse_rollouts: bool) -> dict:
+    targets = listed(tree, value_targets(tree, reuse_rollouts))
     return {("".join(map(chr, t.ids)), t.terminal): (round(t.value, 9), t.visits, t.depth) for t in targets}
 
 
@@ -47,7 +52,7 @@ TERMINAL = {
 
 
 def test_as_in_the_paper(tree: SavedTree) -> None:
-    assert by_state(value_targets(tree, reuse_rollouts=False)) == close(
+    assert by_state(tree, False) == close(
         TERMINAL
         | {
             ("", False): ((1.5 + 2.0 + 1.75) / 8, 8, 0),
@@ -62,7 +67,7 @@ def test_every_prefix_of_a_rollout_gets_its_credit(tree: SavedTree) -> None:
 
     The program b that ends there passes through the state b, from where more could have come.
     """
-    assert by_state(value_targets(tree, reuse_rollouts=True)) == close(
+    assert by_state(tree, True) == close(
         TERMINAL
         | {
             ("", False): ((1.5 + 2.0 + 1.75) / 8, 8, 0),
@@ -79,7 +84,7 @@ def test_more_targets_from_the_same_tokens() -> None:
     lines = {"p": ["\na\nb\nc\nd."]}
     tree = grow(World(script(lines), lambda _program, _whole: 1.0), start(), TESTS, config)
     assert len(value_targets(tree, False)) == 2
-    assert set(by_state(value_targets(tree, True))) == {
+    assert set(by_state(tree, True)) == {
         ("", False), ("\na", False), ("\na\nb", False), ("\na\nb\nc", False), ("\na\nb\nc\nd.", True),
     }  # fmt: skip
 
@@ -90,4 +95,45 @@ def test_reading_changes_nothing_and_a_tree_is_a_record(tree: SavedTree) -> None
     tree.best()
     assert tree == before
     assert from_json(SavedTree, to_json(tree)) == tree
+    targets = value_targets(tree, True)
+    assert from_json(TreeTargets, to_json(targets)) == targets
     assert tree.prompt_ids == ids_of("p")
+
+
+@pytest.mark.parametrize("reuse_rollouts", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_references_into_a_tree_are_the_copies_they_stand_for(reuse_rollouts: bool, seed: int) -> None:
+    """Programs sampled again and again, unjudged ones, empty and cut-off ones: the same targets, in order."""
+    begin = start("pqrstu"[seed], seed)
+    tree = grow(World(some_lines("ab", 4), some_rating), begin, TESTS, settings(iterations=30))
+    targets = value_targets(tree, reuse_rollouts)
+    expected = reference_targets(tree, reuse_rollouts)
+    assert listed(tree, targets) == expected
+    assert list(targets.parent) == reference_parents(expected)
+    assert max(targets.parent) >= 0
+
+
+def test_a_tree_at_the_papers_settings_is_small() -> None:
+    """Programs of 30 lines that differ; each state with a copy of its tokens would be tens of megabytes."""
+
+    def texts(program: str, n: int) -> list[str]:
+        draw = Random(program)
+        lines = 30 - program.count("\n")
+        return ["".join(f"\n{draw.randrange(10**11):011}" for _ in range(lines)) + "." for _ in range(n)]
+
+    config = settings(iterations=100, num_decision=3)
+    config.sampling.n, config.sampling.max_tokens = 5, 999
+    world = World(texts, lambda program, _whole: Random(program).random())
+    tree = grow(world, start(), TESTS, config)
+    targets = value_targets(tree, reuse_rollouts=True)
+    assert len(tree.rollouts) == 500
+    assert len(targets) > 10_000
+    lines = [json.dumps(to_json(record), separators=(",", ":")) for record in (tree, targets)]
+    assert sum(map(len, lines)) < 2_000_000
+    tracemalloc.start()
+    try:
+        kept = [from_json(SavedTree, json.loads(lines[0])), from_json(TreeTargets, json.loads(lines[1]))]
+        assert tracemalloc.get_traced_memory()[0] < 4_000_000
+        assert kept == [tree, targets]
+    finally:
+        tracemalloc.stop()

@@ -12,12 +12,15 @@ import torch
 
 from restrl.config import Config, DatasetConfig, LoraConfig, ModelConfig, PathsConfig, TrainerConfig, VmConfig
 from restrl.errors import UserError
-from restrl.records import State, ValueTarget
+from restrl.records import State, TreeTargets
 from restrl.scoring.registry import Resources, build_scorer
+from restrl.search.saved import SavedTree
 from restrl.stages.console import Console
+from restrl.stages.evaluation import TREES
 from restrl.stages.fit import fit_step
 from restrl.stages.runtime import Runtime
 from tests.threads import one_thread
+from tests.train.targets import Collected, Target
 
 __all__ = ["one_thread"]
 
@@ -42,17 +45,26 @@ def config(outputs: Path, **changes) -> Config:
     return Config(**(settings | changes))
 
 
-def targets(task_ids: list[str]) -> list[ValueTarget]:
+def collected(task_ids: list[str]) -> Collected:
     draw = random.Random(0)
-    made = []
+    made = Collected()
     for task_id in task_ids:
         prompt = tuple(draw.randrange(3, 384) for _ in range(8))
         line = tuple(draw.randrange(3, 384) for _ in range(4))
-        made.append(ValueTarget(task_id, prompt, (), 0.5, 4, False, 0))
-        made.append(ValueTarget(task_id, prompt, line[:2], draw.random(), 3, False, 1))
-        made.append(ValueTarget(task_id, prompt, (7, 8), draw.random(), 2, False, 1))
-        made += [ValueTarget(task_id, prompt, (*line, k), float(k % 2), 1, True, 3) for k in range(3)]
+        states = [
+            Target((), 0.5, 4, False, 0),
+            Target(line[:2], draw.random(), 3, False, 1),
+            Target((7, 8), draw.random(), 2, False, 1),
+        ]
+        states += [Target((*line, k), float(k % 2), 1, True, 3) for k in range(3)]
+        made.add(task_id, prompt, states)
     return made
+
+
+def keep(work, made: Collected) -> None:
+    work.records(SavedTree, TREES).append(made.trees)
+    work.records(TreeTargets).append(made.targets)
+    work.finish()
 
 
 def fitted(outputs: Path, vm: VmConfig | None = None, **changes):
@@ -60,8 +72,7 @@ def fitted(outputs: Path, vm: VmConfig | None = None, **changes):
     with Runtime(config(outputs, **changes), Console()) as run:
         with run.store.open("collect", {}, {}) as work:
             if not work.done:
-                work.records(ValueTarget).append(targets(sorted(run.problems("train").by_id)))
-                work.finish()
+                keep(work, collected(sorted(run.problems("train").by_id)))
         return fit_step(run, run.base, work.artifact, vm)
 
 
@@ -83,8 +94,13 @@ def test_it_leaves_a_value_model_and_its_diagnostics(tmp_path):
     assert scores.kind == "state"
     held = artifact.summary["heldout_problems"]
     with Runtime(config(tmp_path), Console()) as run:
-        every = targets(sorted(run.problems("train").by_id))
-    states = [State(t.task_id, t.prompt_ids, t.ids, "") for t in every if t.task_id in held]
+        every = collected(sorted(run.problems("train").by_id))
+    states = [
+        State(tree.task_id, tree.prompt_ids, tuple(rollout.ids), "")
+        for tree in every.trees
+        for rollout in tree.rollouts
+        if tree.task_id in held
+    ]
     assert scores.score(states) == pytest.approx([row["predicted"] for row in rows], abs=1e-5)
 
 
@@ -146,7 +162,6 @@ def test_adapters_move_the_decoder(tmp_path):
 def test_nothing_to_fit_is_said(tmp_path):
     with Runtime(config(tmp_path), Console()) as run:
         with run.store.open("collect", {}, {}) as work:
-            work.records(ValueTarget)
-            work.finish()
+            keep(work, Collected())
         with pytest.raises(UserError, match=r"vm.targets=all: there are no value targets; collect from more"):
             fit_step(run, run.base, work.artifact)

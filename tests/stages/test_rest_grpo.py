@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from restrl.artifacts import read_records
+from restrl.artifacts import Records
 from restrl.records import Cost, Group, StartState
 from restrl.train.metrics_file import read_metrics
 from tests.stages.conftest import Workplace, make_workplace
@@ -60,7 +60,7 @@ def test_the_cost_of_sampling_is_counted(undisturbed: Workplace) -> None:
     for folder in (undisturbed.outputs / "artifacts").glob("sample-*"):
         cost = json.loads((folder / "manifest.json").read_text())["cost"]
         assert (cost["completions"], cost["verifier_calls"]) == (24, 24)  # 4 problems x 6 samples
-        chunks = list(read_records(folder / "costs.jsonl", Cost))
+        chunks = list(Records(folder / "costs.jsonl", Cost))
         assert [chunk.completions for chunk in chunks] == [12, 12]  # 2 problems a chunk
         assert cost["seconds"] == sum(chunk.seconds for chunk in chunks) > 0
 
@@ -68,9 +68,9 @@ def test_the_cost_of_sampling_is_counted(undisturbed: Workplace) -> None:
 def test_rewards_vary_and_start_states_lie_inside_solutions(undisturbed: Workplace) -> None:
     """The tests above and below mean something only where there is something to learn from."""
     folder = undisturbed.outputs / "artifacts"
-    groups = [g for f in folder.glob("sample-*") for g in read_records(f / "records.jsonl", Group)]
+    groups = [g for f in folder.glob("sample-*") for g in Records(f / "records.jsonl", Group)]
     assert any(len(set(group.rewards)) > 1 for group in groups)
-    states = [s for f in folder.glob("assemble-*") for s in read_records(f / "records.jsonl", StartState)]
+    states = [s for f in folder.glob("assemble-*") for s in Records(f / "records.jsonl", StartState)]
     assert {state.depth > 0 for state in states} == {True, False}
     policies = {(f / "policy/model.safetensors").read_bytes() for f in folder.glob("grpo-*")}
     assert len(policies) == 2  # the second iteration went on from the first and moved
@@ -227,8 +227,8 @@ def test_naive_grpo_samples_nothing_that_nothing_uses(workplace: Workplace) -> N
     assert {step: steps.count(step) for step in ("sample", "assemble", "grpo")} == {
         "sample": 0, "assemble": 2, "grpo": 2,
     }  # fmt: skip
-    folders = (workplace.outputs / "artifacts").glob("assemble-*")
-    states = [list(read_records(folder / "records.jsonl", StartState)) for folder in folders]
+    folders = (workplace.outputs / "artifacts").glob("initial_states-*")
+    states = [list(Records(folder / "records.jsonl", StartState)) for folder in folders]
     assert [[(s.depth, s.spread) for s in some] for some in states] == [[(0, None)] * 4] * 2  # 4 problems
     # one step of ceil(4 / 3) = 2, cut at max_steps: 3 states x 4 rollouts, in each of 2 iterations
     assert workplace.results()["training_cost"]["completions"] == 2 * 3 * 4

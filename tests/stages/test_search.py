@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from restrl.artifacts import read_records
-from restrl.records import ValueTarget
+from restrl.artifacts import Records
+from restrl.records import TreeTargets
 from restrl.search.saved import SavedTree
 from restrl.search.targets import value_targets
 from tests.stages.conftest import Workplace, make_workplace
@@ -58,23 +58,24 @@ def expected(undisturbed: Workplace) -> tuple[dict, dict]:
 
 def test_collect_leaves_trees_targets_and_a_page(undisturbed: Workplace) -> None:
     folder = folder_of(undisturbed, "collect")
-    trees = list(read_records(folder / "trees.jsonl", SavedTree))
+    trees = list(Records(folder / "trees.jsonl", SavedTree))
     assert len({tree.task_id for tree in trees}) == len(trees) == 4
     assert max(node.depth for tree in trees for node in tree.nodes) > 1
-    targets = list(read_records(folder / "records.jsonl", ValueTarget))
-    assert targets == [target for tree in trees for target in value_targets(tree, reuse_rollouts=True)]
-    assert {target.value for target in targets} - {0.0}  # something is right
+    targets = list(Records(folder / "records.jsonl", TreeTargets))
+    assert targets == [value_targets(tree, reuse_rollouts=True) for tree in trees]
+    values = [value for some in targets for value in some.value]
+    assert set(values) - {0.0}  # something is right
     summary = json.loads((folder / "manifest.json").read_text())["summary"]
-    assert summary["targets"] == len(targets) == sum(row["targets"] for row in summary["by_depth"].values())
-    assert summary["terminal"] == sum(target.terminal for target in targets)
-    assert summary["mean_value"] == pytest.approx(sum(t.value for t in targets) / len(targets))
+    assert summary["targets"] == len(values) == sum(row["targets"] for row in summary["by_depth"].values())
+    assert summary["terminal"] == sum(sum(some.terminal) for some in targets)
+    assert summary["mean_value"] == pytest.approx(sum(values) / len(values))
     assert (summary["trees"], summary["exhausted"]) == (4, sum(tree.exhausted for tree in trees))
     assert "<html" in (folder / "trees.html").read_text()
     assert not (folder / "waves.jsonl").exists()
 
 
 def test_decode_leaves_its_trees_in_the_run_folder(undisturbed: Workplace) -> None:
-    trees = list(read_records(undisturbed.last / "trees.jsonl", SavedTree))
+    trees = list(Records(undisturbed.last / "trees.jsonl", SavedTree))
     answers = undisturbed.lines("answers.jsonl")
     assert [(a["task_id"], a["sample"]) for a in answers] == sorted((t.task_id, t.sample) for t in trees)
     by_search = {(tree.task_id, tree.sample): tree for tree in trees}

@@ -7,10 +7,53 @@ from pathlib import Path
 import pytest
 import torch
 
-from restrl.train.head_init import FOLDS, PENALTIES, ridge, start_head
-from restrl.train.value_data import split_targets, target_trees
+from restrl.train.head_init import FOLDS, PENALTIES, RidgeSums, start_head
+from restrl.train.value_data import ValueProblems, split_problems
 from restrl.train.value_module import predictions
-from tests.train.test_fit import FAMILIES, TARGETS, mse, run, value_model, vm
+from tests.train.test_fit import COLLECTED, FAMILIES, TASKS, mse, run, value_model, vm
+
+
+def ridge(x: torch.Tensor, y: torch.Tensor, c: torch.Tensor, folds: torch.Tensor) -> torch.Tensor:
+    """The solution from states that are added three at a time."""
+    sums = RidgeSums(x.shape[1])
+    for fold in range(FOLDS):
+        rows = torch.nonzero(folds == fold)[:, 0]
+        for some in rows.split(3):
+            sums.add(fold, x[some], y[some], c[some])
+    return sums.solve()
+
+
+def dense(x: torch.Tensor, y: torch.Tensor, c: torch.Tensor, folds: torch.Tensor) -> torch.Tensor:
+    """The same from all states at once: weighted rows, least squares with a row per penalty."""
+    x, y, c = x.double(), y.double(), c.double() / c.double().sum()
+    mean = (x * c[:, None]).sum(0)
+    scale = ((x.square() * c[:, None]).sum(0) - mean.square()).mean()
+
+    def fit(rows: torch.Tensor, penalty: float) -> torch.Tensor:
+        root = c[rows].sqrt()
+        features = torch.cat(
+            [x[rows] * root[:, None], (penalty * scale).sqrt() * torch.eye(x.shape[1], dtype=torch.float64)]
+        )
+        values = torch.cat([y[rows] * root, torch.zeros(x.shape[1], dtype=torch.float64)])
+        return torch.linalg.lstsq(features, values[:, None]).solution[:, 0]
+
+    def error(penalty: float) -> float:
+        total = 0.0
+        for fold in range(FOLDS):
+            out = folds == fold
+            total += float((c[out] * (x[out] @ fit(~out, penalty) - y[out]).square()).sum())
+        return total
+
+    return fit(folds >= 0, min(PENALTIES, key=error))
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0, 20.0])
+def test_sums_give_the_solution_of_all_states_at_once(noise: float) -> None:
+    _, x, y, folds = data(61, noise)
+    weights = torch.rand(61, generator=torch.Generator().manual_seed(1)) + 0.1
+    torch.testing.assert_close(
+        ridge(x, y, weights, folds), dense(x, y, weights, folds), rtol=1e-9, atol=1e-12
+    )
 
 
 def data(states: int, noise: float) -> tuple[torch.Tensor, ...]:
@@ -56,12 +99,12 @@ def test_weights_count_as_repetitions() -> None:
 
 @pytest.mark.parametrize("labels", [1, 2])
 def test_before_any_step_it_is_better_than_the_constant(labels: int) -> None:
-    split = split_targets(TARGETS, FAMILIES, 0.34, seed=0)
-    trees, heldout = target_trees(split.fit, 64), target_trees(split.heldout, 64)
+    problems = ValueProblems(COLLECTED.trees, COLLECTED.targets, vm(weight="none"))
+    split = split_problems(TASKS, FAMILIES, 0.34, seed=0)
     model = value_model(labels)
-    constant = sum(target.value for target in split.fit) / len(split.fit)
-    start_head(model, trees, FAMILIES, vm(weight="none"))
-    found = mse(*predictions(model, heldout, 100), constant)
+    start_head(model, problems, split.fit, TASKS, FAMILIES)
+    _, constant = problems.weighted_mean(split.fit)
+    found = mse(problems.table(split.heldout), predictions(model, problems, split.heldout), constant)
     assert found["mse"] < 0.6 * found["mse_constant"]
     assert model.score.weight.shape == (labels, 16)
 

@@ -152,7 +152,7 @@ def test_a_value_model_skips_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def spoil(self: Any, optimizer: Any, *rest: Any) -> Any:
         steps.append(1)
         if len(steps) == 2:
-            optimizer.param_groups[-1]["params"][0].grad.fill_(float("nan"))
+            optimizer.param_groups[0]["params"][0].grad.fill_(float("nan"))
         return apply_update(self, optimizer, *rest)
 
     monkeypatch.setattr(value_module.ValueModule, "apply_update", spoil)
