@@ -81,10 +81,15 @@ def check_value_model(model: Any) -> None:
         _compare(found / scale, expected / scale, model.dtype, "hidden states")
 
 
-def _head_input(model: Any, head: torch.nn.Module, ids: Ids) -> Tensor:
+def _head_input(model: Any, head: torch.nn.Linear, ids: Ids) -> Tensor:
     """[H] what transformers' own class reads the value of a sequence from."""
     seen: list[Tensor] = []
-    handle = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+
+    def read(_: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        seen.append(inputs[0])
+        return (inputs[0].to(head.weight.dtype),)  # a float32 head on a bfloat16 decoder
+
+    handle = head.register_forward_pre_hook(read)
     try:
         with _plain(model.base_model):
             model(torch.tensor([ids], device=model.device), use_cache=False)

@@ -87,7 +87,7 @@ def write_long(folder: Path) -> tuple[str, ...]:
 
 SEARCH = ("scorer=verifier", "decoder.k=[1]")
 COMMANDS = [  # each stage and decoder that samples, and the file that it reads first
-    ("heldout", "stage=rest_grpo"),
+    ("train", "stage=rest_grpo"),
     ("heldout", "stage=evaluate"),
     ("heldout", "stage=rest_rl", "evaluation.rows=[base greedy]"),
     ("train", "stage=sample"),

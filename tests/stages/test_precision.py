@@ -25,7 +25,7 @@ from restrl.config import (
 )
 from restrl.model import load_model
 from restrl.model.tiny import tiny_tokenizer
-from restrl.records import Cost, StartState, ValueTarget
+from restrl.records import Cost, StartState
 from restrl.stages.console import Console
 from restrl.stages.fit import fit_step
 from restrl.stages.runtime import Runtime
@@ -34,7 +34,7 @@ from restrl.train import fit
 from restrl.train.grpo import TrainResult
 from tests.stages.conftest import Workplace
 from tests.stages.processes import never
-from tests.stages.test_fit import targets
+from tests.stages.test_fit import collected, keep
 
 LR = 1e-7
 TINY = ModelConfig(name="tiny", source="random")
@@ -102,7 +102,7 @@ def two_iterations(config: Config) -> list:
             states = work.finish()
         for iteration in (1, 2):
             assert run.load(policy).model.dtype == getattr(torch, config.model.dtype)  # what samples
-            policy, artifact = grpo_step(run, policy, states, states, iteration)
+            policy, artifact = grpo_step(run, policy, states, iteration)
             artifacts.append(artifact)
     return artifacts
 
@@ -190,8 +190,7 @@ def test_a_value_model_starts_from_the_saved_weights_too(
     monkeypatch.setattr(fit, "start_head", spy)
     with Runtime(config(tmp_path, replace(published, lora=lora)), Console()) as run:
         with run.store.open("collect", {}, {}) as work:
-            work.records(ValueTarget).append(targets(sorted(run.problems("train").by_id)))
-            work.finish()
+            keep(work, collected(sorted(run.problems("train").by_id)))
         _, artifact = fit_step(run, run.base, work.artifact)
     assert dtypes == [{torch.float32} if lora.r is None else {torch.float32, torch.bfloat16}]
     assert artifact.summary["update_resolved"]["dtype"] == "bfloat16"

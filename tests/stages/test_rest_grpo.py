@@ -224,8 +224,8 @@ def test_naive_grpo_samples_nothing_that_nothing_uses(workplace: Workplace) -> N
     assert (finished.code, finished.err) == (0, "")
     assert "nothing was sampled or filtered" in finished.out
     steps = [name.split("-")[0] for name in artifacts(workplace.outputs)]
-    assert {step: steps.count(step) for step in ("sample", "assemble", "grpo")} == {
-        "sample": 0, "assemble": 2, "grpo": 2,
+    assert {step: steps.count(step) for step in ("sample", "initial_states", "grpo")} == {
+        "sample": 0, "initial_states": 2, "grpo": 2,
     }  # fmt: skip
     folders = (workplace.outputs / "artifacts").glob("initial_states-*")
     states = [list(Records(folder / "records.jsonl", StartState)) for folder in folders]
