@@ -189,7 +189,7 @@ class DecoderConfig:
     path: str | None = None  # replay: a file of samples
     k: list[int] = field(default_factory=lambda: [1])
     confidence: float = _limits(0.95, gt=0, lt=1)
-    bootstrap: int = _limits(10000, ge=100)  # resamples
+    bootstrap: int = _limits(10000, ge=100)  # resamples of families of problems
 
 
 @dataclass

@@ -35,6 +35,11 @@ class Problem:
     dataset: str = ""
     family: str = ""  # problems of one family are variations of each other; "" = its own family
 
+    @property
+    def cluster(self) -> str:
+        """The label that it shares with all problems that are not independent of it."""
+        return f"family {self.family}" if self.family else f"problem {self.task_id}"
+
 
 @dataclass(frozen=True)
 class Request:

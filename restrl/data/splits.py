@@ -20,7 +20,7 @@ def split_by_family(problems: list[Problem], config: DatasetConfig, split: Split
     shuffle that hold at least ``heldout_fraction`` of the problems.  Raises UserError where a side would
     be empty.
     """
-    families = sorted({_family(p) for p in problems})
+    families = sorted({p.cluster for p in problems})
     Random(derive_seed(config.seed, "split")).shuffle(families)
     wanted = config.heldout_fraction * len(problems)
     heldout: set[str] = set()
@@ -29,8 +29,8 @@ def split_by_family(problems: list[Problem], config: DatasetConfig, split: Split
         if count >= wanted:
             break
         heldout.add(family)
-        count += sum(_family(p) == family for p in problems)
-    chosen = [p for p in problems if (_family(p) in heldout) == (split == "heldout")]
+        count += sum(p.cluster == family for p in problems)
+    chosen = [p for p in problems if (p.cluster in heldout) == (split == "heldout")]
     if not chosen:
         raise UserError(
             f"{config.path or config.name}: {len(problems)} problems in {len(families)} families are too few "
@@ -38,10 +38,6 @@ def split_by_family(problems: list[Problem], config: DatasetConfig, split: Split
             "add problems, change the fraction, or name dataset.heldout_path"
         )
     return chosen
-
-
-def _family(problem: Problem) -> str:
-    return f"family {problem.family}" if problem.family else f"problem {problem.task_id}"
 
 
 def limit(problems: list[Problem], count: int | None, seed: int, name: str) -> list[Problem]:

@@ -1,8 +1,9 @@
 """How well a value model's predictions fit held-out value targets.
 
-Pure functions of targets and predictions, index by index.  Intervals are percentile bootstraps over problems:
-states of one problem depend on each other.  A statistic that is not defined (a rank correlation where all
-targets tie) is None.
+Pure functions of targets and predictions, index by index.  Intervals are bootstraps over clusters that the
+caller names (families of problems): states of one problem, or of two variations of it, depend on each other.
+A statistic that is not defined (a rank correlation where all targets tie) is None, and so is an interval over
+one cluster.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from restrl.evaluate.bootstrap import expanded_interval
 from restrl.records import ValueTarget
 
 Floats = NDArray[np.float64]
@@ -40,14 +42,20 @@ class Rated:
 
 
 def diagnostics(
-    rated: Rated, *, confidence: float, resamples: int, rng: np.random.Generator
+    rated: Rated,
+    *,
+    clusters: Sequence[str],
+    confidence: float,
+    resamples: int,
+    rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """All of the below as plain data."""
+    """All of the below as plain data.  ``clusters``: for each target the label of what is resampled whole."""
     problems = [target.task_id for target in rated.targets]
-    intervals = _intervals(rated, problems, confidence, resamples, rng)
+    intervals = _intervals(rated, clusters, confidence, resamples, rng)
     return {
         "states": len(rated.targets),
         "problems": len(set(problems)),
+        "clusters": len(set(clusters)),
         "constant": rated.constant,
         **_numbers(rated),
         "spearman_within": within_problems(rated),
@@ -88,7 +96,7 @@ def within_problems(rated: Rated) -> float | None:
     """Mean over problems of the rank correlation inside each: what a search has to rely on."""
     found = [
         rho
-        for some in _by_problem([t.task_id for t in rated.targets])
+        for some in _by_label([t.task_id for t in rated.targets])
         if (rho := spearman(rated.predicted[some], rated.values[some])) is not None
     ]
     return float(np.mean(found)) if found else None
@@ -165,16 +173,16 @@ def sibling_groups(targets: Sequence[ValueTarget]) -> list[list[int]]:
 
 
 def _intervals(
-    rated: Rated, problems: Sequence[str], confidence: float, resamples: int, rng: np.random.Generator
+    rated: Rated, clusters: Sequence[str], confidence: float, resamples: int, rng: np.random.Generator
 ) -> dict[str, list[float] | None]:
     """Intervals of mse_constant - mse (above 0: better than the constant) and of the rank correlation."""
-    groups = list(_by_problem(problems))
+    groups = list(_by_label(clusters))
     gains: list[float] = []
     correlations: list[float] = []
     errors = rated.weights * np.stack(
-        [(rated.constant - rated.values) ** 2 - (rated.predicted - rated.values) ** 2, np.ones(len(problems))]
+        [(rated.constant - rated.values) ** 2 - (rated.predicted - rated.values) ** 2, np.ones(len(clusters))]
     )
-    sums = np.stack([errors[:, some].sum(1) for some in groups])  # [problems, 2]
+    sums = np.stack([errors[:, some].sum(1) for some in groups])  # [clusters, 2]
     for _ in range(resamples):
         drawn = rng.integers(len(groups), size=len(groups))
         gain, weight = sums[drawn].sum(0)
@@ -182,16 +190,16 @@ def _intervals(
         some = np.concatenate([groups[k] for k in drawn])
         rho = spearman(rated.predicted[some], rated.values[some])
         correlations += [] if rho is None else [rho]
-    tail = (1 - confidence) / 2
 
     def interval(found: list[float]) -> list[float] | None:
-        return [float(x) for x in np.quantile(found, [tail, 1 - tail])] if found else None
+        ends = expanded_interval(found, confidence, len(groups)) if found else None
+        return None if ends is None else list(ends)
 
     return {"mse_gain_interval": interval(gains), "spearman_interval": interval(correlations)}
 
 
-def _by_problem(problems: Sequence[str]) -> Iterator[NDArray[np.intp]]:
-    """The indices of each problem's states."""
-    names = np.array(problems)
-    for name in dict.fromkeys(problems):
+def _by_label(labels: Sequence[str]) -> Iterator[NDArray[np.intp]]:
+    """The indices of the states that share a label, for each label."""
+    names = np.array(labels)
+    for name in dict.fromkeys(labels):
         yield np.flatnonzero(names == name)

@@ -8,7 +8,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from restrl.evaluate.table import percent
+from restrl.evaluate.table import intervals_note, percent
 
 Results = Mapping[str, Mapping[str, Any]]  # name of a row -> results of `evaluate` and what rest_rl adds
 
@@ -59,7 +59,7 @@ def cells(name: str, result: Mapping[str, Any]) -> list[str]:
 
 def caption(results: Results) -> str:
     first = next(iter(results.values()))
-    notes = [f"{first['confidence']:.0%} bootstrap intervals over {first['n']} problems", "cost per answer"]
+    notes = [intervals_note(first), "cost per answer"]
     compared = sorted({result["paired_with"] for result in results.values() if "paired_with" in result})
     if compared:
         notes.append(f"differences paired by problem, to {' and '.join(compared)}")

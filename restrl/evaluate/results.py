@@ -1,6 +1,7 @@
 """From outcomes to figures: pass@1, pass@k and mean reward with intervals, per data set and paired.
 
-A sample that the harness could not judge is no failure: it is left out and counted.
+A sample that the harness could not judge is no failure: it is left out and counted.  Intervals resample
+families of problems where the data set has them (``Problem.cluster``), and the results say so.
 """
 
 from __future__ import annotations
@@ -78,9 +79,11 @@ def summarize(
 
     Keys: "pass@1" and "pass@k" (None where no problem has k judged samples), "mean_reward", "n" (problems
     behind them), "samples" (judged), "harness_errors" (samples left out), "unanswered" (problems without a
-    judged sample), "confidence", "confidence_interval" (metric -> [low, high]), "cost".
+    judged sample), "confidence", "confidence_interval" (metric -> [low, high]; None where fewer than two
+    clusters have a value), "resampled" ("families" or "problems"), "clusters" (how many of these are behind
+    the figures), "cost".
     """
-    wanted = {problem.task_id for problem in problems}
+    wanted = {problem.task_id: problem.cluster for problem in problems}
     outcomes = [outcome for outcome in outcomes if outcome.answer.task_id in wanted]
     scores = problem_scores(outcomes)
     results: Results = {}
@@ -89,8 +92,11 @@ def summarize(
         values = list(by_task.values())
         rng = np.random.default_rng(derive_seed(seed, "bootstrap", metric))
         results[metric] = float(np.mean(values)) if values else None
+        clusters = [wanted[task_id] for task_id in by_task]
         intervals[metric] = (
-            list(bootstrap_interval(values, config.confidence, config.bootstrap, rng)) if values else None
+            _list(bootstrap_interval(values, clusters, config.confidence, config.bootstrap, rng))
+            if values
+            else None
         )
     samples = sum(score.n for score in scores.values())
     cost = sum((outcome.answer.cost for outcome in outcomes), Cost(verifier_calls=len(outcomes)))
@@ -101,25 +107,47 @@ def summarize(
         "unanswered": len(wanted) - len(scores),
         "confidence": config.confidence,
         "confidence_interval": intervals,
+        **_resampled([wanted[task_id] for task_id in scores]),
         "cost": to_json(cost),
     }
 
 
-def compare(base: Sequence[Outcome], other: Sequence[Outcome], config: DecoderConfig, seed: int) -> Results:
-    """Paired difference ``other - base`` per metric, over the problems that both have a value for.
+def compare(
+    base: Sequence[Outcome],
+    other: Sequence[Outcome],
+    problems: Sequence[Problem],
+    config: DecoderConfig,
+    seed: int,
+) -> Results:
+    """Paired difference ``other - base`` per metric, over those of ``problems`` that both have a value for.
 
-    Metric -> {"difference", "interval": [low, high], "n"}; metrics without a common problem are left out.
+    Metric -> {"difference", "interval" ([low, high]; None for fewer than two clusters), "n", "resampled",
+    "clusters"}; metrics without a common problem are left out.
     """
     pairs: Results = {}
+    cluster_of = {problem.task_id: problem.cluster for problem in problems}
     before, after = (metric_values(problem_scores(outcomes), config.k) for outcomes in (base, other))
     for metric in before:
-        common = [task_id for task_id in before[metric] if task_id in after[metric]]
+        common = [t for t in before[metric] if t in after[metric] and t in cluster_of]
         if not common:
             continue
         rng = np.random.default_rng(derive_seed(seed, "paired", metric))
-        difference, low, high = paired_difference(
-            [before[metric][t] for t in common], [after[metric][t] for t in common],
+        clusters = [cluster_of[t] for t in common]
+        difference, interval = paired_difference(
+            [before[metric][t] for t in common], [after[metric][t] for t in common], clusters,
             config.confidence, config.bootstrap, rng,
         )  # fmt: skip
-        pairs[metric] = {"difference": difference, "interval": [low, high], "n": len(common)}
+        pairs[metric] = {
+            "difference": difference, "interval": _list(interval), "n": len(common), **_resampled(clusters),
+        }  # fmt: skip
     return pairs
+
+
+def _list(interval: tuple[float, float] | None) -> list[float] | None:
+    return None if interval is None else list(interval)
+
+
+def _resampled(clusters: Sequence[str]) -> dict[str, Any]:
+    """What an interval over problems with these labels has resampled."""
+    count = len(set(clusters))
+    return {"resampled": "families" if count < len(clusters) else "problems", "clusters": count}

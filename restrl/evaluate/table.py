@@ -59,16 +59,26 @@ def _heading(metric: str) -> str:
 
 
 def percent(value: float | None, interval: Sequence[float] | None, signed: bool = False) -> str:
-    """A share with its interval, in percent; "-" where there is none."""
-    if value is None or interval is None:
+    """A share with its interval, in percent; "-" where there is none, "[-]" for the interval alone."""
+    if value is None:
         return "-"
     form = "+.1f" if signed else ".1f"
+    if interval is None:
+        return f"{100 * value:{form}} [-]"
     low, high = interval
     return f"{100 * value:{form}} [{100 * low:{form}}, {100 * high:{form}}]"
 
 
+def intervals_note(results: Mapping[str, Any]) -> str:
+    """What the intervals of ``summarize``'s results are over, and what they resample."""
+    note = f"{results['confidence']:.0%} bootstrap intervals over {results['n']} problems"
+    if results["resampled"] == "families":
+        note += f", resampled by family ({results['clusters']} of them)"
+    return note
+
+
 def _caption(results: Mapping[str, Any]) -> str:
-    notes = [f"{results['confidence']:.0%} bootstrap intervals over {results['n']} problems"]
+    notes = [intervals_note(results)]
     if results["harness_errors"]:
         notes.append(f"{results['harness_errors']} samples could not be judged and are left out")
     if results["unanswered"]:

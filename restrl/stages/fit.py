@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -78,20 +78,29 @@ def _fit(
     if lora.r is not None:
         add_value_lora(model, lora, seed)
     freeze_layers(model, vm.freeze_layers)  # with their adapters
+    by_id = run.problems("train").by_id
+
+    def clusters(targets: Sequence[ValueTarget]) -> list[str]:
+        return [by_id[target.task_id].cluster for target in targets]
+
     result = fit_value_model(
         model=model,
         targets=targets,
-        families={task_id: problem.family for task_id, problem in run.problems("train").by_id.items()},
+        families={task_id: problem.family for task_id, problem in by_id.items()},
         vm=vm,
         trainer=run.config.trainer,
         folder=work.folder,
         seed=seed,
-        report=partial(_epoch_numbers, vm=vm, seed=seed),
+        report=partial(_epoch_numbers, vm=vm, seed=seed, clusters=clusters),
     )
     save_value_model(model, run.tokenizer(policy), work.folder / VALUE_MODEL)
     rated = _rated(result.heldout, result.predictions, result.constant, vm)
     found = diagnostics(
-        rated, confidence=CONFIDENCE, resamples=FINAL_RESAMPLES, rng=np.random.default_rng(seed)
+        rated,
+        clusters=clusters(result.heldout),
+        confidence=CONFIDENCE,
+        resamples=FINAL_RESAMPLES,
+        rng=np.random.default_rng(seed),
     )
     _write(work.folder, rated, found, result.steps)
     cost = Cost(seconds=sum(row["seconds"] for row in result.metrics))
@@ -104,11 +113,18 @@ def _rated(targets: Sequence[ValueTarget], values: Sequence[float], constant: fl
 
 
 def _epoch_numbers(
-    targets: Sequence[ValueTarget], values: Sequence[float], constant: float, *, vm: VmConfig, seed: int
+    targets: Sequence[ValueTarget],
+    values: Sequence[float],
+    constant: float,
+    *,
+    vm: VmConfig,
+    seed: int,
+    clusters: Callable[[Sequence[ValueTarget]], list[str]],
 ) -> dict[str, float]:
     """What an epoch's end logs: plain numbers only."""
     found = diagnostics(
         _rated(targets, values, constant, vm),
+        clusters=clusters(targets),
         confidence=CONFIDENCE,
         resamples=EPOCH_RESAMPLES,
         rng=np.random.default_rng(seed),
@@ -133,11 +149,12 @@ def _counts(result: FitResult) -> dict[str, Any]:
 
 def _text(found: dict[str, Any]) -> str:
     """The finding in a line."""
-    gain = found["mse_gain_interval"]
     parts = [
         f"held-out MSE {found['mse']:.4f} against {found['mse_constant']:.4f} of the constant "
-        f"{found['constant']:.3f} (gain {gain[0]:+.4f} to {gain[1]:+.4f})"
+        f"{found['constant']:.3f}"
     ]
+    if (gain := found["mse_gain_interval"]) is not None:
+        parts[0] += f" (gain {gain[0]:+.4f} to {gain[1]:+.4f})"
     if found["spearman"] is not None and (interval := found["spearman_interval"]) is not None:
         parts.append(f"Spearman {found['spearman']:.2f} ({interval[0]:.2f} to {interval[1]:.2f})")
     best = found["best_child"]
@@ -145,7 +162,10 @@ def _text(found: dict[str, Any]) -> str:
         parts.append(
             f"best child found in {best['share']:.0%} of {best['groups']} (chance {best['chance']:.0%})"
         )
-    return ", ".join(parts) + f"; {found['states']} states of {found['problems']} problems"
+    end = f"; {found['states']} states of {found['problems']} problems"
+    if found["clusters"] < found["problems"]:
+        end += f" in {found['clusters']} families, which the intervals resample"
+    return ", ".join(parts) + end
 
 
 def _write(folder: Path, rated: Rated, found: dict[str, Any], step: int) -> None:

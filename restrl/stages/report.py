@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from restrl.artifacts import Artifact
-from restrl.evaluate.table import metric_names
+from restrl.evaluate.table import intervals_note, metric_names
 from restrl.files import write_json_atomic, write_text_atomic
 from restrl.select.report import spread_histogram
 
@@ -31,9 +31,8 @@ def write_report(
 
 def _comparison(results: Mapping[str, Any]) -> str:
     base, trained, paired = results["base"], results["trained"], results["paired"]
-    level = f"{base['confidence']:.0%}"
     lines = [
-        f"Held-out problems: {base['n']}; {level} bootstrap intervals by problem, the difference paired.",
+        f"Held-out problems: {intervals_note(base)}; the difference is paired by problem.",
         "",
         "| | base | trained | difference |",
         "|---|---|---|---|",
@@ -50,8 +49,10 @@ def _comparison(results: Mapping[str, Any]) -> str:
 
 
 def _interval(value: float | None, interval: Sequence[float] | None) -> str:
-    if value is None or interval is None:
+    if value is None:
         return "-"
+    if interval is None:
+        return f"{value:.3f} [-]"
     return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 

@@ -51,7 +51,7 @@ def compare_policies(run: Runtime, history: History, folder: Path) -> dict[str, 
         "base": evaluate(base, problems.problems, decoder, seed),
         "trained": evaluate(trained, problems.problems, decoder, seed),
     }
-    paired = compare(base, trained, decoder, seed)
+    paired = compare(base, trained, problems.problems, decoder, seed)
     training = history.iterations[-1]["grpo"]
     places = {
         "report": str(folder / "report.md"),

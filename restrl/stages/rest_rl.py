@@ -108,7 +108,7 @@ def evaluate_rows(
         }
     for row in rows:
         if (other := reference_of(row, rows)) is not None:
-            paired = compare(outcomes[other], outcomes[row], run.config.decoder, seed)
+            paired = compare(outcomes[other], outcomes[row], problems.problems, run.config.decoder, seed)
             results[str(row)] |= {"paired_with": str(other), "paired": paired}
     write_json_atomic(folder / "results.json", {"rows": results})
     title = f"held-out problems of {run.config.dataset.name}"

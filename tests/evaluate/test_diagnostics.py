@@ -1,5 +1,7 @@
 """Diagnostics of a value model, on targets small enough to work out by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,11 @@ def rated(targets, predicted, weights=None, constant=0.5):
     return Rated(tuple(targets), np.array(predicted, dtype=float), np.array(weights, dtype=float), constant)
 
 
+def by_problem(data, **settings):
+    """Diagnostics whose intervals resample problems."""
+    return diagnostics(data, clusters=[target.task_id for target in data.targets], **settings)
+
+
 def floats(*values):
     return np.array(values, dtype=float)
 
@@ -49,12 +56,11 @@ def test_spearman(a, b, expected):
 
 def test_errors_are_weighted_and_compared_with_the_constant():
     data = rated([target([1], 1.0), target([2], 0.0)], [0.5, 0.2], weights=[3, 1], constant=0.75)
-    found = diagnostics(data, confidence=0.9, resamples=10, rng=np.random.default_rng(0))
+    found = by_problem(data, confidence=0.9, resamples=10, rng=np.random.default_rng(0))
     assert found["mse"] == pytest.approx((3 * 0.25 + 0.04) / 4)
     assert found["mse_constant"] == pytest.approx((3 * 0.0625 + 0.5625) / 4)
     assert (found["states"], found["problems"], found["constant"]) == (2, 1, 0.75)
-    gain = found["mse_constant"] - found["mse"]
-    assert found["mse_gain_interval"] == pytest.approx([gain, gain])  # one problem: nothing to resample
+    assert found["mse_gain_interval"] is None  # one problem says nothing of others
 
 
 def test_calibration_by_tenths():
@@ -135,7 +141,7 @@ def synthetic(noise, problems=20):
 
 def test_intervals_tell_a_good_predictor_from_a_bad_one():
     good, bad = (
-        diagnostics(synthetic(noise), confidence=0.95, resamples=300, rng=np.random.default_rng(1))
+        by_problem(synthetic(noise), confidence=0.95, resamples=300, rng=np.random.default_rng(1))
         for noise in (0.05, 5.0)
     )
     assert (
@@ -144,7 +150,7 @@ def test_intervals_tell_a_good_predictor_from_a_bad_one():
     assert good["spearman_interval"][0] < good["spearman"] < good["spearman_interval"][1]
     assert good["spearman_interval"][0] > 0.9
     assert bad["mse_gain_interval"][1] < 0
-    again = diagnostics(synthetic(0.05), confidence=0.95, resamples=300, rng=np.random.default_rng(1))
+    again = by_problem(synthetic(0.05), confidence=0.95, resamples=300, rng=np.random.default_rng(1))
     assert again == good
 
 
@@ -154,16 +160,31 @@ def test_intervals_are_over_problems():
     many = rated(few.targets * 20, np.tile(few.predicted, 20))
     widths = []
     for data in (few, many):
-        low, high = diagnostics(data, confidence=0.9, resamples=400, rng=np.random.default_rng(0))[
+        low, high = by_problem(data, confidence=0.9, resamples=400, rng=np.random.default_rng(0))[
             "mse_gain_interval"
         ]
         widths.append(high - low)
     assert widths[1] == pytest.approx(widths[0], rel=0.01)
 
 
+def test_intervals_are_over_clusters():
+    """The same for problems that are copies of four others: it takes the families' names to see it."""
+    few = synthetic(0.5, problems=4)
+    targets = [dataclasses.replace(t, task_id=f"{t.task_id} {i}") for i in range(20) for t in few.targets]
+    many, settings = rated(targets, np.tile(few.predicted, 20)), {"confidence": 0.9, "resamples": 400}
+    families = [target.task_id.split()[0] for target in many.targets]
+    found = diagnostics(many, clusters=families, rng=np.random.default_rng(0), **settings)
+    expected = by_problem(few, rng=np.random.default_rng(0), **settings)
+    for name in ("mse_gain_interval", "spearman_interval"):
+        assert found[name] == pytest.approx(expected[name], abs=0.01)
+    assert (found["problems"], found["clusters"]) == (80, 4)
+    low, high = by_problem(many, rng=np.random.default_rng(0), **settings)["mse_gain_interval"]
+    assert high - low < (expected["mse_gain_interval"][1] - expected["mse_gain_interval"][0]) / 3
+
+
 def test_the_figure_draws_what_was_found(tmp_path):
     targets = [target([], 0.5), target([1], 1.0), target([2], 0.0)]  # depth 0 has no correlation
-    found = diagnostics(
+    found = by_problem(
         rated(targets, [0.4, 0.9, 0.1]), confidence=0.9, resamples=10, rng=np.random.default_rng(0)
     )
     figure = diagnostics_figure(found)

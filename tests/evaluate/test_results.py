@@ -10,8 +10,9 @@ COST = Cost(completions=1, model_tokens=10, seconds=0.5)
 CONFIG = DecoderConfig(k=[1, 2], bootstrap=200)
 
 
-def problem(task_id, dataset="d"):
-    return Problem(task_id, "", {"kind": "asserts", "asserts": ["assert True"]}, dataset=dataset)
+def problem(task_id, dataset="d", family=""):
+    tests = {"kind": "asserts", "asserts": ["assert True"]}
+    return Problem(task_id, "", tests, dataset=dataset, family=family)
 
 
 def outcomes(task_id, rewards):
@@ -87,8 +88,40 @@ def test_the_seed_decides_the_interval():
 def test_compare_pairs_by_problem():
     base = [*outcomes("a", [0.0, 1.0]), *outcomes("b", [0.0, 0.0]), *outcomes("gone", [1.0])]
     other = [*outcomes("b", [0.0, 1.0]), *outcomes("a", [1.0, 1.0]), *outcomes("new", [1.0])]
-    pairs = compare(base, other, CONFIG, seed=0)
+    problems = [problem("a"), problem("b"), problem("gone"), problem("new")]
+    pairs = compare(base, other, problems, CONFIG, seed=0)
     # both problems gain 1/2, in whatever order they come; the others have no partner
-    assert pairs["pass@1"] == {"difference": 0.5, "interval": [0.5, 0.5], "n": 2}
+    assert pairs["pass@1"] == {
+        "difference": 0.5, "interval": [0.5, 0.5], "n": 2, "resampled": "problems", "clusters": 2,
+    }  # fmt: skip
     assert pairs["pass@2"]["difference"] == 0.5
-    assert compare(base, [], CONFIG, seed=0) == {}
+    assert compare(base, [], problems, CONFIG, seed=0) == {}
+    assert compare(base, other, [problem("a")], CONFIG, seed=0)["pass@1"]["n"] == 1  # of the given problems
+
+
+def test_families_are_resampled_where_there_are_any():
+    # in each family all problems go alike: two families, and not eight problems, are what is known
+    solved = {f"{name}{i}": float(name == "y") for name in "xy" for i in range(4)}
+    judged = [o for task_id, reward in solved.items() for o in outcomes(task_id, [reward])]
+    base = [o for task_id in solved for o in outcomes(task_id, [0.0])]
+    families = [problem(task_id, family=task_id[0]) for task_id in solved]
+    apart = [problem(task_id) for task_id in solved]
+
+    found = evaluate(judged, families, CONFIG, seed=0)
+    assert (found["n"], found["resampled"], found["clusters"]) == (8, "families", 2)
+    assert found["confidence_interval"]["pass@1"] == [0.0, 1.0]
+    pair = compare(base, judged, families, CONFIG, seed=0)["pass@1"]
+    assert (pair["interval"], pair["resampled"], pair["clusters"]) == ([0.0, 1.0], "families", 2)
+
+    found = evaluate(judged, apart, CONFIG, seed=0)
+    assert (found["resampled"], found["clusters"]) == ("problems", 8)
+    assert found["confidence_interval"]["pass@1"][0] > 0
+    assert compare(base, judged, apart, CONFIG, seed=0)["pass@1"]["interval"][0] > 0
+
+
+def test_one_family_has_figures_and_no_interval():
+    problems = [problem("a", family="f"), problem("b", family="f")]
+    judged = [*outcomes("a", [1.0]), *outcomes("b", [0.0])]
+    found = evaluate(judged, problems, CONFIG, seed=0)
+    assert (found["pass@1"], found["confidence_interval"]["pass@1"]) == (0.5, None)
+    assert compare(judged, judged, problems, CONFIG, seed=0)["pass@1"]["interval"] is None
