@@ -6,8 +6,8 @@ with all its values (Field and Welsh, J. R. Stat. Soc. B 69, 2007; for evaluatio
 arXiv 2411.00640).  Assumes that the clusters are independent draws.
 
 The plain percentile interval (Efron 1979) is too narrow for few clusters: with 10 of them it covers 90 %
-where it promises 95 %.  So the percentiles are taken further out, at the level where the interval of a mean is
-as wide as Student's (the expanded percentile interval: Hesterberg, arXiv 1411.5279).
+where it promises 95 %.  So the percentiles are taken further out, where the interval of a mean is as wide as
+Student's (the expanded percentile interval: Hesterberg, arXiv 1411.5279).
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""How a module of steps is run by Lightning: device, precision, logger, checkpoints, Ctrl-C."""
+"""How a module of steps is run by Lightning: device, precision, logger, checkpoints, Ctrl-C, equal bits."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +51,40 @@ def run_steps(
     if resumed_from < len(schedule):
         torch.manual_seed(seed)
         device = next(module.model.parameters()).device
-        _fit(
-            _lightning_trainer(trainer, folder, checkpoints, resumed_from),
-            module,
-            list(schedule[resumed_from:]),
-        )
+        with equal_bits(device):
+            _fit(
+                _lightning_trainer(trainer, folder, checkpoints, resumed_from),
+                module,
+                list(schedule[resumed_from:]),
+            )
         module.model.to(device).eval()  # Lightning leaves it on the CPU
     return resumed_from
+
+
+@contextlib.contextmanager
+def equal_bits(device: torch.device) -> Iterator[None]:
+    """On a CPU, two runs of the same training with as many threads give the same bits.
+
+    By default the backward pass of ``tensor[indices]`` lets threads add to a row in whatever order they come,
+    so that where indices repeat (the last token of a prompt predicts all its completions; a mixture
+    of experts sends a token to several) sums differ in their last digits from run to run.  A GPU has more
+    such kernels, and waits or memory are the price of ordering them: there nothing is changed.
+    """
+    if device.type != "cpu":
+        yield
+        return
+    before, warns = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    fills = torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # what is read was written before
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warns)
+        torch.utils.deterministic.fill_uninitialized_memory = fills
 
 
 def remove_checkpoints(folder: Path) -> None:
