@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from restrl.config import SandboxConfig
 from restrl.errors import UserError
-from restrl.sandbox import Sandbox, pool
-from restrl.sandbox.calibration import UNIT, Machine, probe
+from restrl.sandbox import Sandbox, calibration, pool
+from restrl.sandbox.calibration import PROBE, REFERENCE_SECONDS, ROUNDS, UNIT, Machine, probe
+from restrl.sandbox.inside import probe as inside
 from tests.sandbox.test_pool import call
 
 
@@ -22,15 +25,71 @@ def test_the_factor_takes_few_values(slowness: float, factor: float) -> None:
     assert Machine("", slowness, True).factor == factor
 
 
-def test_four_times_the_work_is_a_machine_four_times_slower() -> None:
-    # The least of 30 rounds is not interrupted, but the clock rate may move between the two.
-    once, four = probe(sys.executable, 1), probe(sys.executable, 1, 4 * UNIT)
-    assert 2.5 < four.slowness / once.slowness < 6
-    assert once.schedstat == four.schedstat
-    assert once.identity == four.identity
-    started = time.perf_counter()
-    assert probe(sys.executable, 1) is once  # measured once per process
-    assert time.perf_counter() - started < 0.01
+class Clock:
+    """Stands in for ``time`` in the probe: a round of work takes what the test says."""
+
+    def __init__(self, busy: list[float], waits: list[float]) -> None:
+        self.rounds = iter(zip(busy, waits, strict=True))
+        self.cpu, self.wall = 100.0, 7000.0  # they start anywhere
+
+    def work(self, unit: int) -> None:
+        busy, wait = next(self.rounds)
+        self.cpu += busy * unit
+        self.wall += busy * unit + wait
+
+    def process_time(self) -> float:
+        return self.cpu
+
+    def monotonic(self) -> float:
+        return self.wall
+
+
+@pytest.mark.parametrize("unit", [1, 4])
+def test_the_measure_is_the_best_round_or_the_mean_with_waiting(
+    monkeypatch: pytest.MonkeyPatch, unit: int
+) -> None:
+    # processor: 3, 2 and 4 a unit; on the clock: (3 + 2 + 4) x unit and 6 of waiting, over 3 rounds
+    clock = Clock([3.0, 2.0, 4.0], [6.0, 0.0, 0.0])
+    monkeypatch.setattr(inside, "time", clock)
+    monkeypatch.setattr(inside, "work", clock.work)
+    assert inside.measure(3, unit) == {"cpu": 2 * unit, "wall": 3 * unit + 2}
+
+
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[str]]]:
+    """Probes of 3, 1 and 2 times the reference of processor time, and 8 times it on the clock.
+
+    Yields the commands that were started.  The interpreter's name says whether its kernel has a schedstat.
+    """
+    started: list[list[str]] = []
+
+    def popen(command: list[str], **_options: object) -> SimpleNamespace:
+        cpu = (3, 1, 2)[len(started) % 3] * REFERENCE_SECONDS
+        started.append(command)
+        answer = {"schedstat": "waits" not in command[0], "identity": "abc", "cpu": cpu}
+        answer["wall"] = 8 * REFERENCE_SECONDS
+        return SimpleNamespace(communicate=lambda: (json.dumps(answer).encode(), None))
+
+    monkeypatch.setattr(calibration.subprocess, "Popen", popen)
+    probe.cache_clear()
+    yield started
+    probe.cache_clear()
+
+
+def test_slowness_is_the_median_over_the_reference(answering: list[list[str]]) -> None:
+    machine = probe("python", 3)
+    assert machine == Machine("abc", pytest.approx(2.0), True)  # processor time: waiting does not change it
+    assert answering == [["python", "-s", "-W", "ignore", PROBE, str(ROUNDS), str(UNIT)]] * 3
+    assert probe("python", 3) is machine  # measured once per process
+    assert len(answering) == 3
+    assert probe("python waits", 3) == Machine("abc", pytest.approx(8.0), False)  # nothing is given back
+
+
+def test_this_machine_is_measured() -> None:
+    machine = probe(sys.executable, 1)
+    assert machine.slowness > 0
+    assert machine.schedstat == Path("/proc/self/schedstat").exists()
+    assert machine.identity == probe(sys.executable, 2).identity
 
 
 def test_an_interpreter_that_is_none() -> None:
