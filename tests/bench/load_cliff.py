@@ -28,11 +28,12 @@ FAIR = CORES / (CORES + BUSY)
 KEPT, LOST = 0.7, 0.05  # at least, of the fair share; at most, of the speed alone
 VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")
 DEFAULT, OURS = "default", "restrl"
-ROWS, TOKENS = 48, 8
+ROWS, TOKENS = 48, 4
+SPIN = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"  # they end with this process
 
 
-def decode(policy: str, seconds: float) -> float:
-    """Steps a second of ``seconds`` of decoding, in this process, before which torch was not loaded."""
+def decode(policy: str, seconds: float) -> tuple[float, float]:
+    """Steps a second of decoding in this process, alone and beside busy ones; torch must not be loaded."""
     if policy == OURS:
         import restrl  # noqa: F401
     import torch
@@ -48,29 +49,36 @@ def decode(policy: str, seconds: float) -> float:
         vocab_size=384, hidden_size=256, intermediate_size=768, num_hidden_layers=60, num_attention_heads=8
     )
     engine = HfEngine(LlamaForCausalLM(config), tiny_tokenizer(), EngineConfig(batch_size=ROWS))
-    request = Request(tuple(range(3, 35)), ROWS, TOKENS)
-    engine.generate([request])
-    steps, start = 0, time.perf_counter()
-    while (passed := time.perf_counter() - start) < seconds:
-        engine.generate([request])
-        steps += TOKENS
-    return steps / passed
+
+    def rate() -> float:
+        steps, start = 0, time.perf_counter()
+        while (passed := time.perf_counter() - start) < seconds:
+            engine.generate([Request((3, 4, 5), ROWS, TOKENS, seed=steps)])
+            steps += TOKENS
+        return steps / passed
+
+    engine.generate([Request((3, 4, 5), ROWS, TOKENS)])
+    alone = rate()
+    with busy(BUSY):
+        return alone, rate()
 
 
-def measured(policy: str, seconds: float) -> float:
+def measured(policy: str, seconds: float) -> tuple[float, float]:
     """The same in a process of its own."""
     environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     if policy not in (DEFAULT, OURS):
-        name, _, value = policy.partition("=")
-        environment[name] = value
+        environment |= [policy.split("=")]
     command = [sys.executable, __file__, "--decode", policy, "--seconds", str(seconds)]
-    return float(subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout)
+    printed = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+    print(f"  {policy}: {printed.strip()} steps/s alone and beside", flush=True)
+    alone, beside = map(float, printed.split())
+    return alone, beside
 
 
 @contextlib.contextmanager
 def busy(count: int) -> Iterator[None]:
     """``count`` processes that want a core each."""
-    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    processes = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(count)]
     try:
         yield
     finally:
@@ -89,17 +97,13 @@ def main() -> None:
     parser.add_argument("--decode", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.decode is not None:
-        print(decode(options.decode, options.seconds))
+        print(*(f"{rate:.2f}" for rate in decode(options.decode, options.seconds)))
         return
     policies = [DEFAULT, *options.policies]
-    rates: dict[tuple[str, int], list[float]] = {(p, n): [] for p in policies for n in (0, BUSY)}
-    for _ in range(options.rounds):
-        for count in (0, BUSY):
-            with busy(count):
-                for policy in policies:
-                    rates[policy, count].append(measured(policy, options.seconds))
-    alone = {policy: statistics.median(rates[policy, 0]) for policy in policies}
-    beside = {policy: statistics.median(rates[policy, BUSY]) for policy in policies}
+    rates = [
+        {policy: measured(policy, options.seconds) for policy in policies} for _ in range(options.rounds)
+    ]
+    alone, beside = ({p: statistics.median(r[p][i] for r in rates) for p in policies} for i in (0, 1))
     good = True
     for policy in policies:
         idle, kept = alone[policy] / alone[DEFAULT], beside[policy] / (FAIR * alone[DEFAULT])
