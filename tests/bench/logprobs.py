@@ -8,6 +8,9 @@ inputs and their gradients take.
 
 from __future__ import annotations
 
+import restrl  # noqa: F401  # before torch loads: how OpenMP's threads wait
+
+# isort: split
 import argparse
 import multiprocessing
 import resource

@@ -8,6 +8,9 @@ and asks the model for the logits of the completions only.
 
 from __future__ import annotations
 
+import restrl  # noqa: F401  # before torch loads: how OpenMP's threads wait
+
+# isort: split
 import argparse
 import random
 import time

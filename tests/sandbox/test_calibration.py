@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from restrl.config import SandboxConfig
 from restrl.errors import UserError
 from restrl.sandbox import Sandbox, calibration, pool
-from restrl.sandbox.calibration import REFERENCE_SECONDS, UNIT, Machine, probe
-from restrl.sandbox.inside import probe as inside_probe
+from restrl.sandbox.calibration import PROBE, REFERENCE_SECONDS, ROUNDS, UNIT, Machine, probe
+from restrl.sandbox.inside import probe as inside
 from tests.sandbox.test_pool import call
 
 
@@ -22,16 +25,17 @@ def test_the_factor_takes_few_values(slowness: float, factor: float) -> None:
     assert Machine("", slowness, True).factor == factor
 
 
-class Clocks:
-    """Clocks that only the work and the waits move: each unit of work takes ``seconds``."""
+class Clock:
+    """Stands in for ``time`` in the probe: a round of work takes what the test says."""
 
-    def __init__(self, seconds: float, waits: list[float]) -> None:
-        self.seconds, self.waits = seconds, waits  # a wait, in seconds, for each round
-        self.cpu = self.wall = 0.0
+    def __init__(self, busy: list[float], waits: list[float]) -> None:
+        self.rounds = iter(zip(busy, waits, strict=True))
+        self.cpu, self.wall = 100.0, 7000.0  # they start anywhere
 
     def work(self, unit: int) -> None:
-        self.cpu += unit * self.seconds
-        self.wall += unit * self.seconds + self.waits.pop(0)
+        busy, wait = next(self.rounds)
+        self.cpu += busy * unit
+        self.wall += busy * unit + wait
 
     def process_time(self) -> float:
         return self.cpu
@@ -40,47 +44,52 @@ class Clocks:
         return self.wall
 
 
-def measured(monkeypatch: pytest.MonkeyPatch, seconds: float, waits: list[float]) -> dict[str, float]:
-    clocks = Clocks(seconds, list(waits))
-    monkeypatch.setattr(inside_probe, "time", clocks)
-    monkeypatch.setattr(inside_probe, "work", clocks.work)
-    return inside_probe.measure(len(waits), 100)
-
-
-def test_processor_time_does_not_see_waits_and_the_clock_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = measured(monkeypatch, 0.25, [0.0, 8.0, 0.0, 4.0])  # 100 units of 0.25 s a round
-    assert found == {"cpu": 25.0, "wall": 25.0 + 3.0}  # (8 + 4) / 4 rounds
-    assert measured(monkeypatch, 1.0, [0.0] * 4) == {"cpu": 100.0, "wall": 100.0}  # four times slower
-
-
-@pytest.mark.parametrize(("schedstat", "slowness"), [(True, 2.0), (False, 3.0)])
-def test_slowness_is_the_median_over_the_reference(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, schedstat: bool, slowness: float
+@pytest.mark.parametrize("unit", [1, 4])
+def test_the_measure_is_the_best_round_or_the_mean_with_waiting(
+    monkeypatch: pytest.MonkeyPatch, unit: int
 ) -> None:
-    """Each of three processes answers with another multiple of the reference: 1, 2, 9 (clock: 1, 3, 9)."""
-    script = tmp_path / "probe.py"
-    script.write_text(
-        "import json, os, sys\n"
-        f"folder = {str(tmp_path)!r}\n"
-        "for cpu, wall in ((1, 1), (2, 3), (9, 9)):\n"
-        "    try:\n"
-        "        os.mkdir(f'{folder}/{cpu}')\n"
-        "        break\n"
-        "    except FileExistsError:\n"
-        "        pass\n"
-        f"answer = {{'cpu': cpu * {REFERENCE_SECONDS}, 'wall': wall * {REFERENCE_SECONDS}}}\n"
-        f"print(json.dumps(answer | {{'schedstat': {schedstat}, 'identity': 'x'}}))\n"
-    )
-    monkeypatch.setattr(calibration, "PROBE", str(script))
-    machine = probe.__wrapped__(sys.executable, 3)  # not from the cache
-    assert machine == Machine("x", pytest.approx(slowness), schedstat)
+    # processor: 3, 2 and 4 a unit; on the clock: (3 + 2 + 4) x unit and 6 of waiting, over 3 rounds
+    clock = Clock([3.0, 2.0, 4.0], [6.0, 0.0, 0.0])
+    monkeypatch.setattr(inside, "time", clock)
+    monkeypatch.setattr(inside, "work", clock.work)
+    assert inside.measure(3, unit) == {"cpu": 2 * unit, "wall": 3 * unit + 2}
 
 
-def test_a_machine_is_measured_once_per_process() -> None:
-    once = probe(sys.executable, 1)
-    assert once.slowness > 0
-    assert probe(sys.executable, 1) is once
-    assert probe(sys.executable, 1, 2 * UNIT).identity == once.identity
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[str]]]:
+    """Probes of 3, 1 and 2 times the reference of processor time, and 8 times it on the clock.
+
+    Yields the commands that were started.  The interpreter's name says whether its kernel has a schedstat.
+    """
+    started: list[list[str]] = []
+
+    def popen(command: list[str], **_options: object) -> SimpleNamespace:
+        cpu = (3, 1, 2)[len(started) % 3] * REFERENCE_SECONDS
+        started.append(command)
+        answer = {"schedstat": "waits" not in command[0], "identity": "abc", "cpu": cpu}
+        answer["wall"] = 8 * REFERENCE_SECONDS
+        return SimpleNamespace(communicate=lambda: (json.dumps(answer).encode(), None))
+
+    monkeypatch.setattr(calibration.subprocess, "Popen", popen)
+    probe.cache_clear()
+    yield started
+    probe.cache_clear()
+
+
+def test_slowness_is_the_median_over_the_reference(answering: list[list[str]]) -> None:
+    machine = probe("python", 3)
+    assert machine == Machine("abc", pytest.approx(2.0), True)  # processor time: waiting does not change it
+    assert answering == [["python", "-s", "-W", "ignore", PROBE, str(ROUNDS), str(UNIT)]] * 3
+    assert probe("python", 3) is machine  # measured once per process
+    assert len(answering) == 3
+    assert probe("python waits", 3) == Machine("abc", pytest.approx(8.0), False)  # nothing is given back
+
+
+def test_this_machine_is_measured() -> None:
+    machine = probe(sys.executable, 1)
+    assert machine.slowness > 0
+    assert machine.schedstat == Path("/proc/self/schedstat").exists()
+    assert machine.identity == probe(sys.executable, 2).identity
 
 
 def test_an_interpreter_that_is_none() -> None:

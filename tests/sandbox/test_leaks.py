@@ -89,7 +89,7 @@ def test_what_runs_is_counted():
     with Sandbox(CONFIG) as sandbox:
         judge = threading.Thread(target=sandbox.judge, args=([(source, CALL)],))
         judge.start()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60  # on a busy machine; else at once
         while len((seen := left_behind(sandbox))["processes"]) < 4 and time.monotonic() < deadline:
             time.sleep(0.02)
         judge.join()
