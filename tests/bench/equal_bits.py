@@ -72,8 +72,10 @@ def main() -> None:
             seconds[name].append(time.perf_counter() - start)
     plain, equal = (statistics.median(some) for some in seconds.values())
     for name in ways:
-        print(f"{name}: {statistics.median(seconds[name]):.2f} s a step, "
-              f"{len(found[name])} different gradients in {options.rounds} steps of {torch.get_num_threads()} threads")  # fmt: skip
+        print(
+            f"{name}: {statistics.median(seconds[name]):.2f} s a step, {len(found[name])} different gradients "
+            f"in {options.rounds} steps of {torch.get_num_threads()} threads"
+        )
     print(f"equal bits take {equal / plain:.2f} times as long")
     raise SystemExit(0 if len(found["equal bits"]) == 1 else 1)
 
