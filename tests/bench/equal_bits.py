@@ -73,7 +73,7 @@ def main() -> None:
     plain, equal = (statistics.median(some) for some in seconds.values())
     for name in ways:
         print(
-            f"{name}: {statistics.median(seconds[name]):.2f} s a step, {len(found[name])} different gradients "
+            f"{name}: {statistics.median(seconds[name]):.2f} s a step, {len(found[name])} gradients "
             f"in {options.rounds} steps of {torch.get_num_threads()} threads"
         )
     print(f"equal bits take {equal / plain:.2f} times as long")
