@@ -70,7 +70,8 @@ def test_more_layers_than_there_are_is_said_before_the_first_sample(tmp_path):
 def test_value_models_of_families_with_positions_of_their_own_are_fitted(tmp_path, family):
     vm = dataclasses.replace(VM, layers=3, freeze_layers=1)
     model = policy(tmp_path / "policy", family)
-    scorer, *_ = fitted(tmp_path / "out", vm, model=model, dataset=DatasetConfig(train_limit=4, too_long="drop"))
+    problems = DatasetConfig(train_limit=4, too_long="drop")
+    scorer, *_ = fitted(tmp_path / "out", vm, model=model, dataset=problems)
     state = State("t", (5, 6, 7), (8, 9), "")
     (value,) = build_scorer(scorer, Resources({}, device="cpu")).score([state])
     assert 0 <= value <= 1
