@@ -3,7 +3,7 @@
 Importing the package decides how long OpenMP's threads spin before they sleep.  It has to be said before
 torch loads, whose OpenMP library (GNU's, in the builds for Linux) reads the environment once.  By default a
 waiting thread spins for milliseconds.  Beside other busy processes it so spends the time slice of the thread
-that it waits for, and decoding falls to a third of its fair share.  Threads that sleep at once lose
+that it waits for, and decoding falls to a fifth of its fair share.  Threads that sleep at once lose
 almost half of a small model's rate on an idle machine.  A short spin lies between: it loses some 15 % alone
 and keeps about half of the fair share beside others (``tests/bench/load_cliff.py``).  What the user has set
 stays: OMP_WAIT_POLICY=PASSIVE for a machine that is always shared.
