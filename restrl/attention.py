@@ -149,6 +149,12 @@ def masked_attention(query: Tensor, key: Tensor, value: Tensor, terms: Terms, vi
     return out.view(batch, heads, count, value.shape[-1])
 
 
+def base_of(model: Any) -> Any:
+    """The transformers model that adapters (peft) were put into, with them; any other model itself."""
+    get_base = getattr(model, "get_base_model", None)
+    return model if get_base is None else get_base()
+
+
 def decoder_of(model: Any) -> Any:
     """The decoder (ids -> hidden states) of a causal LM; the model itself where it shows none."""
     decoder = model.get_decoder()

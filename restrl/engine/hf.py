@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from restrl.attention import decoder_of, position_limit
+from restrl.attention import base_of, decoder_of, position_limit
 from restrl.config import EngineConfig
 from restrl.engine.attention import decode_attention
 from restrl.engine.base import Progress
@@ -64,8 +64,7 @@ class HfEngine:
     """``model``: a causal LM of transformers, also one with adapters; used where it is, on its device."""
 
     def __init__(self, model: Any, tokenizer: Any, config: EngineConfig) -> None:
-        get_base = getattr(model, "get_base_model", None)
-        self.model = get_base() if get_base is not None else model
+        self.model = base_of(model)
         self.config = config
         self.vocabulary = Vocabulary(tokenizer)
         ends = getattr(self.model.generation_config, "eos_token_id", None)

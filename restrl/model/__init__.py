@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from restrl.attention import base_of
 from restrl.config import LoraConfig, ModelConfig, PathsConfig
 from restrl.errors import UserError
 from restrl.model.content import folder_hash
@@ -155,8 +156,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
     with model_folder(folder, "paths.outputs") as temporary:
         if hasattr(model, "get_base_model"):
             model.save_pretrained(temporary / "adapter")
-            model = model.get_base_model()
-        save_weights(model, temporary)
+        save_weights(base_of(model), temporary)
         tokenizer.save_pretrained(temporary)
 
 

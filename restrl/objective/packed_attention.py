@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from restrl.attention import decoder_of, model_name
+from restrl.attention import base_of, decoder_of, model_name
 from restrl.errors import UserError
 from restrl.objective.logprobs import LogitTerms, TokenLogprobs, chunked_logprobs
 from restrl.objective.packing import PackedBatch
@@ -39,8 +39,7 @@ def packed_logprobs(
 
 def decoder_and_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
     """The decoder (ids -> hidden states) and output matrix of a causal LM; adapters stay where they are."""
-    get_base = getattr(model, "get_base_model", None)
-    base: Any = get_base() if get_base is not None else model  # peft wraps the model it injects layers into
+    base = base_of(model)
     decoder, head = decoder_of(base), base.get_output_embeddings()
     if not isinstance(head, nn.Linear) or decoder is base:
         raise UserError(f"{model_name(base.config)} cannot be trained: its output layer is not linear")

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from restrl.attention import decoder_of, model_name, position_limit
+from restrl.attention import base_of, decoder_of, model_name, position_limit
 from restrl.engine.hf import HfEngine
 from restrl.errors import UserError
 from restrl.model.value import decoder_and_score
@@ -53,8 +53,7 @@ def check_sampling(engine: HfEngine) -> None:
 @torch.no_grad()
 def check_training(model: Any) -> None:
     """Compares the packed log-probabilities of a causal LM with plain ones.  Raises as ``check_sampling``."""
-    get_base = getattr(model, "get_base_model", None)
-    base = get_base() if get_base is not None else model
+    base = base_of(model)
     with _one_line(base.config, "trained"):
         prompt = _tokens(decoder_of(base).config)
         completions = (prompt[:NEW], prompt[1 : 1 + NEW // 2])

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from restrl.attention import base_of
 from restrl.config import ModelConfig
 from restrl.model import Dtype, load_model, weights_dtype
 from restrl.model.resolution import resolved_share, updated_weights
@@ -27,9 +28,8 @@ def policy_resolution(run: Runtime, policy: PolicyRef, trained: Any, title: str)
     def start(device: torch.device, dtype: Dtype) -> Any:
         return load_model(policy.model, run.config.paths, device, dtype)
 
-    model = trained.get_base_model() if hasattr(trained, "get_base_model") else trained
     used = f"{title}: the policy samples", "model.dtype=float32 samples all of it"
-    return _resolution(run, model, start, weights_dtype(policy.model, run.device), used)
+    return _resolution(run, base_of(trained), start, weights_dtype(policy.model, run.device), used)
 
 
 def value_resolution(run: Runtime, trained: Any, start: Start) -> dict[str, Any]:
