@@ -21,6 +21,7 @@ RANKS = [
         "progress",
         "attention",
         "record_files",
+        "ranks",
     },
     {"prompts", "artifacts", "data", "sandbox", "engine", "model"},
     {"select", "objective"},

@@ -1,0 +1,80 @@
+"""Ranks: division and merging of work, and agreement, with real processes."""
+
+import subprocess
+import sys
+
+import pytest
+
+from restrl.ranks import Ranks, ranks_of
+
+PROGRAM = """
+import sys
+from restrl.ranks import Ranks, connect, disconnect
+rank, size, port = map(int, sys.argv[1:])
+import os
+os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+ranks = Ranks(rank, size, rank)
+connect(ranks)
+items = list(range(7))
+done = [(item, rank) for item in ranks.share(items)]
+print(ranks.merge(done), ranks.agree(f"of {rank}"), ranks.gather(rank), ranks.total({"n": rank + 0.5}))
+try:
+    ranks.merge([0] * (rank + 1) * 2)
+except ValueError as error:
+    print(error)
+disconnect(ranks)
+"""
+
+
+def run_ranks(program, size, port):
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(rank), str(size), str(port)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(size)
+    ]
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * size
+    return outputs
+
+
+def free_port():
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_three_processes_divide_merge_and_agree():
+    outputs = run_ranks(PROGRAM, 3, free_port())
+    merged = [(0, 0), (1, 1), (2, 2), (3, 0), (4, 1), (5, 2), (6, 0)]
+    assert outputs[0].splitlines()[0] == f"{merged} of 0 [0, 1, 2] {{'n': 4.5}}"
+    assert "not those of one divided list" in outputs[0]
+    assert outputs == [outputs[0]] * 3
+
+
+def test_one_process_sends_nothing():
+    alone = Ranks()
+    assert alone.first
+    assert alone.share("abc") == ["a", "b", "c"]
+    assert alone.merge([1, 2]) == [1, 2]
+    assert alone.agree(5) == 5
+    assert alone.gather(5) == [5]
+    assert alone.total({"x": 2.0}) == {"x": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, Ranks()),
+        ({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}, Ranks(3, 4, 1)),
+        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "2", "SLURM_LOCALID": "0"}, Ranks(2, 4, 0)),
+        ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, Ranks()),  # the batch script of four tasks
+        ({"RANK": "1", "WORLD_SIZE": "2", "SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "5"}, Ranks(1, 2, 1)),
+    ],
+)
+def test_who_this_process_is(environment, expected):
+    assert ranks_of(environment) == expected
