@@ -8,17 +8,6 @@ from typing import Any
 from restrl.data.starter.family import Family, Options, cases
 
 
-def _sides(rng: Random, options: Options) -> list[Any]:
-    """One positive length per argument; the last one is even, so that half of an area is exact."""
-    count = options["args"].count(",") + 1
-    return [rng.randint(1, 20) for _ in range(count - 1)] + [2 * rng.randint(1, 10)]
-
-
-def _price(rng: Random, _: Options) -> list[Any]:
-    """Price and percent, so small that every way to compute the result gives the same float."""
-    return [20 * rng.randint(1, 20), rng.choice((5, 20, 25, 75))]
-
-
 def _year(rng: Random, _: Options) -> list[Any]:
     """Half of them multiples of 100, since these are the exceptions."""
     return [rng.choice((4 * rng.randint(450, 550), rng.randint(1800, 2200), 100 * rng.randint(16, 28)))]
@@ -40,34 +29,6 @@ FAMILIES = (
         "return $value",
         lambda rng, _: [rng.randint(1, 20), rng.randint(1, 20)],
         cases("slug value", ("area", "width * height"), ("perimeter", "2 * (width + height)")),
-    ),
-    Family(
-        "triangle",
-        False,
-        ("triangle_$slug", "get_$slug", "${slug}_of_triangle"),
-        "$args",
-        "Return the $slug of a triangle with $given.",
-        "return $value",
-        _sides,
-        cases(
-            "slug args given value",
-            ("area", "base, height", "the given base and height, as a float", "base * height / 2"),
-            ("perimeter", "a, b, c", "the sides a, b and c", "a + b + c"),
-        ),
-    ),
-    Family(
-        "box",
-        True,
-        ("box_$slug", "get_$slug", "${slug}_of_box"),
-        "length, width, height",
-        "Return the $what of a box with the given length, width and height.",
-        "return $value",
-        lambda rng, _: [rng.randint(1, 12) for _ in range(3)],
-        cases(
-            "slug what value",
-            ("volume", "volume", "length * width * height"),
-            ("surface", "surface area", "2 * (length * width + length * height + width * height)"),
-        ),
     ),
     Family(
         "split_amount",
@@ -103,16 +64,6 @@ FAMILIES = (
         ),
     ),
     Family(
-        "clock",
-        True,
-        ("hour_after_$k", "add_${k}_hours", "hour_in_${k}_hours"),
-        "hour",
-        "Return the hour on a 24-hour clock (0 to 23) that is $k hours after the given hour.",
-        "return (hour + $k) % 24",
-        lambda rng, _: [rng.choice((rng.randint(0, 23), rng.randint(12, 23)))],
-        cases("k", (3,), (5,), (8,), (10,), (12,)),
-    ),
-    Family(
         "leap_year",
         False,
         ("is_leap_year", "leap_year", "is_leap", "check_leap_year", "check_leap", "has_366_days"),
@@ -144,31 +95,6 @@ FAMILIES = (
         "return $n * $k / 100",
         lambda rng, _: [20 * rng.randint(1, 10)],
         cases("k", (5,), (10,), (20,), (25,), (50,)),
-    ),
-    Family(
-        "change_price",
-        True,
-        ("${slug}_price", "price_${slug}_by", "get_${slug}_price"),
-        "price, percent",
-        "Return the price $slug by the given percent, as a float.",
-        "return price $op price * percent / 100",
-        _price,
-        cases("slug op", ("reduced", "-"), ("increased", "+")),
-    ),
-    Family(
-        "total_price",
-        False,
-        ("total_price", "total_cost", "compute_price"),
-        "price, quantity",
-        "Return the total cost of quantity items that cost price each$what.",
-        "return price * quantity$more",
-        lambda rng, _: [rng.randint(1, 30), rng.randint(1, 12)],
-        cases(
-            "what more",
-            ("", ""),
-            (", plus 5 for shipping", " + 5"),
-            (", minus a discount of 3", " - 3"),
-        ),
     ),
     Family(
         "rate",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from restrl.data.starter.family import Family, Options, axes, cases
+from restrl.data.starter.family import Family, Options, cases
 from restrl.data.starter.inputs import NAMES, WORDS, distinct, grid, numbers, table
 
 
@@ -26,19 +26,9 @@ def _sorted_or_not(rng: Random, _: Options) -> list[Any]:
     return [rng.choice((values, sorted(values), sorted(values, reverse=True)))]
 
 
-def _list_with(rng: Random, options: Options) -> list[Any]:
-    return [
-        [rng.choice((options["k"], rng.randint(0, 9), rng.randint(0, 9))) for _ in range(rng.randint(1, 7))]
-    ]
-
-
 def _even_length(rng: Random, _: Options) -> list[Any]:
     size = 2 * rng.randint(1, 4)
     return [numbers(rng, 0, 20, size, size)]
-
-
-def _pairs(rng: Random, _: Options) -> list[Any]:
-    return [[numbers(rng, 0, 12, 2, 2) for _ in range(rng.randint(1, 5))]]
 
 
 def _flags(rng: Random, _: Options) -> list[Any]:
@@ -61,21 +51,6 @@ def _table_with(rng: Random, options: Options) -> list[Any]:
 
 
 FAMILIES = (
-    Family(
-        "two_of_list",
-        False,
-        ("$slug", "get_$slug", "list_$slug"),
-        "$nums",
-        "Return a list of two numbers: the $what of the list $nums.",
-        "return [$value]",
-        lambda rng, _: [numbers(rng, shortest=1)],
-        cases(
-            "slug what value",
-            ("min_and_max", "minimum and the maximum", "min($nums), max($nums)"),
-            ("ends", "first and the last element", "$nums[0], $nums[-1]"),
-            ("length_and_sum", "length and the sum", "len($nums), sum($nums)"),
-        ),
-    ),
     Family(
         "unique_list",
         False,
@@ -115,16 +90,6 @@ FAMILIES = (
         cases("slug reverse", ("ascending", ""), ("descending", ", reverse=True")),
     ),
     Family(
-        "second_extreme",
-        True,
-        ("second_$slug", "get_second_$slug", "find_second_$slug"),
-        "$nums",
-        "Return the second $slug number in the list $nums, in which all numbers are different.",
-        "return sorted($nums)[$k]",
-        lambda rng, _: [distinct(rng, shortest=2)],
-        cases("slug k", ("largest", -2), ("smallest", 1)),
-    ),
-    Family(
         "product_of_list",
         False,
         ("product", "multiply_all", "list_product", "get_product", "multiply_list", "product_of_list"),
@@ -159,16 +124,6 @@ FAMILIES = (
         cases("slug what op", ("add", "plus", "+"), ("multiply", "times", "*"), ("subtract", "minus", "-")),
     ),
     Family(
-        "position_of_number",
-        True,
-        ("index_of_$k", "find_$k", "position_of_$k"),
-        "$nums",
-        "Return the index of the first $k in the list $nums, or -1 if $k is not in it.",
-        "if $k in $nums:\n    return $nums.index($k)\nreturn -1",
-        _list_with,
-        cases("k", (3,), (5,), (7,)),
-    ),
-    Family(
         "half_of_list",
         True,
         ("${slug}_half", "get_${slug}_half", "take_${slug}_half"),
@@ -177,55 +132,6 @@ FAMILIES = (
         "return $nums[$slice]",
         _even_length,
         cases("slug slice", ("first", ":len($nums) // 2"), ("second", "len($nums) // 2:")),
-    ),
-    Family(
-        "every_other",
-        True,
-        ("every_$slug", "take_every_$slug", "get_every_$slug"),
-        "$nums",
-        "Return a list of every $slug element of the list $nums, starting with the element at index $k.",
-        "return $nums[$k::$step]",
-        lambda rng, _: [numbers(rng, 0, 20, 2, 9)],
-        cases("slug step k", ("second", 2, 0), ("second", 2, 1), ("third", 3, 0)),
-    ),
-    Family(
-        "swap_pair",
-        False,
-        ("swap", "swap_pair", "swap_elements", "reverse_pair", "swapped", "exchange"),
-        "pair",
-        "Return the list pair, which has two numbers, with the two numbers swapped.",
-        "return [pair[1], pair[0]]",
-        lambda rng, _: [numbers(rng, -9, 30, 2, 2)],
-    ),
-    Family(
-        "each_pair",
-        True,
-        ("${slug}_pairs", "pair_${slug}s", "${slug}_of_pairs"),
-        "pairs",
-        "Return a list with the $what for each pair [a, b] in the list pairs.",
-        "return [$value for a, b in pairs]",
-        _pairs,
-        cases(
-            "slug what value",
-            ("product", "product a times b", "a * b"),
-            ("difference", "difference a minus b", "a - b"),
-            ("total", "sum of a and 2 times b", "a + 2 * b"),
-        ),
-    ),
-    Family(
-        "whole_grid",
-        False,
-        ("$slug", "get_$slug", "grid_$slug"),
-        "$rows",
-        "Return the $what in the list of lists $rows.",
-        "return $value",
-        lambda rng, _: [grid(rng)],
-        cases(
-            "slug what value",
-            ("total", "sum of all numbers", "sum(sum(row) for row in $rows)"),
-            ("largest", "largest of all numbers", "max(max(row) for row in $rows)"),
-            ("size", "count of all numbers", "sum(len(row) for row in $rows)"),
-        ),
     ),
     Family(
         "select_rows",
@@ -277,36 +183,6 @@ FAMILIES = (
         _names_to_words,
     ),
     Family(
-        "dict_to_lists",
-        True,
-        ("to_pairs", "dict_to_list", "get_pairs"),
-        "$d",
-        "Return a list with a list [$x, $y] for each item of the dictionary $d, in the same order.",
-        "return [[$a, $b] for k, v in $d.items()]",
-        lambda rng, _: [table(rng)],
-        cases("x y a b", ("key", "value", "k", "v"), ("value", "key", "v", "k")),
-    ),
-    Family(
-        "set_key",
-        False,
-        ("set_$key", "update_$key", "add_$key"),
-        "$d",
-        "Return the dictionary $d with the value of the key '$key' set to $k.",
-        "$d['$key'] = $k\nreturn $d",
-        _table_with,
-        axes(key=("ann", "bob", "eve"), k=(0, 1, 10)),
-    ),
-    Family(
-        "remove_key",
-        True,
-        ("remove_$key", "delete_$key", "without_$key"),
-        "$d",
-        "Return the dictionary $d without the key '$key' if it has this key, otherwise $d unchanged.",
-        "return {k: v for k, v in $d.items() if k != '$key'}",
-        _table_with,
-        cases("key", ("ann",), ("bob",), ("eve",)),
-    ),
-    Family(
         "merge",
         False,
         ("merge", "merge_dicts", "combine_dicts", "join_dicts", "combine", "merge_two"),
@@ -316,13 +192,66 @@ FAMILIES = (
         _two_tables,
     ),
     Family(
-        "keys_of_two",
-        True,
-        ("${slug}_keys", "get_${slug}_keys", "find_${slug}_keys"),
+        "swap",
+        False,
+        ("swap", "swap_values", "swapped", "reverse_order", "swap_numbers", "exchange"),
         "a, b",
-        "Return a sorted list of the keys that are in the dictionary a $what in the dictionary b.",
-        "return sorted(k for k in a if k $op b)",
-        _two_tables,
-        cases("slug what op", ("common", "and also", "in"), ("missing", "but not", "not in")),
+        "Return a list with b as its first and a as its second element.",
+        "return [b, a]",
+        lambda rng, _: [rng.randint(-9, 30), rng.randint(-9, 30)],
+    ),
+    Family(
+        "prepend",
+        False,
+        ("prepend_$k", "add_${k}_first", "insert_$k"),
+        "$nums",
+        "Return the list $nums with the number $k added at the beginning.",
+        "return [$k] + $nums",
+        _any_list,
+        cases("k", (0,), (1,), (10,)),
+    ),
+    Family(
+        "count_number",
+        False,
+        ("count_$k", "count_${k}s", "number_of_${k}s"),
+        "$nums",
+        "Return the number of times the number $k appears in the list $nums.",
+        "return $nums.count($k)",
+        lambda rng, p: [[rng.choice((p["k"], p["k"], rng.randint(0, 9))) for _ in range(rng.randint(1, 7))]],
+        cases("k", (1,), (4,), (8,)),
+    ),
+    Family(
+        "absolute_values",
+        False,
+        ("absolute_values", "abs_list", "all_absolute", "get_absolute_values", "abs_values", "to_absolute"),
+        "$nums",
+        "Return a list of the absolute values of the numbers in the list $nums.",
+        "return [abs(v) for v in $nums]",
+        lambda rng, _: [numbers(rng, -20, 10)],
+    ),
+    Family(
+        "sum_of_changed",
+        True,
+        ("sum_of_$slug", "sum_$slug", "total_of_$slug"),
+        "$nums",
+        "Return the sum of the $what of the numbers in the list $nums.",
+        "return sum($value for v in $nums)",
+        _any_list,
+        cases(
+            "slug what value",
+            ("squares", "squares", "v ** 2"),
+            ("cubes", "cubes", "v ** 3"),
+            ("absolutes", "absolute values", "abs(v)"),
+        ),
+    ),
+    Family(
+        "has_key",
+        False,
+        ("has_$key", "contains_$key", "is_${key}_in"),
+        "$d",
+        "Return True if the dictionary $d has the key '$key', otherwise False.",
+        "return '$key' in $d",
+        _table_with,
+        cases("key", ("ann",), ("bob",), ("eve",)),
     ),
 )

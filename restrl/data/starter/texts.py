@@ -13,10 +13,6 @@ def _letters(rng: Random, _: Options) -> list[Any]:
     return [letters(rng, 3, 8)]
 
 
-def _letters_of_both_cases(rng: Random, _: Options) -> list[Any]:
-    return [letters(rng, 3, 8, "abcdefghXYZ")]
-
-
 def _mixed(rng: Random, _: Options) -> list[Any]:
     return [mixed(rng)]
 
@@ -33,16 +29,6 @@ def _separated(rng: Random, options: Options) -> list[Any]:
     return [options["sep"].join(str(v) for v in numbers(rng, 0, 99, 1, 6))]
 
 
-def _parts(rng: Random, options: Options) -> list[Any]:
-    return [options["sep"].join(words(rng, 1, 8))]
-
-
-def _one_kind(rng: Random, _: Options) -> list[Any]:
-    """Only digits, lowercase or uppercase letters, or letters and digits."""
-    text = letters(rng, 1, 6)
-    return [rng.choice((text, text.upper(), str(rng.randint(1, 9999)), text + str(rng.randint(1, 99))))]
-
-
 def _two_texts(rng: Random, _: Options) -> list[Any]:
     """The first one is the start, the end or another part of the second one, or not in it."""
     a, b, c = letters(rng, 1, 3), letters(rng, 2, 4), letters(rng, 2, 4)
@@ -52,6 +38,11 @@ def _two_texts(rng: Random, _: Options) -> list[Any]:
 def _values(rng: Random, options: Options) -> list[Any]:
     plain = numbers(rng, -9, 99, 1, 6)
     return [plain if options["f"] == "str" else [str(v) for v in plain]]
+
+
+def _equal_or_not(rng: Random, _: Options) -> list[Any]:
+    a, b = word(rng), word(rng)
+    return [a, rng.choice((a.upper(), a.title(), a[0] + b, b))]
 
 
 FAMILIES = (
@@ -90,22 +81,6 @@ FAMILIES = (
         lambda rng, _: [letters(rng, size := 2 * rng.randint(0, 4) + 1, size)],
     ),
     Family(
-        "surround",
-        False,
-        ("add_$slug", "wrap_in_$slug", "surround"),
-        "$s",
-        "Return the string $s with '$left' before it and '$right' after it.",
-        "return '$left' + $s + '$right'",
-        lambda rng, _: [sentence(rng, 1, 3)],
-        cases(
-            "slug left right",
-            ("parentheses", "(", ")"),
-            ("brackets", "[", "]"),
-            ("stars", "*", "*"),
-            ("angles", "<", ">"),
-        ),
-    ),
-    Family(
         "join_two",
         True,
         ("join_names", "full_name", "combine_names"),
@@ -120,28 +95,14 @@ FAMILIES = (
         False,
         ("$slug", "to_$slug", "make_$slug"),
         "$s",
-        "Return the string $s with $what.",
+        "Return the string $s $what.",
         "return $s.$method()",
         _mixed_case,
         cases(
             "slug what method",
-            ("title_case", "the first letter of each word in uppercase and all others in lowercase", "title"),
-            ("swapped_case", "uppercase letters made lowercase and lowercase ones uppercase", "swapcase"),
-            ("capitalized", "its first letter in uppercase and all others in lowercase", "capitalize"),
-        ),
-    ),
-    Family(
-        "case_of_end",
-        True,
-        ("upper_$slug", "capitalize_$slug", "make_${slug}_upper"),
-        "$s",
-        "Return the string $s with its $slug letter in uppercase and all others unchanged.",
-        "return $value",
-        _letters_of_both_cases,
-        cases(
-            "slug value",
-            ("first", "$s[0].upper() + $s[1:]"),
-            ("last", "$s[:-1] + $s[-1].upper()"),
+            ("title_case", "in title case", "title"),
+            ("swapped_case", "with the case of each letter swapped", "swapcase"),
+            ("capitalized", "with its first letter in uppercase and all others in lowercase", "capitalize"),
         ),
     ),
     Family(
@@ -153,21 +114,6 @@ FAMILIES = (
         "return $s.split()[$k]",
         lambda rng, _: [sentence(rng, 2, 7)],
         cases("slug k", ("first", 0), ("second", 1), ("last", -1)),
-    ),
-    Family(
-        "count_parts",
-        True,
-        ("count_$slug", "number_of_$slug", "get_number_of_$slug"),
-        "$s",
-        "Return the number of $what in the string $s.",
-        "return len($s.split($argument))",
-        _parts,
-        cases(
-            "slug what sep argument",
-            ("words", "words", " ", ""),
-            ("items", "items, which are separated by ',',", ",", "','"),
-            ("parts", "parts, which are separated by '-',", "-", "'-'"),
-        ),
     ),
     Family(
         "keep_characters",
@@ -220,21 +166,6 @@ FAMILIES = (
         ),
     ),
     Family(
-        "text_is",
-        True,
-        ("is_$slug", "check_$slug", "only_$slug"),
-        "$s",
-        "Return True if the string $s, which is not empty, has only $what, otherwise False.",
-        "return $s.$method()",
-        _one_kind,
-        cases(
-            "slug what method",
-            ("numeric", "digits", "isdigit"),
-            ("alphabetic", "letters", "isalpha"),
-            ("uppercase", "uppercase letters", "isupper"),
-        ),
-    ),
-    Family(
         "text_relation",
         True,
         ("is_$slug", "check_$slug", "has_$slug"),
@@ -272,6 +203,109 @@ FAMILIES = (
             ("strings", "integers", "a string", "str"),
             ("integers", "strings", "an integer", "int"),
             ("floats", "strings", "a float", "float"),
+        ),
+    ),
+    Family(
+        "number_of_words",
+        False,
+        ("count_words", "number_of_words", "word_count", "num_words", "get_word_count", "how_many_words"),
+        "$s",
+        "Return the number of words in the string $s.",
+        "return len($s.split())",
+        lambda rng, _: [sentence(rng, 1, 8)],
+    ),
+    Family(
+        "distinct_words",
+        True,
+        ("count_${slug}_words", "number_of_${slug}_words", "${slug}_word_count"),
+        "$s",
+        "Return the number of $slug words in the string $s.",
+        "return len(set($s.split()))",
+        lambda rng, _: [" ".join(rng.choice(("a", "is", "tea", "go")) for _ in range(rng.randint(1, 6)))],
+        cases("slug", ("distinct",), ("different",)),
+    ),
+    Family(
+        "split_and_case",
+        True,
+        ("${slug}_words", "get_${slug}_words", "split_${slug}"),
+        "$s",
+        "Return a list of the words in the string $s in $what.",
+        "return $s.$slug().split()",
+        _mixed_case,
+        cases("slug what", ("lower", "lowercase"), ("upper", "uppercase")),
+    ),
+    Family(
+        "strip_and_case",
+        True,
+        ("strip_and_$slug", "clean", "clean_text"),
+        "$s",
+        "Return the string $s in $what without leading and trailing spaces.",
+        "return $s.strip().$slug()",
+        lambda rng, _: [" " * rng.randint(0, 2) + mixed(rng) + " " * rng.randint(0, 3)],
+        cases("slug what", ("lower", "lowercase"), ("upper", "uppercase")),
+    ),
+    Family(
+        "sort_letters",
+        True,
+        ("sort_letters", "sort_characters", "sort_string", "sorted_string", "order_letters", "sort_text"),
+        "$s",
+        "Return the string $s with its characters sorted in ascending order.",
+        "return ''.join(sorted($s))",
+        _letters,
+    ),
+    Family(
+        "parity_of_length",
+        True,
+        ("has_${slug}_length", "is_length_$slug", "${slug}_length"),
+        "$s",
+        "Return True if the length of the string $s is $slug, otherwise False.",
+        "return len($s) % 2 == $r",
+        lambda rng, _: [letters(rng, 1, 8)],
+        cases("slug r", ("even", 0), ("odd", 1)),
+    ),
+    Family(
+        "kind_of_letter",
+        True,
+        ("is_$slug", "check_$slug", "letter_is_$slug"),
+        "letter",
+        "Return True if the lowercase letter is a $slug, otherwise False.",
+        "return letter $op 'aeiou'",
+        lambda rng, _: [rng.choice("aeioubcdfghlmnpqrst")],
+        cases("slug op", ("vowel", "in"), ("consonant", "not in")),
+    ),
+    Family(
+        "follow_by",
+        False,
+        ("add_$slug", "append_$slug", "with_$slug"),
+        "$s",
+        "Return the string $s followed by '$mark'.",
+        "return $s + '$mark'",
+        lambda rng, _: [sentence(rng, 1, 3)],
+        cases("slug mark", ("exclamation", "!"), ("question_mark", "?"), ("period", "."), ("star", "*")),
+    ),
+    Family(
+        "greet",
+        False,
+        ("greet", "greeting", "get_greeting"),
+        "name",
+        "Return the string '$hello ' followed by the name.",
+        "return '$hello ' + name",
+        lambda rng, _: [word(rng)],
+        cases("hello", ("Hello",), ("Hi",), ("Dear",)),
+    ),
+    Family(
+        "same_texts",
+        False,
+        ("same_$slug", "have_same_$slug", "equal_$slug"),
+        "a, b",
+        "Return True if the strings a and b $what, otherwise False.",
+        "return $x == $y",
+        _equal_or_not,
+        cases(
+            "slug what x y",
+            ("length", "have the same length", "len(a)", "len(b)"),
+            ("first_letter", "have the same first letter", "a[0]", "b[0]"),
+            ("lowercase", "are equal when case is ignored", "a.lower()", "b.lower()"),
         ),
     ),
 )
