@@ -65,7 +65,7 @@ FAMILIES = (
     ),
     Family(
         "leap_year",
-        False,
+        True,
         ("is_leap_year", "leap_year", "is_leap", "check_leap_year", "check_leap", "has_366_days"),
         "year",
         "Return True if the year is a leap year: divisible by 4 but not by 100, or divisible by 400.",

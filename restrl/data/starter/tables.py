@@ -67,7 +67,7 @@ FAMILIES = (
     ),
     Family(
         "has_duplicates",
-        True,
+        False,
         ("$slug", "check_$slug", "list_$slug"),
         "$nums",
         "Return True if $what in the list $nums, otherwise False.",

@@ -149,7 +149,7 @@ FAMILIES = (
     ),
     Family(
         "longer_than",
-        False,
+        True,
         ("is_$slug", "check_$slug", "has_${slug}_length"),
         "$s",
         "Return True if the string $s has $what $k characters, otherwise False.",
@@ -182,7 +182,7 @@ FAMILIES = (
     ),
     Family(
         "to_integers",
-        False,
+        True,
         ("to_integers", "parse_numbers", "get_integers"),
         "$s",
         "Return a list of the integers in the string $s, which are separated by '$sep'.",
@@ -236,7 +236,7 @@ FAMILIES = (
     ),
     Family(
         "strip_and_case",
-        True,
+        False,
         ("strip_and_$slug", "clean", "clean_text"),
         "$s",
         "Return the string $s in $what without leading and trailing spaces.",
@@ -265,7 +265,7 @@ FAMILIES = (
     ),
     Family(
         "kind_of_letter",
-        True,
+        False,
         ("is_$slug", "check_$slug", "letter_is_$slug"),
         "letter",
         "Return True if the lowercase letter is a $slug, otherwise False.",
