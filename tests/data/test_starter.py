@@ -16,7 +16,7 @@ import pytest
 
 from restrl.config import DatasetConfig
 from restrl.data import load_problems
-from restrl.data.starter import FAMILIES, PER_FAMILY
+from restrl.data.starter import FAMILIES
 from restrl.data.starter.family import Family, axes, cases, make_problems
 from restrl.records import Problem, to_json
 
@@ -65,10 +65,10 @@ def normalized(program: str) -> str:
 
 
 def test_size() -> None:
-    assert len(FAMILIES) >= 40
-    assert len(PROBLEMS) == len(FAMILIES) * PER_FAMILY >= 400
-    share = len(HELDOUT) / len(PROBLEMS)
-    assert 0.3 < share < 0.42
+    heldout = sum(family.heldout for family in FAMILIES)
+    assert (len(FAMILIES) - heldout, heldout) == (80, 64)
+    assert (len(TRAIN), len(HELDOUT)) == (80 * 6, 64 * 3) == (480, 192)
+    assert Counter(p.family for p in PROBLEMS) == {f.name: 3 if f.heldout else 6 for f in FAMILIES}
 
 
 def test_ids_and_texts_are_unique() -> None:
@@ -87,6 +87,41 @@ def test_no_heldout_problem_is_a_rename_of_a_training_one() -> None:
     train = {normalized(p.reference or ""): p.task_id for p in TRAIN}
     shared = [(p.task_id, train[key]) for p in HELDOUT if (key := normalized(p.reference or "")) in train]
     assert shared == []
+
+
+def families_that_share_a_solution() -> list[tuple[str, ...]]:
+    """With all options of each family, and so with any seed."""
+    families: dict[str, set[str]] = {}
+    for family in FAMILIES:
+        for problem in make_problems(family, len(family.options), seed=0):
+            families.setdefault(normalized(problem.reference or ""), set()).add(family.name)
+    return [tuple(sorted(names)) for names in families.values() if len(names) > 1]
+
+
+def test_no_heldout_family_has_a_solution_of_a_training_one() -> None:
+    heldout = {family.name: family.heldout for family in FAMILIES}
+    assert len(heldout) == len(FAMILIES)
+    shared = families_that_share_a_solution()
+    assert [names for names in shared if len({heldout[name] for name in names}) > 1] == []
+
+
+def test_few_heldout_families_share_a_solution() -> None:
+    # Intervals resample families as if they had nothing in common.
+    heldout = {family.name for family in FAMILIES if family.heldout}
+    assert sorted(names for names in families_that_share_a_solution() if heldout.issuperset(names)) == [
+        ("end_of_list", "end_of_text"),
+        ("end_of_list", "end_of_text", "of_list"),
+        ("of_list", "spread"),
+        ("repeat_text", "times_constant"),
+        ("sort_list", "value_summary"),
+    ]
+
+
+def test_every_family_fills_with_every_option_and_seed() -> None:
+    for family in FAMILIES:
+        for seed in range(20):
+            count = 3 if family.heldout else 6
+            assert len(make_problems(family, max(count, len(family.options)), seed)) >= count
 
 
 @pytest.mark.parametrize("seed", [0, 1, 7])

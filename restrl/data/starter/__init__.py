@@ -1,19 +1,34 @@
 """Starter problems: small Python functions with call tests, generated from a seed, nothing to download.
 
 Families with parameters, split into train and held-out by family, so that no held-out problem is a rename
-of a training one.
+of a training one.  A held-out family has fewer problems: intervals are made by resampling families, so more
+families narrow them, while more problems of a family hardly do.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from restrl.config import DatasetConfig
-from restrl.data.starter import basics, dicts, lists, numbers, sequences, strings
+from restrl.data.starter import (
+    basics,
+    dicts,
+    integers,
+    lists,
+    measures,
+    numbers,
+    sequences,
+    strings,
+    tables,
+    texts,
+)
 from restrl.data.starter.family import Family, make_problems
 from restrl.records import Problem
 
-PER_FAMILY = 6  # problems
+Split = Literal["train", "heldout"]
+
+PER_FAMILY: Mapping[Split, int] = {"train": 6, "heldout": 3}  # problems
 FAMILIES: tuple[Family, ...] = (
     basics.FAMILIES
     + strings.FAMILIES
@@ -21,10 +36,14 @@ FAMILIES: tuple[Family, ...] = (
     + sequences.FAMILIES
     + numbers.FAMILIES
     + dicts.FAMILIES
+    + measures.FAMILIES
+    + integers.FAMILIES
+    + texts.FAMILIES
+    + tables.FAMILIES
 )
 
 
-def load(config: DatasetConfig, split: Literal["train", "heldout"]) -> list[Problem]:
+def load(config: DatasetConfig, split: Split) -> list[Problem]:
     """All problems of the split, family by family; ``config.seed`` seeds the generator."""
     chosen = [family for family in FAMILIES if family.heldout == (split == "heldout")]
-    return [problem for family in chosen for problem in make_problems(family, PER_FAMILY, config.seed)]
+    return [problem for family in chosen for problem in make_problems(family, PER_FAMILY[split], config.seed)]

@@ -1,0 +1,114 @@
+"""Families of starter problems about shapes, times, prices and temperatures."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from restrl.data.starter.family import Family, Options, cases
+
+
+def _year(rng: Random, _: Options) -> list[Any]:
+    """Half of them multiples of 100, since these are the exceptions."""
+    return [rng.choice((4 * rng.randint(450, 550), rng.randint(1800, 2200), 100 * rng.randint(16, 28)))]
+
+
+def _degrees(rng: Random, options: Options) -> list[Any]:
+    if options["old"] == "Celsius":
+        return [5 * rng.randint(-10, 30)]
+    return [32 + 9 * rng.randint(-9, 20)]
+
+
+FAMILIES = (
+    Family(
+        "rectangle",
+        False,
+        ("rectangle_$slug", "get_$slug", "${slug}_of_rectangle"),
+        "width, height",
+        "Return the $slug of a rectangle with the given width and height.",
+        "return $value",
+        lambda rng, _: [rng.randint(1, 20), rng.randint(1, 20)],
+        cases("slug value", ("area", "width * height"), ("perimeter", "2 * (width + height)")),
+    ),
+    Family(
+        "split_amount",
+        False,
+        ("split_$small", "${big}_and_$small", "convert_$small"),
+        "$n",
+        "Return a list of two integers: the whole $big and the remaining $small in $n $small.",
+        "return [$n // $k, $n % $k]",
+        lambda rng, p: [rng.randint(0, 8 * p["k"])],
+        cases(
+            "big small k",
+            ("hours", "minutes", 60),
+            ("minutes", "seconds", 60),
+            ("days", "hours", 24),
+            ("weeks", "days", 7),
+            ("euros", "cents", 100),
+        ),
+    ),
+    Family(
+        "total_amount",
+        True,
+        ("total_$small", "to_$small", "convert_to_$small"),
+        "$big, $small",
+        "Return the total number of $small in the given $big and $small.",
+        "return $big * $k + $small",
+        lambda rng, p: [rng.randint(0, 9), rng.randint(0, p["k"] - 1)],
+        cases(
+            "big small k",
+            ("hours", "minutes", 60),
+            ("minutes", "seconds", 60),
+            ("weeks", "days", 7),
+            ("dollars", "cents", 100),
+        ),
+    ),
+    Family(
+        "leap_year",
+        True,
+        ("is_leap_year", "leap_year", "is_leap", "check_leap_year", "check_leap", "has_366_days"),
+        "year",
+        "Return True if the year is a leap year: divisible by 4 but not by 100, or divisible by 400.",
+        "return year % 4 == 0 and year % 100 != 0 or year % 400 == 0",
+        _year,
+    ),
+    Family(
+        "temperature",
+        True,
+        ("to_$slug", "convert_to_$slug", "${args}_to_$slug"),
+        "$args",
+        "Convert the temperature $args from $old to $new and return it as a float.",
+        "return $value",
+        _degrees,
+        cases(
+            "args slug old new value",
+            ("celsius", "fahrenheit", "Celsius", "Fahrenheit", "celsius * 9 / 5 + 32"),
+            ("fahrenheit", "celsius", "Fahrenheit", "Celsius", "(fahrenheit - 32) * 5 / 9"),
+        ),
+    ),
+    Family(
+        "percent",
+        False,
+        ("get_${k}_percent", "percent_$k", "take_${k}_percent"),
+        "$n",
+        "Return $k percent of $n as a float.",
+        "return $n * $k / 100",
+        lambda rng, _: [20 * rng.randint(1, 10)],
+        cases("k", (5,), (10,), (20,), (25,), (50,)),
+    ),
+    Family(
+        "rate",
+        True,
+        ("$slug", "get_$slug", "compute_$slug"),
+        "$x, $y",
+        "Return $what.",
+        "return $x / $y",
+        lambda rng, _: [rng.randint(1, 40) * 5, rng.choice((1, 2, 4, 5, 8, 10))],
+        cases(
+            "slug x y what",
+            ("speed", "distance", "time", "the average speed of a trip with the given distance and time"),
+            ("unit_price", "cost", "count", "the price of one item if count items have the given cost"),
+            ("density", "mass", "volume", "the density of a body with the given mass and volume"),
+        ),
+    ),
+)
