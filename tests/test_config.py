@@ -1,5 +1,6 @@
 """The schema: ranges, values that do not go together, and what a bad key or value is told."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,8 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
 from restrl.cli import register_schema
-from restrl.config import Config
-from restrl.config_check import check, explain
+from restrl.config import Config, RowConfig
+from restrl.config_check import CHOOSING, check, explain
 from restrl.errors import UserError
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -77,6 +78,69 @@ def test_values_that_do_not_go_together(changes, message):
     with pytest.raises(UserError) as error:
         checked(**changes)
     assert str(error.value).startswith(message)
+
+
+GREEDY, SEARCH = {"decoder": "greedy"}, {"decoder": "mcts", "scorer": "vm"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "iterations", "message"),
+    [
+        ([], 1, "evaluation.rows=[]: must have at least one row"),
+        ([GREEDY, {"policy": "best"}], 1, "evaluation.rows[1].policy=best: must be one of base, trained"),
+        (
+            [{"decoder": "replay"}],
+            1,
+            "evaluation.rows[0].decoder=replay: must be one of greedy, sample, best",
+        ),
+        ([{"decoder": "mcts", "scorer": "prm"}], 1, "evaluation.rows[0].scorer=prm: must be one of none, vm"),
+        ([{"decoder": "mcts"}], 1, "evaluation.rows[0].scorer=none: decoder=mcts needs one; set vm, orm or"),
+        ([{"scorer": "vm"}], 1, "evaluation.rows[0].scorer=vm: decoder=sample uses none; leave it out"),
+        ([GREEDY, SEARCH, GREEDY], 1, "evaluation.rows[2]: the same as rows[0]; each row must be once"),
+        ([{"policy": "trained"}], 0, "evaluation.rows[0].policy=trained: grpo.iterations=0 trains no policy"),
+        (
+            ["base greedy"],
+            1,
+            "evaluation.rows[0]=base greedy: must be a mapping with policy, decoder, scorer",
+        ),
+        (
+            [{"polcy": "base"}],
+            1,
+            "evaluation.rows[].polcy: no such key; did you mean evaluation.rows[].policy?",
+        ),
+    ],
+)
+def test_wrong_rows(rows, iterations, message):
+    with pytest.raises(UserError) as error:
+        checked(stage__name="rest_rl", grpo__iterations=iterations, evaluation__rows=rows)
+    assert str(error.value).startswith(message)
+
+
+def test_rows_as_they_are_typed():
+    register_schema()
+    typed = "evaluation.rows=[{decoder: greedy}, {policy: trained, decoder: mcts, scorer: vm}]"
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = check(
+            compose("train", overrides=["stage=rest_rl", typed, "evaluation.rows.0.decoder=sample"])
+        )
+    assert config.evaluation.rows == [RowConfig("base", "sample"), RowConfig("trained", "mcts", "vm")]
+
+
+def test_what_decodes_is_what_rows_may_name():
+    from restrl.decode.registry import DECODERS
+    from restrl.stages.settings import SCORED
+
+    decoder = next(item for item in dataclasses.fields(RowConfig) if item.name == "decoder")
+    assert set(decoder.metadata["choices"]) == set(DECODERS) - {"replay"}
+    assert CHOOSING == SCORED
+
+
+def test_a_decoder_that_chooses_needs_a_scorer():
+    search = {"decoder__name": "mcts", "decoder__k": [1]}
+    with pytest.raises(UserError, match=r"^decoder=mcts needs a scorer: scorer=vm, prm, orm or verifier$"):
+        checked(**search)
+    assert checked(**search, scorer__name="verifier").decoder.name == "mcts"
+    assert checked(**search, stage__name="collect").decoder.name == "mcts"
 
 
 def test_pass_at_k_asks_no_samples_of_a_file_that_has_its_own_number():

@@ -55,5 +55,9 @@ def _grow(branch: Tree, node: Mapping[str, Any]) -> None:
     for key, value in node.items():
         if isinstance(value, Mapping):
             _grow(branch.add(f"[cyan]{escape(key)}[/cyan]"), value)
+        elif isinstance(value, list) and any(isinstance(element, Mapping) for element in value):
+            elements = branch.add(f"[cyan]{escape(key)}[/cyan]")
+            for element in value:
+                elements.add(escape(", ".join(f"{name}: {setting}" for name, setting in element.items())))
         else:
             branch.add(f"{escape(key)}: {escape(str(value))}")

@@ -89,7 +89,7 @@ SEARCH = ("scorer=verifier", "decoder.k=[1]")
 COMMANDS = [  # each stage and decoder that samples, and the file that it reads first
     ("train", "stage=rest_grpo"),
     ("heldout", "stage=evaluate"),
-    ("heldout", "stage=rest_rl", "evaluation.rows=[base greedy]"),
+    ("heldout", "stage=rest_rl", "evaluation.rows=[{decoder: greedy}]"),
     ("train", "stage=sample"),
     ("train", "stage=grpo", "stage.evaluate=false"),
     ("train", "stage=collect"),

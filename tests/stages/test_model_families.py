@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from restrl.config import DatasetConfig, EvaluationConfig, LoraConfig, ModelConfig, ScorerConfig
+from restrl.config import DatasetConfig, EvaluationConfig, LoraConfig, ModelConfig, RowConfig, ScorerConfig
 from restrl.errors import UserError
 from restrl.model import save_model
 from restrl.model.tiny import tiny_tokenizer
@@ -42,7 +42,7 @@ def no_sampling(monkeypatch):
     "stage", [lambda run, _: collect_step(run, run.base), rest_rl], ids=["collect", "rest_rl"]
 )
 def test_a_policy_without_a_value_model_is_refused_before_the_first_sample(tmp_path, stage):
-    rows = EvaluationConfig(rows=["base sample"])
+    rows = EvaluationConfig(rows=[RowConfig("base", "sample")])
     settings = config(tmp_path / "out", model=policy(tmp_path / "policy", "granite"), evaluation=rows)
     message = "model type 'granite' cannot be a value model: transformers has no sequence classification"
     with Runtime(settings, Console()) as run, pytest.raises(UserError, match=message):

@@ -219,7 +219,8 @@ def test_both_stages_run_in_every_precision(workplace: Workplace, precision: str
     done = workplace.train(
         "stage=rest_rl", f"trainer.precision={precision}", "model.dtype=bfloat16", "model.lora.r=2",
         "grpo.iterations=1", "grpo.max_steps=1", "grpo.sample.n=4", "mcts.iterations=3",
-        "evaluation.rows=[trained best_of_n vm]", "evaluation.completions=2", "vm.epochs=1",
+        "evaluation.rows=[{policy: trained, decoder: best_of_n, scorer: vm}]",
+        "evaluation.completions=2", "vm.epochs=1",
         "vm.heldout_fraction=0.5",
     )  # fmt: skip
     assert (done.code, done.err) == (0, "")
