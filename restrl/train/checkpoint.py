@@ -11,6 +11,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
+import threading
+import time
 import warnings
 import zipfile
 import zlib
@@ -23,6 +26,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import CheckpointIO
 
 from restrl.errors import UserError
+from restrl.ranks import Ranks
 
 KEEP = 2
 END = ".whole"  # the end marker of a folder
@@ -31,10 +35,12 @@ END = ".whole"  # the end marker of a folder
 class StepCheckpoint(ModelCheckpoint):
     """Saves every ``every`` steps, and at the end of a run that Ctrl-C, SIGTERM or ``max_time`` stops early.
 
-    ModelCheckpoint itself counts optimizer steps, of which a step may have none or several.
+    ModelCheckpoint itself counts optimizer steps, of which a step may have none or several.  One process is
+    interrupted at once.  Several agree at the end of the step that is running, for a rank that left in the
+    middle of it would leave the others waiting; a second signal ends a rank at once.
     """
 
-    def __init__(self, folder: Path, every: int) -> None:
+    def __init__(self, folder: Path, every: int, ranks: Ranks) -> None:
         super().__init__(
             dirpath=folder,
             filename="step-{steps_done:06.0f}",
@@ -47,21 +53,33 @@ class StepCheckpoint(ModelCheckpoint):
         )
         self.every = every
         self.saved_step = 0
+        self.signals = Signals(ranks)
 
     def on_train_start(self, _trainer: Any, pl_module: Any) -> None:
         self.saved_step = pl_module.steps_done
+        self.signals.catch()
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
-        if pl_module.steps_done % self.every == 0:
+        received = self.signals.agreed()
+        if received or pl_module.steps_done % self.every == 0:
             self.save(trainer, pl_module)
+        if received:
+            self.signals.release()
+            raise SystemExit(128 + received) if received == signal.SIGTERM else KeyboardInterrupt
+
+    def teardown(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
+        super().teardown(trainer, pl_module, stage)
+        self.signals.release()
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         if pl_module.steps_done < pl_module.total_steps:  # max_time is over
             self.save(trainer, pl_module)
 
     def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
+        self.signals.release()
+        alone = trainer.world_size == 1  # several ranks saved when they agreed, or are not at the same step
         # in the middle of a step whose first update was made, the last checkpoint is the last whole state
-        if isinstance(exception, (KeyboardInterrupt, SystemExit)) and pl_module.consistent:
+        if isinstance(exception, (KeyboardInterrupt, SystemExit)) and pl_module.consistent and alone:
             self.save(trainer, pl_module)
 
     def save(self, trainer: lightning.Trainer, module: Any) -> None:
@@ -76,6 +94,37 @@ class StepCheckpoint(ModelCheckpoint):
         if trainer.is_global_zero and Path(filepath).is_dir():
             (Path(filepath) / END).touch()
         trainer.strategy.barrier()
+
+
+class Signals:
+    """SIGINT and SIGTERM of several ranks, held back until they agree; of one rank, left as they are."""
+
+    CAUGHT = (signal.SIGINT, signal.SIGTERM)
+    SAME_SECONDS = 1.0  # a terminal and a launcher may both send what a user meant once
+
+    def __init__(self, ranks: Ranks) -> None:
+        self.ranks = ranks
+        self.before: dict[int, Any] = {}
+        self.received = 0
+        self.when = 0.0
+
+    def catch(self) -> None:
+        if self.ranks.size > 1 and threading.current_thread() is threading.main_thread():
+            self.before = {number: signal.signal(number, self._note) for number in self.CAUGHT}
+
+    def _note(self, number: int, _frame: Any) -> None:
+        if self.received and time.monotonic() - self.when > self.SAME_SECONDS:
+            os._exit(128 + number)
+        self.received, self.when = number, time.monotonic()
+
+    def agreed(self) -> int:
+        """What the first rank that received a signal received; 0: none did.  Every rank asks together."""
+        return next((number for number in self.ranks.gather(self.received) if number), 0)
+
+    def release(self) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        self.before = {}
 
 
 class AtomicCheckpointIO(CheckpointIO):

@@ -17,7 +17,7 @@ from restrl.train.data import StepData
 from restrl.train.extras import Extras
 from restrl.train.head_init import start_head
 from restrl.train.loop import run_steps
-from restrl.train.metrics_file import read_metrics
+from restrl.train.metrics_file import all_metrics
 from restrl.train.strategy import autocast, build_strategy
 from restrl.train.value_data import (
     Floats,
@@ -109,7 +109,7 @@ def fit_value_model(
     return FitResult(
         steps=module.steps_done,
         resumed_from=resumed_from,
-        metrics=tuple(read_metrics(folder)),
+        metrics=tuple(all_metrics(folder, ranks)),
         split=split,
         fit_states=fit_states,
         constant=constant,

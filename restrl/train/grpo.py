@@ -17,7 +17,7 @@ from restrl.train.data import StepData
 from restrl.train.extras import Extras
 from restrl.train.grpo_module import GrpoModule
 from restrl.train.loop import run_steps
-from restrl.train.metrics_file import read_metrics
+from restrl.train.metrics_file import all_metrics
 from restrl.train.rollout import Judge, Prompter, RolloutMaker
 from restrl.train.schedule import step_schedule
 from restrl.train.strategy import build_strategy
@@ -85,7 +85,7 @@ def train_grpo(
         checkpoint_every=grpo.checkpoint_every,
         seed=seed,
     )
-    rows = read_metrics(folder)
+    rows = all_metrics(folder, ranks)
     return TrainResult(module.steps_done, module.updates, resumed_from, tuple(rows), _cost(rows))
 
 

@@ -59,7 +59,7 @@ def run_steps(
         keep_until(folder, resumed_from)
     torch.manual_seed(seed)
     device = next(module.model.parameters()).device
-    callbacks = [StepCheckpoint(checkpoints, checkpoint_every), *extras.callbacks()]
+    callbacks = [StepCheckpoint(checkpoints, checkpoint_every, ranks), *extras.callbacks()]
     if ranks.first:
         callbacks.append(StepProgress())
     with equal_bits(device):

@@ -140,8 +140,8 @@ def build_strategy(config: TrainerConfig, ranks: Ranks) -> Strategy:
         raise UserError(f"trainer.strategy={config.strategy}: must be one of {', '.join(STRATEGIES)}")
     if (wanted := config.devices * config.num_nodes) != ranks.size:
         raise UserError(
-            f"trainer.devices={config.devices} on trainer.num_nodes={config.num_nodes} are {wanted} processes, "
-            f"and {ranks.size} were started"
+            f"trainer.devices={config.devices} on trainer.num_nodes={config.num_nodes} are {wanted} "
+            f"processes, and {ranks.size} were started"
         )
     name = "ddp" if config.strategy == "auto" and ranks.size > 1 else config.strategy
     if name == "ddp" and ranks.size == 1:

@@ -19,7 +19,7 @@ from restrl.errors import UserError
 from restrl.model.value import decoder_and_score
 from restrl.model.value_lm import ValueLM
 from restrl.objective.tree_packing import token_trees
-from restrl.ranks import ALONE
+from restrl.ranks import ALONE, Ranks
 from restrl.search.saved import SavedTree
 from restrl.train.fit import FitResult, fit_value_model
 from restrl.train.strategy import Strategy
@@ -90,6 +90,7 @@ def run(
     collected: Any = None,
     trainer: TrainerConfig | None = None,
     signature: str = "toy",
+    ranks: Ranks = ALONE,
     **changes: Any,
 ) -> Any:
     model = model if model is not None else value_model()
@@ -104,6 +105,7 @@ def run(
         seed=0,
         signature=signature,
         report=report,
+        ranks=ranks,
     )
     return model, result
 
