@@ -8,7 +8,8 @@ kernels, and the rest is written out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,6 +162,24 @@ def decoder_of(model: Any) -> Any:
     if isinstance(decoder, PreTrainedModel) and decoder is not model:
         return decoder
     return getattr(model, "model", model)  # Llama 4 and ModernBERT find no decoder, or take their head for it
+
+
+@contextlib.contextmanager
+def attention_of(decoder: Any, implementation: str) -> Iterator[None]:
+    """The attention ``implementation`` (a name known to transformers) within the block.
+
+    This is the one place that changes a model's attention: training, sampling and checks use the same module
+    in turns, each with its own.  Raises UserError for a decoder whose attention cannot be replaced.
+    """
+    if implementation != "eager":  # a model's own code needs no common interface
+        check_attention(decoder)
+    config = decoder.config
+    before = config._attn_implementation
+    config._attn_implementation = implementation
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
 
 
 def check_attention(model: Any) -> None:

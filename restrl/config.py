@@ -203,13 +203,23 @@ class TrainerConfig:
     name: str = _limits("auto", decides=False)
     # the device that it comes to is what decides
     accelerator: str = _limits("auto", choices=("auto", "cpu", "gpu"), decides=False)
-    devices: int = _limits(1, ge=1)
-    strategy: str = "auto"
+    devices: int = _limits(1, ge=1)  # processes on each machine
+    num_nodes: int = _limits(1, ge=1, decides=False)  # machines; their product with devices is what decides
+    strategy: str = _limits("auto", choices=("auto", "ddp"))
+    find_unused: bool = _limits(False, decides=False)  # ddp: parameters may have no part in a step
     precision: str = _limits("auto", choices=("auto", "32-true", "bf16-mixed", "bf16-true"))
     memory_gb: float | None = _limits(
         None, gt=0, decides=False
     )  # GiB that a run may plan with; null: what the device has
     matmul: str = _limits("highest", choices=("highest", "high", "medium"))  # precision of float32 products
+    # what follows are arguments of Lightning's Trainer, handed on as they are
+    max_time: str | None = _limits(None, decides=False)  # DD:HH:MM:SS of a training step
+    log_every_n_steps: int = _limits(1, ge=1, decides=False)
+    enable_model_summary: bool = _limits(False, decides=False)
+    profiler: str | None = _limits(None, choices=("simple", "advanced", "pytorch"), decides=False)
+    detect_anomaly: bool = _limits(False, decides=False)
+    benchmark: bool | None = _limits(None, decides=False)
+    deterministic: bool | None = _limits(None, decides=False)
 
 
 @dataclass

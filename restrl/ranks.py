@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -39,6 +39,16 @@ class Ranks:
     def share(self, items: Sequence[T]) -> list[T]:
         """This rank's items: rank, rank + size, ...; the shares' lengths differ by at most one."""
         return list(items[self.rank :: self.size])
+
+    def rounds(self, items: Sequence[T]) -> Iterator[tuple[T, bool]]:
+        """This rank's share, as many rounds on every rank: for work in which the ranks wait for each other.
+
+        Where the items do not come out even, a rank without one in the last round gets the last item again,
+        with False: it computes it to keep in step with the others, and it must not count.
+        """
+        for start in range(0, len(items), self.size):
+            index = start + self.rank
+            yield items[min(index, len(items) - 1)], index < len(items)
 
     def merge(self, results: Sequence[T]) -> list[T]:
         """The results of all ranks, on every rank, in the order of the items that ``share`` divided.
@@ -83,6 +93,9 @@ class Ranks:
         self.gather(None)
 
 
+ALONE = Ranks()
+
+
 def ranks_of(environment: Mapping[str, str] = os.environ) -> Ranks:
     """Who this process is: as torchrun and our own launcher say it, or srun and submitit, or alone."""
     if "RANK" in environment and "WORLD_SIZE" in environment:
@@ -92,7 +105,7 @@ def ranks_of(environment: Mapping[str, str] = os.environ) -> Ranks:
     if int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
         rank, size = int(environment["SLURM_PROCID"]), int(environment["SLURM_STEP_NUM_TASKS"])
         return Ranks(rank, size, int(environment.get("SLURM_LOCALID", 0)))
-    return Ranks()
+    return ALONE
 
 
 def connect(ranks: Ranks, *, gpu: bool = False) -> None:

@@ -25,13 +25,14 @@ from restrl.attention import decoder_of
 from restrl.config import EngineConfig
 from restrl.engine.hf import HfEngine
 from restrl.errors import UserError
+from restrl.model.policy_lm import PolicyLM
+from restrl.model.selfcheck import check_sampling, check_training, check_value_model
 from restrl.model.tiny import tiny_tokenizer
-from restrl.model.value import check_architecture, decoder_and_score
-from restrl.objective.packed_attention import packed_logprobs
+from restrl.model.value import check_architecture
+from restrl.model.value_lm import ValueLM
 from restrl.objective.packing import Piece, TokenGroup, pack
-from restrl.objective.selfcheck import check_sampling, check_training, check_value_model
 from restrl.objective.tree_packing import TokenTree, TreePiece, pack_trees
-from restrl.objective.value_loss import state_values
+from restrl.objective.value_loss import head_values
 from restrl.records import Request
 
 TABLE = Path(__file__).parent.parent / "docs" / "model_families.md"
@@ -195,7 +196,7 @@ def plain_logprobs(model: Any, rows: Any = ROWS) -> Tensor:
 
 
 def our_logprobs(model: Any) -> Tensor:
-    return packed_logprobs(model, pack(GROUPS, [Piece(0, (0, 1)), Piece(1, (0,))])).logprobs
+    return PolicyLM(model)(pack(GROUPS, [Piece(0, (0, 1)), Piece(1, (0,))])).logprobs
 
 
 def plain_values(model: Any) -> Tensor:
@@ -205,7 +206,7 @@ def plain_values(model: Any) -> Tensor:
 
 def our_values(model: Any) -> Tensor:
     pieces = [TreePiece(t, tuple(range(len(tree.states))), 0) for t, tree in enumerate(TREES)]
-    return state_values(*decoder_and_score(model), pack_trees(TREES, pieces))
+    return head_values(ValueLM(model)(pack_trees(TREES, pieces)))
 
 
 def gradients(model: Any, numbers: Tensor) -> dict[str, Tensor]:

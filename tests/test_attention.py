@@ -6,7 +6,7 @@ import torch
 from restrl.attention import Span, Terms, causal_attention, masked_attention, position_limit, read_terms
 from restrl.engine.attention import attention
 from restrl.errors import UserError
-from restrl.objective.packed_attention import packed_logprobs
+from restrl.model.policy_lm import PolicyLM
 from restrl.objective.packing import Piece, TokenGroup, pack
 from restrl.objective.tree_attention import Branch, TreeLayout, tree_attention
 from restrl.records import Request
@@ -117,17 +117,17 @@ def test_longrope_ends_where_a_rotation_would_depend_on_the_neighbours():
         engine(model).generate([Request(tuple(range(32)), 1, 4)])
     group = TokenGroup(tuple(range(30)), ((5, 6, 7, 8),))  # the last token of a completion is not computed
     with pytest.raises(UserError, match="model type 'phi3': 33 tokens do not fit the 32 that it takes here"):
-        packed_logprobs(model, pack([group], [Piece(0, (0,))]))
+        PolicyLM(model)(pack([group], [Piece(0, (0,))]))
 
 
 def test_llama_4_ends_where_its_temperature_would_depend_on_the_neighbours():
     more = {"attn_temperature_tuning": True, "floor_scale": 24, "no_rope_layers": [1, 0, 1, 0]}
     model = build("llama4_text", **more)
     group = TokenGroup(tuple(range(10)), ((5, 6, 7, 8), (9, 10, 11, 12)))
-    found = packed_logprobs(model, pack([group], [Piece(0, (0, 1))])).logprobs
+    found = PolicyLM(model)(pack([group], [Piece(0, (0, 1))])).logprobs
     expected = plain_logprobs(model, [(group.prompt, completion) for completion in group.completions])
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
     with pytest.raises(
         UserError, match="model type 'llama4_text': 24 tokens do not fit the 23 that it takes"
     ):
-        packed_logprobs(model, pack([TokenGroup(tuple(range(18)), group.completions)], [Piece(0, (0, 1))]))
+        PolicyLM(model)(pack([TokenGroup(tuple(range(18)), group.completions)], [Piece(0, (0, 1))]))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from restrl.errors import UserError
-from restrl.objective.selfcheck import check_sampling, check_training, check_value_model
+from restrl.model.selfcheck import check_sampling, check_training, check_value_model
 from tests import families
 from tests.families import FAMILIES, TABLE, bf16_mixed, build, build_value_model, engine, gradients
 from tests.threads import one_thread  # noqa: F401

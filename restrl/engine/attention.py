@@ -8,7 +8,6 @@ head, so that nothing is copied.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -18,8 +17,8 @@ from transformers import AttentionInterface
 
 from restrl.attention import (
     Terms,
+    attention_of,
     causal_attention,
-    check_attention,
     decoder_of,
     masked_attention,
     query_blocks,
@@ -31,20 +30,9 @@ from restrl.attention import (
 IMPLEMENTATION = "restrl_decode"
 
 
-@contextlib.contextmanager
-def decode_attention(model: Any) -> Iterator[None]:
-    """This attention for the duration of the block; training on the same module keeps its own.
-
-    Raises UserError for a model that is not built from attention layers of transformers' common interface.
-    """
-    decoder = decoder_of(model)
-    check_attention(decoder)
-    before = decoder.config._attn_implementation
-    decoder.config._attn_implementation = IMPLEMENTATION
-    try:
-        yield
-    finally:
-        decoder.config._attn_implementation = before
+def decode_attention(model: Any) -> contextlib.AbstractContextManager[None]:
+    """This attention for the duration of a block.  Raises UserError as ``attention_of``."""
+    return attention_of(decoder_of(model), IMPLEMENTATION)
 
 
 def attention(

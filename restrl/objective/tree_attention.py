@@ -19,7 +19,7 @@ It is hooked in as a transformers attention implementation, so any decoder that 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
@@ -32,8 +32,8 @@ from transformers import AttentionInterface
 from restrl.attention import (
     Span,
     Terms,
+    attention_of,
     causal_attention,
-    check_attention,
     check_lengths,
     model_name,
     query_blocks,
@@ -132,22 +132,13 @@ def tree_hidden(decoder: Any, ids: Tensor, positions: Tensor, layout: TreeLayout
     return hidden
 
 
-@contextlib.contextmanager
-def tree_mode(decoder: nn.Module) -> Iterator[None]:
-    """Tree attention within this block: an engine may sample with the same module outside of it.
+def tree_mode(decoder: nn.Module) -> contextlib.AbstractContextManager[None]:
+    """Tree attention within this block.
 
     ``tree_hidden`` enters it by itself; with gradient checkpointing, which runs layers again in the backward
-    pass, the backward pass has to lie within it too.  Raises UserError for a decoder whose attention cannot
-    be replaced.
+    pass, the backward pass has to lie within it too.  Raises UserError as ``attention_of``.
     """
-    check_attention(decoder)
-    config: Any = decoder.config
-    before = config._attn_implementation
-    config._attn_implementation = IMPLEMENTATION
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
+    return attention_of(decoder, IMPLEMENTATION)
 
 
 def tree_attention(

@@ -1,51 +1,20 @@
-"""What a value model says of packed states, and the loss against their targets."""
+"""Values from the outputs of a value model's head, and the loss against their targets."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from restrl.objective.tree_attention import tree_hidden
-from restrl.objective.tree_packing import TokenTree, TreeBatch, pack_trees, tree_batches
-
-
-def state_values(decoder: Any, head: torch.nn.Linear, batch: TreeBatch) -> Tensor:
-    """[S] float32 values of the batch's states, with gradient; ``batch`` lies on the model's device.
-
-    One label: the head's output as it is, which nothing bounds.  Two labels: the probability of the second,
-    in (0, 1).
-    """
-    return head_values(state_outputs(decoder, head, batch))
-
-
-def state_outputs(decoder: Any, head: torch.nn.Linear, batch: TreeBatch) -> Tensor:
-    """[S, 1 or 2] the head's outputs for the batch's states, with gradient."""
-    return head_outputs(head, state_hidden(decoder, batch))
-
-
-def state_hidden(decoder: Any, batch: TreeBatch) -> Tensor:
-    """[S, H] the decoder's last hidden states at the states' ends."""
-    return tree_hidden(decoder, batch.ids, batch.positions, batch.layout)[batch.ends]
-
-
-def head_outputs(head: torch.nn.Linear, hidden: Tensor) -> Tensor:
-    """[S, 1 or 2] the head's outputs for ``hidden`` [S, H], in the precision of the head.
-
-    The decoder may compute in bfloat16 beside a float32 head: near 1, bfloat16 values are 0.004 apart.
-    """
-    with torch.autocast(hidden.device.type, enabled=False):
-        outputs: Tensor = head(hidden.to(head.weight.dtype))
-    return outputs
-
 
 def head_values(logits: Tensor) -> Tensor:
-    """[S] float32 values from the head's outputs [S, 1 or 2]."""
+    """[S] float32 values from the head's outputs [S, 1 or 2].
+
+    One label: the output as it is, which nothing bounds.  Two labels: the probability of the second, in
+    (0, 1).
+    """
     logits = logits.float()
     if logits.shape[-1] == 1:
         return logits[:, 0]
@@ -109,20 +78,3 @@ def value_loss(
         predicted=float(values.detach().sum()),
     )
     return total / normalizer, sums
-
-
-@torch.no_grad()
-def predict_values(
-    decoder: Any, head: torch.nn.Linear, trees: Sequence[TokenTree], budget: int
-) -> list[list[float]]:
-    """For each tree the values of its states, in batches of at most ``budget`` tokens (see ``state_values``).
-
-    The model is used in the mode that it is in, where it is.
-    """
-    values: list[list[float]] = [[math.nan] * len(tree.states) for tree in trees]
-    for pieces in tree_batches(trees, budget):
-        found = iter(state_values(decoder, head, pack_trees(trees, pieces).to(head.weight.device)).tolist())
-        for piece in pieces:
-            for state in piece.states:
-                values[piece.tree][state] = next(found)
-    return values

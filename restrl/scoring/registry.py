@@ -21,8 +21,8 @@ from restrl.config import ModelConfig, PathsConfig, ScorerConfig, deciding
 from restrl.errors import UserError
 from restrl.model import model_fingerprint, weights_dtype
 from restrl.model.hub import load_from
+from restrl.model.selfcheck import check_value_model
 from restrl.model.value import load_value_model
-from restrl.objective.selfcheck import check_value_model
 from restrl.records import Problem
 from restrl.scoring.base import Kind, Scorer
 from restrl.scoring.orm import ChatRewardModel

@@ -7,9 +7,8 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from restrl.model.value import decoder_and_score
+from restrl.model.value_lm import ValueLM, predict_values
 from restrl.objective.tree_packing import token_trees
-from restrl.objective.value_loss import predict_values
 from restrl.records import State
 from restrl.scoring.base import Kind
 
@@ -28,7 +27,7 @@ class ValueScorer:
         self, model: Any, *, kind: Kind = "state", max_tokens: int = 2048, tokens_per_batch: int = 8192
     ) -> None:
         """Raises UserError where the model's head is not that of a value model."""
-        self.decoder, self.head = decoder_and_score(model)
+        self.model = ValueLM(model)
         self._kind: Kind = kind
         self.max_tokens = max_tokens
         self.tokens_per_batch = tokens_per_batch
@@ -45,7 +44,7 @@ class ValueScorer:
         new = {key: (s.prompt_ids, s.ids) for key, s in zip(keys, states, strict=True) if key not in values}
         names = list(new)
         trees, members = token_trees(list(new.values()), self.max_tokens)
-        found = predict_values(self.decoder, self.head, trees, self.tokens_per_batch)
+        found = predict_values(self.model, trees, self.tokens_per_batch)
         for indices, some in zip(members, found, strict=True):
             values |= {names[i]: min(max(value, 0.0), 1.0) for i, value in zip(indices, some, strict=True)}
         self._remember({key: values[key] for key in names})

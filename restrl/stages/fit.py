@@ -19,16 +19,17 @@ from restrl.evaluate.diagnostic_plots import diagnostics_figure
 from restrl.evaluate.diagnostics import Rated, diagnostics
 from restrl.files import user_errors, write_json_atomic, write_lines_atomic
 from restrl.model import Dtype
+from restrl.model.selfcheck import check_value_model
 from restrl.model.value import add_value_lora, freeze_layers, keep_layers, new_value_model, save_value_model
-from restrl.objective.selfcheck import check_value_model
 from restrl.records import Cost, TreeTargets
 from restrl.search.saved import SavedTree
 from restrl.seeds import derive_seed
 from restrl.stages.evaluation import TREES
 from restrl.stages.resolution import value_resolution
 from restrl.stages.runtime import PolicyRef, Runtime
+from restrl.train.checkpoint import remove_checkpoints
 from restrl.train.fit import FitResult, fit_value_model
-from restrl.train.loop import load_dtype, remove_checkpoints
+from restrl.train.strategy import load_dtype
 from restrl.train.value_data import Floats, StateTable
 
 VALUE_MODEL = "value_model"  # folder of a fit artifact, in Hugging Face layout

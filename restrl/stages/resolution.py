@@ -12,7 +12,7 @@ from restrl.config import ModelConfig
 from restrl.model import Dtype, load_model, weights_dtype
 from restrl.model.resolution import resolved_share, updated_weights
 from restrl.stages.runtime import PolicyRef, Runtime
-from restrl.train.loop import precision
+from restrl.train.strategy import precision
 
 MOSTLY = 0.5  # of an update; below, what the model says shows little of what it learnt
 

@@ -36,7 +36,7 @@ from restrl.model import (
     weights_dtype,
 )
 from restrl.model.memory import check_memory
-from restrl.objective.selfcheck import check_sampling, check_training
+from restrl.model.selfcheck import check_sampling, check_training
 from restrl.prompts import Prompter
 from restrl.records import Problem, to_json
 from restrl.sandbox import Sandbox
@@ -45,7 +45,7 @@ from restrl.scoring.registry import Resources, build_scorer
 from restrl.stages.console import Console
 from restrl.stages.lengths import fitting
 from restrl.stages.settings import settings
-from restrl.train.loop import accelerator
+from restrl.train.strategy import accelerator
 
 R = TypeVar("R")
 T = TypeVar("T")

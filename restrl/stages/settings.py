@@ -15,7 +15,7 @@ import torch
 from restrl.config import Config, deciding
 from restrl.model import weights_dtype
 from restrl.scoring.registry import scorer_fingerprint
-from restrl.train.loop import precision
+from restrl.train.strategy import precision
 
 SCORED = ("best_of_n", "mcts")  # decoders that a scorer chooses for
 
@@ -100,6 +100,7 @@ def _model(config: Config, device: torch.device) -> dict[str, Any]:
 
 def _training(config: Config) -> dict[str, Any]:
     trainer = deciding(config.trainer) | {"precision": precision(config.trainer)}
+    trainer["devices"] = config.trainer.devices * config.trainer.num_nodes
     return {"trainer": trainer, "lora": deciding(config.model.lora)}
 
 

@@ -24,8 +24,9 @@ from restrl.seeds import derive_seed
 from restrl.select.start_states import Assembly, assemble, unfiltered
 from restrl.stages.resolution import policy_resolution
 from restrl.stages.runtime import LoadedPolicy, PolicyRef, Runtime, in_chunks
+from restrl.train.checkpoint import remove_checkpoints
 from restrl.train.grpo import train_grpo
-from restrl.train.loop import load_dtype, remove_checkpoints
+from restrl.train.strategy import load_dtype
 
 POLICY = "policy"  # folder of a grpo artifact, in Hugging Face layout
 

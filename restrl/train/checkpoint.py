@@ -1,26 +1,130 @@
-"""Checkpoints that are whole or not there.
+"""Lightning's ModelCheckpoint, with checkpoints that are whole or do not count.
 
-A checkpoint is one file, ``step-000040.ckpt``: it appears by ``os.replace`` after it was written and synced,
-the last two are kept, and on resume a file that is not whole (its archive does not verify) is passed over
-with a warning for the one before it.
+A checkpoint is ``step-000040.ckpt``: a file, which appears by ``os.replace`` after it was written and synced,
+or a folder, where a strategy divides the weights, which counts once its end marker stands in it.  The last
+two are kept.  On resume, one that is not whole (a file's archive does not verify, a folder has no marker) is
+passed over with a warning for the one before it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import signal
+import threading
+import time
 import warnings
 import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
 
+import lightning
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import CheckpointIO
 
 from restrl.errors import UserError
+from restrl.ranks import Ranks
 
 KEEP = 2
+END = ".whole"  # the end marker of a folder
+
+
+class StepCheckpoint(ModelCheckpoint):
+    """Saves every ``every`` steps, and at the end of a run that Ctrl-C, SIGTERM or ``max_time`` stops early.
+
+    ModelCheckpoint itself counts optimizer steps, of which a step may have none or several.  One process is
+    interrupted at once.  Several agree at the end of the step that is running, for a rank that left in the
+    middle of it would leave the others waiting; a second signal ends a rank at once.
+    """
+
+    def __init__(self, folder: Path, every: int, ranks: Ranks) -> None:
+        super().__init__(
+            dirpath=folder,
+            filename="step-{steps_done:06.0f}",
+            auto_insert_metric_name=False,
+            monitor="steps_done",
+            mode="max",
+            save_top_k=KEEP,
+            enable_version_counter=False,
+            save_on_train_epoch_end=False,
+        )
+        self.every = every
+        self.saved_step = 0
+        self.signals = Signals(ranks)
+
+    def on_train_start(self, _trainer: Any, pl_module: Any) -> None:
+        self.saved_step = pl_module.steps_done
+        self.signals.catch()
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
+        received = self.signals.agreed()
+        if received or pl_module.steps_done % self.every == 0:
+            self.save(trainer, pl_module)
+        if received:
+            self.signals.release()
+            raise SystemExit(128 + received) if received == signal.SIGTERM else KeyboardInterrupt
+
+    def teardown(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
+        super().teardown(trainer, pl_module, stage)
+        self.signals.release()
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        if pl_module.steps_done < pl_module.total_steps:  # max_time is over
+            self.save(trainer, pl_module)
+
+    def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
+        self.signals.release()
+        alone = trainer.world_size == 1  # several ranks saved when they agreed, or are not at the same step
+        # in the middle of a step whose first update was made, the last checkpoint is the last whole state
+        if isinstance(exception, (KeyboardInterrupt, SystemExit)) and pl_module.consistent and alone:
+            self.save(trainer, pl_module)
+
+    def save(self, trainer: lightning.Trainer, module: Any) -> None:
+        """Saves the state after the module's last finished step, unless that has been saved."""
+        if module.steps_done > self.saved_step:
+            self.saved_step = module.steps_done
+            steps = torch.tensor(float(module.steps_done))
+            self._save_topk_checkpoint(trainer, {"steps_done": steps, "step": steps})
+
+    def _save_checkpoint(self, trainer: lightning.Trainer, filepath: str) -> None:
+        super()._save_checkpoint(trainer, filepath)  # returns when every rank has written its part
+        if trainer.is_global_zero and Path(filepath).is_dir():
+            (Path(filepath) / END).touch()
+        trainer.strategy.barrier()
+
+
+class Signals:
+    """SIGINT and SIGTERM of several ranks, held back until they agree; of one rank, left as they are."""
+
+    CAUGHT = (signal.SIGINT, signal.SIGTERM)
+    SAME_SECONDS = 1.0  # a terminal and a launcher may both send what a user meant once
+
+    def __init__(self, ranks: Ranks) -> None:
+        self.ranks = ranks
+        self.before: dict[int, Any] = {}
+        self.received = 0
+        self.when = 0.0
+
+    def catch(self) -> None:
+        if self.ranks.size > 1 and threading.current_thread() is threading.main_thread():
+            self.before = {number: signal.signal(number, self._note) for number in self.CAUGHT}
+
+    def _note(self, number: int, _frame: Any) -> None:
+        if self.received and time.monotonic() - self.when > self.SAME_SECONDS:
+            os._exit(128 + number)
+        self.received, self.when = number, time.monotonic()
+
+    def agreed(self) -> int:
+        """What the first rank that received a signal received; 0: none did.  Every rank asks together."""
+        return next((number for number in self.ranks.gather(self.received) if number), 0)
+
+    def release(self) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        self.before = {}
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -55,12 +159,7 @@ class AtomicCheckpointIO(CheckpointIO):
         return loaded
 
     def remove_checkpoint(self, path: Any) -> None:
-        with contextlib.suppress(OSError):
-            Path(path).unlink()
-
-
-def checkpoint_path(folder: Path, step: int) -> Path:
-    return folder / f"step-{step:06d}.ckpt"
+        _remove(Path(path))
 
 
 def checkpoint_step(path: Path) -> int:
@@ -77,18 +176,24 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-def prune(folder: Path, keep: int = KEEP) -> None:
-    """Removes all but the ``keep`` newest checkpoints, and leftovers of writes that were killed."""
-    old = sorted(folder.glob("step-*.ckpt"))[:-keep] if keep else sorted(folder.glob("step-*.ckpt"))
-    for path in [*old, *folder.glob(".step-*.ckpt.tmp")]:
-        with contextlib.suppress(OSError):
-            path.unlink()
+def remove_checkpoints(folder: Path) -> None:
+    """Removes all checkpoints in ``folder``/checkpoints, once the model has been saved elsewhere."""
+    checkpoints = folder / "checkpoints"
+    for path in [*checkpoints.glob("step-*.ckpt"), *checkpoints.glob(".step-*.ckpt.tmp")]:
+        _remove(path)
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether the archive has its directory (written last) and every member matches its checksum."""
+    """A file: its archive has its directory (written last) and every member matches its checksum."""
+    if path.is_dir():
+        return (path / END).exists()
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
     except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError):
         return False
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()

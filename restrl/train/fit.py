@@ -9,12 +9,16 @@ from typing import Any
 
 from restrl.config import TrainerConfig, VmConfig
 from restrl.errors import UserError
-from restrl.model.value import decoder_and_score
+from restrl.model.value_lm import ValueLM
+from restrl.ranks import ALONE, Ranks
 from restrl.records import TreeTargets
 from restrl.search.saved import SavedTree
+from restrl.train.data import StepData
+from restrl.train.extras import Extras
 from restrl.train.head_init import start_head
-from restrl.train.loop import autocast, prepare_weights, run_steps
-from restrl.train.metrics_file import read_metrics
+from restrl.train.loop import run_steps
+from restrl.train.metrics_file import all_metrics
+from restrl.train.strategy import autocast, build_strategy
 from restrl.train.value_data import (
     Floats,
     ProblemSplit,
@@ -52,6 +56,8 @@ def fit_value_model(
     seed: int,
     signature: str,
     report: Report,
+    ranks: Ranks = ALONE,
+    extras: Extras | None = None,
 ) -> FitResult:
     """Fits ``model`` (see ``restrl.model.value``) in place: squared error, or cross-entropy for two outputs.
 
@@ -59,41 +65,51 @@ def fit_value_model(
     ``families``: task_id -> family, for the split.  ``signature``: the fingerprint of all that decides the
     numbers.  ``report`` of the held-out states is logged after each epoch.  ``folder`` gets checkpoints,
     ``metrics.jsonl`` and TensorBoard events; an interrupted run goes on from its last whole checkpoint and
-    ends in the same numbers as one that was not.  Raises UserError for targets that leave nothing to fit, bad
-    settings, an unwritable folder, or a folder that holds the checkpoint of another run.
+    ends in the same numbers as one that was not.  ``extras``: loggers and callbacks; None: TensorBoard.
+    Every rank calls this with the same arguments and ends with the same weights.  Raises UserError for
+    targets that leave nothing to fit, bad settings, an unwritable folder, or a folder that holds the
+    checkpoint of another run.
     """
     problems = ValueProblems(trees, targets, vm)
     task_ids = problems.task_ids()
     if not any(task_ids):
         kind = "terminal value targets" if any(len(some) for some in targets) else "value targets"
         raise UserError(f"vm.targets={vm.targets}: there are no {kind}; collect from more problems")
-    decoder, head = decoder_and_score(model)
-    prepare_weights(decoder, trainer)
-    head.float()  # a few numbers, whose small updates bfloat16 would lose
+    strategy, value_lm = build_strategy(trainer, ranks), ValueLM(model)
+    strategy.prepare(value_lm.decoder)
+    value_lm.head.float()  # a few numbers, whose small updates bfloat16 would lose
     split = split_problems(task_ids, families, vm.heldout_fraction, seed)
     schedule = epoch_schedule(len(split.fit), vm.problems_per_step, vm.epochs, seed)
     fit_states, constant = problems.weighted_mean(split.fit)
     module = ValueModule(
-        model, problems, split.fit, split.heldout, vm, folder, len(schedule), constant, report
+        value_lm,
+        problems,
+        split.heldout,
+        vm,
+        constant,
+        report,
+        strategy=strategy,
+        folder=folder,
+        total_steps=len(schedule),
+        signature=signature,
     )
     if vm.head_init == "ridge":
-        with autocast(trainer, model.device):
-            start_head(model, problems, split.fit, task_ids, families)
+        with autocast(trainer, value_lm.device):
+            start_head(value_lm, problems, split.fit, task_ids, families)
     resumed_from = run_steps(
         module,
-        schedule,
+        StepData(schedule, lambda step: [tree for i in step for tree in problems.read(split.fit[i])]),
         trainer=trainer,
-        folder=folder,
+        extras=extras or Extras(),
         checkpoint_every=vm.checkpoint_every,
-        signature=signature,
         seed=seed,
     )
-    with autocast(trainer, model.device):
-        predicted = predictions(model, problems, split.heldout)
+    with autocast(trainer, value_lm.device):
+        predicted = predictions(value_lm, problems, split.heldout, ranks)
     return FitResult(
         steps=module.steps_done,
         resumed_from=resumed_from,
-        metrics=tuple(read_metrics(folder)),
+        metrics=tuple(all_metrics(folder, ranks)),
         split=split,
         fit_states=fit_states,
         constant=constant,

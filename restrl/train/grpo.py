@@ -10,12 +10,17 @@ from typing import Any
 from restrl.config import GrpoConfig, TrainerConfig
 from restrl.engine.base import Engine
 from restrl.errors import UserError
+from restrl.model.policy_lm import PolicyLM
+from restrl.ranks import ALONE, Ranks
 from restrl.records import Cost, Problem, StartState
+from restrl.train.data import StepData
+from restrl.train.extras import Extras
 from restrl.train.grpo_module import GrpoModule
-from restrl.train.loop import prepare_weights, run_steps
-from restrl.train.metrics_file import read_metrics
+from restrl.train.loop import run_steps
+from restrl.train.metrics_file import all_metrics
 from restrl.train.rollout import Judge, Prompter, RolloutMaker
 from restrl.train.schedule import step_schedule
+from restrl.train.strategy import build_strategy
 
 
 @dataclass(frozen=True)
@@ -43,37 +48,48 @@ def train_grpo(
     folder: Path,
     seed: int,
     signature: str,
+    ranks: Ranks = ALONE,
+    extras: Extras | None = None,
 ) -> TrainResult:
     """Trains ``model`` in place; ``engine`` must sample from that same module.
 
     For each step: sample G completions of each of ``prompts_per_step`` start states, judge them, turn the
     group's rewards into advantages, and update the policy.  ``folder`` gets checkpoints, ``metrics.jsonl``
     and TensorBoard events; a run that was interrupted goes on from its last whole checkpoint and ends in the
-    same numbers as one that was not.  ``signature``: the fingerprint of all that decides the numbers.  Raises
-    UserError for bad settings, an unwritable folder, or a folder that holds the checkpoint of another run.
+    same numbers as one that was not.  ``signature``: the fingerprint of all that decides the numbers.
+    ``extras``: loggers and callbacks; None: TensorBoard.  Every rank calls this with the same arguments and
+    ends with the same weights.  Raises UserError for bad settings, an unwritable folder, or a folder that
+    holds the checkpoint of another run.
     """
     del tokenizer  # completions are token ids throughout
-    _check(states, problems, grpo, trainer)
-    prepare_weights(model, trainer)  # before the reference copies them
+    _check(states, problems, grpo)
+    strategy = build_strategy(trainer, ranks)
+    strategy.prepare(model)  # before the reference copies them
     schedule = step_schedule(len(states), grpo, seed)
     rollouts = RolloutMaker(engine, sandbox, prompter, problems, states, grpo, seed)
-    module = GrpoModule(model, rollouts, grpo, folder, len(schedule))
+    policy = PolicyLM(model, temperature=grpo.rollout.temperature, chunk=grpo.logit_chunk)
+    module = GrpoModule(
+        policy,
+        rollouts,
+        grpo,
+        strategy=strategy,
+        folder=folder,
+        total_steps=len(schedule),
+        signature=signature,
+    )
     resumed_from = run_steps(
         module,
-        schedule,
+        StepData(schedule, list),
         trainer=trainer,
-        folder=folder,
+        extras=extras or Extras(),
         checkpoint_every=grpo.checkpoint_every,
-        signature=signature,
         seed=seed,
     )
-    rows = read_metrics(folder)
+    rows = all_metrics(folder, ranks)
     return TrainResult(module.steps_done, module.updates, resumed_from, tuple(rows), _cost(rows))
 
 
-def _check(
-    states: Sequence[StartState], problems: Mapping[str, Problem], grpo: GrpoConfig, trainer: TrainerConfig
-) -> None:
+def _check(states: Sequence[StartState], problems: Mapping[str, Problem], grpo: GrpoConfig) -> None:
     if not states:
         raise UserError("grpo: no start state to train on; lower grpo.sigma0 or sample more problems")
     missing = next((s.task_id for s in states if s.task_id not in problems), None)
@@ -85,8 +101,6 @@ def _check(
         raise UserError(
             "grpo.rollout.temperature is 0: greedy completions are all alike; use a number above 0"
         )
-    if trainer.devices != 1:
-        raise UserError(f"trainer.devices is {trainer.devices}: the hf engine samples in one process; use 1")
 
 
 def _cost(rows: Sequence[Mapping[str, float]]) -> Cost:

@@ -14,28 +14,39 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from restrl.config import GrpoConfig
+from restrl.model.policy_lm import PolicyLM
 from restrl.train.optimizer import adamw
 from restrl.train.reference import Reference
 from restrl.train.rollout import Rollout, RolloutMaker, rollout_metrics
 from restrl.train.schedule import rate_factor
 from restrl.train.step_module import StepModule
+from restrl.train.strategy import Strategy
 from restrl.train.update import gradient_passes, training_batch
 
 SHOWN = 2  # completions per step that go to the log as text
 
 
 class GrpoModule(StepModule):
-    """Trains ``model`` (a causal LM, also a peft one) in place; a batch holds indices of start states."""
+    """Trains a policy in place; a batch holds indices of start states."""
 
     title = "grpo"
+    model: PolicyLM
 
     def __init__(
-        self, model: Any, rollouts: RolloutMaker, grpo: GrpoConfig, folder: Path, total_steps: int
+        self,
+        policy: PolicyLM,
+        rollouts: RolloutMaker,
+        grpo: GrpoConfig,
+        *,
+        strategy: Strategy,
+        folder: Path,
+        total_steps: int,
+        signature: str,
     ) -> None:
-        super().__init__(model, folder, total_steps)
+        super().__init__(policy, strategy, folder, total_steps, signature)
         self.rollouts = rollouts
         self.grpo = grpo
-        self.reference = Reference(model) if grpo.objective.kl > 0 else None
+        self.reference = Reference(policy, strategy) if grpo.objective.kl > 0 else None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return adamw([self.model], self.grpo.weight_decay)
@@ -71,7 +82,7 @@ class GrpoModule(StepModule):
             return metrics
         optimizer: Any = self.optimizers()
         self.model.train()
-        passes = gradient_passes(self.model, batch, self.grpo, self.reference, self.manual_backward)
+        passes = gradient_passes(self.model, batch, self.grpo, self.reference, self.accumulate, self.ranks)
         before = time.perf_counter()
         for index, sums in enumerate(passes):
             computed = time.perf_counter()

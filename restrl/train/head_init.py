@@ -8,14 +8,12 @@ probe, then fine-tune: arXiv 2202.10054).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from restrl.model.value import decoder_and_score
+from restrl.model.value_lm import ValueLM
 from restrl.objective.tree_packing import pack_trees, tree_batches
-from restrl.objective.value_loss import state_hidden
 from restrl.seeds import derive_seed
 from restrl.train.value_data import TargetTree, ValueProblems
 
@@ -28,7 +26,7 @@ SLOPE = 4.0
 
 @torch.no_grad()
 def start_head(
-    model: Any,
+    model: ValueLM,
     problems: ValueProblems,
     indices: Sequence[int],
     task_ids: Sequence[str],
@@ -39,32 +37,31 @@ def start_head(
     ``task_ids``: of all problems.  Hidden states are added up step by step, so that as many are in memory as
     in a step of training.
     """
-    decoder, head = decoder_and_score(model)
-    decoder.eval()
+    model.eval()
+    head = model.head
     sums = RidgeSums(head.in_features)
     size = problems.vm.problems_per_step
     for start in range(0, len(indices), size):
         trees: list[TargetTree] = []
         folds: list[int] = []
         for index in indices[start : start + size]:
-            some = problems.read(index)
-            trees += some
+            read = problems.read(index)
+            trees += read
             task_id = task_ids[index]
-            folds += [derive_seed("fold", families.get(task_id) or task_id) % FOLDS] * len(some)
-        _add(sums, decoder, trees, folds, head.out_features, problems.vm.tokens_per_microbatch)
+            folds += [derive_seed("fold", families.get(task_id) or task_id) % FOLDS] * len(read)
+        _add(sums, model, trees, folds, problems.vm.tokens_per_microbatch)
     solution = sums.solve().to(head.weight)
     rows = [solution] if head.out_features == 1 else [-solution / 2, solution / 2]
     head.weight.copy_(torch.stack(rows))
 
 
 def _add(
-    sums: RidgeSums, decoder: Any, trees: Sequence[TargetTree], folds: Sequence[int], labels: int, budget: int
+    sums: RidgeSums, model: ValueLM, trees: Sequence[TargetTree], folds: Sequence[int], budget: int
 ) -> None:
     """Adds the trees' states, tree i to fold ``folds[i]``, in batches of at most ``budget`` tokens."""
     packed = [item.tree for item in trees]
-    device = next(decoder.parameters()).device
     for pieces in tree_batches(packed, budget):
-        hidden = state_hidden(decoder, pack_trees(packed, pieces).to(device)).cpu()
+        hidden = model.hidden(pack_trees(packed, pieces).to(model.device)).cpu()
         start = 0
         for piece in pieces:
             item, states = trees[piece.tree], list(piece.states)
@@ -72,7 +69,7 @@ def _add(
             sums.add(
                 folds[piece.tree],
                 hidden[start : start + len(states)],
-                values if labels == 1 else SLOPE * (values - 0.5),
+                values if model.head.out_features == 1 else SLOPE * (values - 0.5),
                 torch.from_numpy(item.weights[states]),
             )
             start += len(states)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from restrl.files import user_errors, write_text_atomic
+from restrl.ranks import Ranks
 
 NAME = "metrics.jsonl"
 
@@ -28,6 +29,11 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
         except json.JSONDecodeError:
             break
     return rows
+
+
+def all_metrics(folder: Path, ranks: Ranks) -> list[dict[str, float]]:
+    """``read_metrics`` of the first rank, which writes the file, on every rank."""
+    return ranks.agree(read_metrics(folder) if ranks.first else [])
 
 
 def keep_until(folder: Path, step: int) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from restrl.objective.packed_attention import packed_logprobs
+from restrl.model.policy_lm import PolicyLM
 from restrl.objective.packing import PackedBatch
+from restrl.train.strategy import Strategy
 
 
 class Reference:
@@ -19,21 +19,21 @@ class Reference:
     copy of the weights.
     """
 
-    def __init__(self, model: Any) -> None:
-        self.copy = (
-            None if hasattr(model, "disable_adapter") else copy.deepcopy(model).eval().requires_grad_(False)
-        )
+    def __init__(self, policy: PolicyLM, strategy: Strategy) -> None:
+        adapters = hasattr(policy.model, "disable_adapter")
+        self.copy = None if adapters else copy.deepcopy(policy).eval().requires_grad_(False)
+        self.strategy = strategy
 
     @torch.no_grad()
-    def logprobs(self, model: Any, batch: PackedBatch, temperature: float, chunk: int) -> Tensor:
-        """[N] log-probabilities of the batch's targets; ``model`` is the policy that is being trained."""
+    def logprobs(self, policy: PolicyLM, batch: PackedBatch) -> Tensor:
+        """[N] log-probabilities of the batch's targets; ``policy`` is the one that is being trained."""
         if self.copy is not None:
-            self.copy.to(batch.ids.device)
-            return packed_logprobs(self.copy, batch, temperature=temperature, chunk=chunk).logprobs
-        training = model.training
-        model.eval()  # no adapter, no dropout
+            reference = self.strategy.place_frozen(self.copy, batch.ids.device)
+            return reference(batch).logprobs  # type: ignore[no-any-return]
+        training = policy.training
+        policy.eval()  # no adapter, no dropout
         try:
-            with model.disable_adapter():
-                return packed_logprobs(model, batch, temperature=temperature, chunk=chunk).logprobs
+            with policy.model.disable_adapter():
+                return policy(batch).logprobs  # type: ignore[no-any-return]
         finally:
-            model.train(training)
+            policy.train(training)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 
 from restrl.config import GrpoConfig
 from restrl.seeds import derive_seed
@@ -50,16 +49,3 @@ def replacements(states: int, used: set[int], count: int, seed: int) -> list[int
     """Up to ``count`` distinct indices of states not yet used in this step (DAPO's dynamic sampling)."""
     free = [index for index in range(states) if index not in used]
     return random.Random(seed).sample(free, min(count, len(free)))
-
-
-class Steps:
-    """The rest of the schedule as an iterable with a length, which is all that Lightning asks of a loader."""
-
-    def __init__(self, schedule: list[list[int]]) -> None:
-        self.schedule = schedule
-
-    def __len__(self) -> int:
-        return len(self.schedule)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self.schedule)

@@ -11,10 +11,12 @@ from typing import Any
 
 import lightning
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from restrl.errors import UserError
+from restrl.ranks import Ranks
 from restrl.train.metrics_file import append_metrics
+from restrl.train.strategy import Strategy
 
 MAX_SKIPPED = 3  # steps in a row without an update, for their loss or gradient was not finite
 COUNTERS = ("steps_done", "updates", "skipped_in_row")
@@ -22,22 +24,31 @@ _log = logging.getLogger(__name__)
 
 
 class StepModule(lightning.LightningModule):
-    """Trains ``model`` in place; a batch is a list of indices, and optimization is manual.
+    """Trains ``model`` in place.
+
+    Optimization is manual: a step makes several updates (``updates_per_step``), or none where its rollout has
+    nothing to teach, and its gradient is a sum over as many micro-batches as the step's tokens need.
+    Lightning's automatic optimization knows one backward and one update per batch.
 
     ``steps_done`` counts finished steps, ``updates`` optimizer steps, ``skipped_in_row`` the last steps
-    whose update was not finite.  ``consistent`` is False between the
-    first update of a step and its end, when a checkpoint would not be the state after a whole step.
+    whose update was not finite.  ``consistent`` is False between the first update of a step and its end, when
+    a checkpoint would not be the state after a whole step.
     """
 
     title = "train"  # of the progress bar; before the names of the log's numbers
 
-    def __init__(self, model: Any, folder: Path, total_steps: int) -> None:
+    def __init__(
+        self, model: nn.Module, strategy: Strategy, folder: Path, total_steps: int, signature: str
+    ) -> None:
+        """``signature`` names everything that decides the numbers: a checkpoint of another run is refused."""
         super().__init__()
         self.automatic_optimization = False
         self.strict_loading = False  # frozen weights are not in the checkpoint
         self.model = model
+        self.weights = strategy
         self.folder = folder
         self.total_steps = total_steps
+        self.signature = signature
         self.steps_done = 0
         self.updates = 0
         self.skipped_in_row = 0
@@ -45,24 +56,32 @@ class StepModule(lightning.LightningModule):
         self.last_metrics: dict[str, float] = {}
         self._random_states = random_states()
 
+    @property
+    def ranks(self) -> Ranks:
+        return self.weights.ranks
+
     def progress_text(self) -> str:
         """The last step's numbers in a few words."""
         return ", ".join(f"{key} {value:.3g}" for key, value in self.last_metrics.items())
+
+    def accumulate(self, loss: Tensor, last: bool) -> None:
+        """Adds a micro-batch's gradient; ``last``: the step's last one before an update, on every rank."""
+        with self.weights.accumulating(self.trainer, last):
+            self.manual_backward(loss * self.weights.gradient_scale)
 
     def apply_update(
         self, optimizer: Any, rates: Sequence[float], clip_norm: float | None, loss: float
     ) -> float | None:
         """Clipping, then an optimizer step with a learning rate per parameter group.
 
-        Returns the gradient's norm before clipping; None where it or ``loss`` is not finite: then the
-        gradient is dropped, and weights and optimizer stay what they were.  Raises UserError where that
-        happens in ``MAX_SKIPPED`` steps in a row.
+        ``loss``: of the whole step, the same on every rank.  Returns the gradient's norm before clipping;
+        None where it or ``loss`` is not finite: then the gradient is dropped, and weights and optimizer stay
+        what they were.  Raises UserError where that happens in ``MAX_SKIPPED`` steps in a row.
         """
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        limit = clip_norm if clip_norm is not None else float("inf")
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+        norm = self.weights.clip(parameters, clip_norm if clip_norm is not None else float("inf"))
         finite = math.isfinite(norm) and math.isfinite(loss)
         if finite:
             self.consistent = False
@@ -77,7 +96,8 @@ class StepModule(lightning.LightningModule):
     def _say_skipped(self, norm: float, loss: float) -> None:
         step = self.steps_done + 1
         what = f"step {step}: loss {loss:.4g}, gradient norm {norm:.4g}"
-        _log.warning("%s, %s: not finite, so this step's update was skipped", self.title, what)
+        if self.ranks.first:
+            _log.warning("%s, %s: not finite, so this step's update was skipped", self.title, what)
         if self.skipped_in_row >= MAX_SKIPPED:
             raise UserError(
                 f"{self.title}, {what}: not finite in {MAX_SKIPPED} steps in a row, which taught nothing; "
@@ -92,23 +112,41 @@ class StepModule(lightning.LightningModule):
         self._random_states = random_states()
         self.consistent = True
         self.last_metrics = metrics
-        append_metrics(self.folder, self.steps_done, metrics)
-        for logger in self.loggers:
-            named = {f"{self.title}/{key}": value for key, value in metrics.items()}
-            logger.log_metrics(named, self.steps_done)
+        if self.ranks.first:
+            append_metrics(self.folder, self.steps_done, metrics)
+        # "step" is the place on Lightning's own axis, which would count from 0
+        self.log_dict({f"{self.title}/{key}": value for key, value in metrics.items()})
+        self.log_dict({"step": float(self.steps_done), "steps_done": float(self.steps_done)})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raises UserError where the weights are not finite: nothing that starts from them would recover."""
+        if bad := next((name for name, p in self.named_parameters() if not p.isfinite().all()), None):
+            raise UserError(
+                f"{self.title}, step {self.steps_done}: the weights {bad} are not finite, and no "
+                "checkpoint was written; the last one is whole. Lower the learning rate"
+            )
         trained = {name for name, p in self.named_parameters() if p.requires_grad}
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
         checkpoint["counters"] = {name: getattr(self, name) for name in COUNTERS}
         checkpoint["random_states"] = self._random_states
+        checkpoint["signature"] = self.signature
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raises UserError where the checkpoint has another signature."""
+        if checkpoint["signature"] != self.signature:
+            raise UserError(
+                f"the checkpoint in {self.folder} belongs to a run with other settings; remove it or choose "
+                "another folder"
+            )
         for name in COUNTERS:
             setattr(self, name, checkpoint["counters"][name])
         self._random_states = checkpoint["random_states"]
 
-    def restore_random_states(self) -> None:
+    def on_train_start(self) -> None:
+        if self.steps_done:
+            self._restore_random_states()
+
+    def _restore_random_states(self) -> None:
         """Sets the global generators to what they were after the last finished step."""
         states = self._random_states
         random.setstate(states["python"])

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from restrl.config import GrpoConfig
-from restrl.objective.packed_attention import packed_logprobs, packed_mode
+from restrl.model.policy_lm import PolicyLM
 from restrl.objective.packing import Piece, TokenGroup, micro_batches, pack
 from restrl.objective.policy_loss import LossInputs, LossSums, loss_normalizer, policy_loss
+from restrl.ranks import Ranks
 from restrl.train.reference import Reference
 from restrl.train.rollout import Rollout
 
@@ -36,14 +37,22 @@ class Frozen:
     ref: Tensor | None  # [N] of the reference
 
 
-@dataclass
+@dataclass(frozen=True)
 class PassSums:
-    """Sums over the first pass of a step."""
+    """Sums over a pass of a step; those of parts add up."""
 
     loss: LossSums = field(default_factory=LossSums)
     entropy: float = 0.0
     mismatch: float = 0.0
     mismatch_max: float = 0.0
+
+    def __add__(self, other: PassSums) -> PassSums:
+        return PassSums(
+            self.loss + other.loss,
+            self.entropy + other.entropy,
+            self.mismatch + other.mismatch,
+            max(self.mismatch_max, other.mismatch_max),
+        )
 
     def means(self) -> dict[str, float]:
         """Loss metrics, entropy (nats per token), and |logprob of engine - of trainer| (mean and maximum)."""
@@ -89,69 +98,72 @@ def training_batch(rollout: Rollout, grpo: GrpoConfig) -> TrainingBatch:
     )
 
 
+Accumulate = Callable[[Tensor, bool], None]  # a micro-batch's loss, and whether it is the last one of a pass
+
+
 def gradient_passes(
-    model: Any,
+    policy: PolicyLM,
     batch: TrainingBatch,
     grpo: GrpoConfig,
     reference: Reference | None,
-    backward: Callable[[Tensor], None],
+    accumulate: Accumulate,
+    ranks: Ranks,
 ) -> Iterator[PassSums]:
     """Accumulates the step's gradient ``updates_per_step`` times; yields after each pass for an update.
 
     The policy before the first update is the one that sampled, so its log-probabilities (the ratio's
     denominator) are those of the first pass itself, and with one update the ratio is 1 by construction.
+    ``batch`` is the whole step's, the same on every rank: the ranks divide its micro-batches, and the sums
+    are those of all.
     """
-    frozen: list[Frozen | None] = [None] * len(batch.micro_batches)
+    frozen: dict[int, Frozen] = {}
+    mine = list(ranks.rounds(range(len(batch.micro_batches))))
     for _ in range(grpo.updates_per_step):
         sums = PassSums()
-        with packed_mode(model):
-            for index, pieces in enumerate(batch.micro_batches):
-                frozen[index] = _accumulate(
-                    model, batch, pieces, grpo, reference, frozen[index], sums, backward
+        with policy.packing():
+            for place, (index, counts) in enumerate(mine):
+                found = _forward(
+                    policy, batch, batch.micro_batches[index], grpo, reference, frozen.get(index)
                 )
-        yield sums
+                accumulate(found.loss if counts else found.loss * 0.0, place == len(mine) - 1)
+                frozen[index] = found.frozen
+                sums += found.sums if counts else PassSums()
+        yield sum(ranks.gather(sums), PassSums())
 
 
-def _accumulate(
-    model: Any,
+@dataclass(frozen=True)
+class _Forward:
+    loss: Tensor
+    sums: PassSums
+    frozen: Frozen
+
+
+def _forward(
+    policy: PolicyLM,
     batch: TrainingBatch,
     pieces: tuple[Piece, ...],
     grpo: GrpoConfig,
     reference: Reference | None,
     frozen: Frozen | None,
-    sums: PassSums,
-    backward: Callable[[Tensor], None],
-) -> Frozen:
-    """Adds one micro-batch's gradient and sums."""
-    device = next(model.parameters()).device
+) -> _Forward:
+    """A micro-batch's loss and sums; ``frozen``: what its first pass kept, None in the first."""
+    device = next(policy.parameters()).device
+    numbers = partial(torch.tensor, dtype=torch.float32, device=device)
     packed = pack(batch.groups, pieces).to(device)
-    temperature, chunk = grpo.rollout.temperature, grpo.logit_chunk
-    out = packed_logprobs(model, packed, temperature=temperature, chunk=chunk)
-    engine = torch.tensor(
-        [x for p in pieces for i in p.completions for x in batch.engine_logprobs[p.group][i]],
-        dtype=torch.float32,
-        device=device,
-    )
+    out = policy(packed)
+    engine = numbers([x for p in pieces for i in p.completions for x in batch.engine_logprobs[p.group][i]])
+    mismatch = mismatch_max = 0.0
     if frozen is None:
-        ref = None if reference is None else reference.logprobs(model, packed, temperature, chunk)
-        frozen = Frozen(out.raw, ref)
+        frozen = Frozen(out.raw, None if reference is None else reference.logprobs(policy, packed))
         difference = (frozen.logprobs - engine).abs()
-        sums.mismatch += difference.sum().item()
-        sums.mismatch_max = max(sums.mismatch_max, difference.max().item())
+        mismatch, mismatch_max = difference.sum().item(), difference.max().item()
     inputs = LossInputs(
         logprobs=out.logprobs,
         old_logprobs=frozen.logprobs,
-        advantages=torch.tensor(
-            [batch.advantages[p.group][i] for p in pieces for i in p.completions],
-            dtype=torch.float32,
-            device=device,
-        ),
+        advantages=numbers([batch.advantages[p.group][i] for p in pieces for i in p.completions]),
         sequence=packed.sequence,
         ref_logprobs=frozen.ref,
         engine_logprobs=engine,
     )
     loss, loss_sums = policy_loss(inputs, grpo.objective, batch.normalizer)
-    backward(loss)
-    sums.loss = sums.loss + loss_sums
-    sums.entropy += out.entropy.sum().item()
-    return frozen
+    return _Forward(loss, PassSums(loss_sums, out.entropy.sum().item(), mismatch, mismatch_max), frozen)

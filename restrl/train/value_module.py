@@ -7,18 +7,18 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from restrl.config import VmConfig
-from restrl.model.value import decoder_and_score
-from restrl.objective.tree_attention import tree_mode
+from restrl.model.value_lm import ValueLM, predict_values
 from restrl.objective.tree_packing import pack_trees, tree_batches
-from restrl.objective.value_loss import ValueSums, predict_values, state_outputs, value_loss
+from restrl.objective.value_loss import ValueSums, value_loss
+from restrl.ranks import ALONE, Ranks
 from restrl.train.optimizer import adamw
 from restrl.train.step_module import StepModule
+from restrl.train.strategy import Strategy
 from restrl.train.value_data import Floats, StateTable, TargetTree, ValueProblems
 
 # numbers for the log, from held-out states, predictions and the constant to compare them with
@@ -26,25 +26,28 @@ Report = Callable[[StateTable, Floats, float], dict[str, float]]
 
 
 class ValueModule(StepModule):
-    """Fits ``model`` (a value model) in place; a batch holds indices of ``fit``, whose problems it reads."""
+    """Fits a value model in place; a batch is the trees of a step's problems."""
 
     title = "fit"
+    model: ValueLM
 
     def __init__(
         self,
-        model: Any,
+        value_lm: ValueLM,
         problems: ValueProblems,
-        fit: Sequence[int],
         heldout: Sequence[int],
         vm: VmConfig,
-        folder: Path,
-        total_steps: int,
         constant: float,
         report: Report,
+        *,
+        strategy: Strategy,
+        folder: Path,
+        total_steps: int,
+        signature: str,
     ) -> None:
-        super().__init__(model, folder, total_steps)
+        """``heldout``: indices of the problems that are only predicted; ``constant``: what to beat there."""
+        super().__init__(value_lm, strategy, folder, total_steps, signature)
         self.problems = problems
-        self.fit = fit
         self.heldout = heldout
         self.table = problems.table(heldout)
         self.vm = vm
@@ -52,12 +55,12 @@ class ValueModule(StepModule):
         self.report = report
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return adamw(decoder_and_score(self.model), self.vm.weight_decay)
+        return adamw([self.model.decoder, self.model.head], self.vm.weight_decay)
 
-    def training_step(self, batch: list[int], batch_index: int) -> None:
-        del batch_index  # counts from the resume; steps_done from the start
+    def training_step(self, batch: list[TargetTree], batch_index: int) -> None:
+        del batch_index  # steps_done counts
         start = time.perf_counter()
-        metrics = self._learn([tree for index in batch for tree in self.problems.read(self.fit[index])])
+        metrics = self._learn(batch)
         metrics["seconds"] = time.perf_counter() - start
         metrics["tokens_per_second"] = metrics["tokens"] / metrics["seconds"]
         if (self.steps_done + 1) % (self.total_steps // self.vm.epochs) == 0:
@@ -72,26 +75,27 @@ class ValueModule(StepModule):
         return "".join([f"mse {mse:.4f}", *heldout, f", {rate:.0f} tokens/s"])
 
     def _learn(self, batch: Sequence[TargetTree]) -> dict[str, float]:
-        """One update from the trees: the gradient is the sum of those of the micro-batches."""
-        decoder, head = decoder_and_score(self.model)
+        """One update from the trees: the gradient is the sum of those of the micro-batches of all ranks."""
         trees = [item.tree for item in batch]
         total = sum(float(item.weights.sum()) for item in batch)
-        device = head.weight.device
-        numbers = partial(torch.tensor, dtype=torch.float32, device=device)
+        numbers = partial(torch.tensor, dtype=torch.float32, device=self.model.device)
         sums, tokens = ValueSums(), 0
+        mine = list(self.ranks.rounds(tree_batches(trees, self.vm.tokens_per_microbatch)))
         self.model.train()
-        with tree_mode(decoder):  # the backward pass of gradient checkpointing runs layers again
-            for pieces in tree_batches(trees, self.vm.tokens_per_microbatch):
-                packed = pack_trees(trees, pieces).to(device)
+        with self.model.packing():  # the backward pass of gradient checkpointing runs layers again
+            for place, (pieces, counts) in enumerate(mine):
+                packed = pack_trees(trees, pieces).to(self.model.device)
                 states = [(piece.tree, state) for piece in pieces for state in piece.states]
                 loss, micro = value_loss(
-                    state_outputs(decoder, head, packed),
+                    self.model(packed),
                     numbers([batch[t].values[s] for t, s in states]),
                     numbers([batch[t].weights[s] for t, s in states]),
                     total,
                 )
-                self.manual_backward(loss)
-                sums, tokens = sums + micro, tokens + len(packed.ids)
+                self.accumulate(loss if counts else loss * 0.0, last=place == len(mine) - 1)
+                if counts:
+                    sums, tokens = sums + micro, tokens + len(packed.ids)
+        sums, tokens = sum(self.ranks.gather(sums), ValueSums()), sum(self.ranks.gather(tokens))
         means = sums.means()
         norm = self.apply_update(self.optimizers(), self._rates(), self.vm.clip_norm, means["mse"])
         if norm is not None:
@@ -107,26 +111,32 @@ class ValueModule(StepModule):
         return [rate * factor for rate in (self.vm.lr, self.vm.lr, self.vm.head_lr, self.vm.head_lr)]
 
     def _report(self) -> dict[str, float]:
-        values = predictions(self.model, self.problems, self.heldout)
+        values = predictions(self.model, self.problems, self.heldout, self.ranks)
         return self.report(self.table, values, self.constant)
 
 
-def predictions(model: Any, problems: ValueProblems, indices: Sequence[int]) -> Floats:
+def predictions(
+    model: ValueLM, problems: ValueProblems, indices: Sequence[int], ranks: Ranks = ALONE
+) -> Floats:
     """[S] what the model says of the states of some problems, as it is used: clipped to [0, 1].
 
-    The order is that of ``problems.table(indices)``.  As many problems are read together as in a step.
+    The order is that of ``problems.table(indices)``.  As many problems are read together as in a step, and
+    the ranks divide these groups.
     """
     model.eval()
-    decoder, head = decoder_and_score(model)
-    found = [np.empty(0)]
     size = problems.vm.problems_per_step
-    for start in range(0, len(indices), size):
-        read = [problems.read(index) for index in indices[start : start + size]]
-        trees = [item.tree for items in read for item in items]
-        values = iter(predict_values(decoder, head, trees, problems.vm.tokens_per_microbatch))
-        for items in read:
-            rated = np.empty(sum(len(item.places) for item in items))
-            for item in items:
-                rated[item.places] = next(values)
-            found.append(rated.clip(0.0, 1.0))
-    return np.concatenate(found)
+    groups = [indices[start : start + size] for start in range(0, len(indices), size)]
+    mine = [(_predict(model, problems, group), counts) for group, counts in ranks.rounds(groups)]
+    return np.concatenate([np.empty(0), *ranks.merge([values for values, counts in mine if counts])])
+
+
+def _predict(model: ValueLM, problems: ValueProblems, indices: Sequence[int]) -> Floats:
+    """[S] predictions for the states of problems that are in memory together."""
+    read = [problems.read(index) for index in indices]
+    trees = [item.tree for items in read for item in items]
+    values = iter(predict_values(model, trees, problems.vm.tokens_per_microbatch))
+    rated = [np.empty(sum(len(item.places) for item in items)) for items in read]
+    for row, items in zip(rated, read, strict=True):
+        for item in items:
+            row[item.places] = next(values)
+    return np.concatenate([np.empty(0), *rated]).clip(0.0, 1.0)

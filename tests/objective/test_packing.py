@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from restrl.errors import UserError
-from restrl.objective.packed_attention import packed_logprobs, packed_mode
+from restrl.model.policy_lm import PolicyLM
 from restrl.objective.packing import Piece, TokenGroup, micro_batches, pack
 from restrl.objective.tree_attention import Branch, TreeLayout
 
@@ -78,7 +78,7 @@ def test_packed_equals_the_padded_batch_for_any_split(family: str, budget: int) 
     first = {(0, 0): 0, (0, 1): 1, (0, 2): 2, (1, 0): 3, (1, 1): 4}  # (group, completion) -> row
     seen = []
     for pieces in micro_batches(GROUPS, budget):
-        out = packed_logprobs(model, pack(GROUPS, pieces), chunk=4)
+        out = PolicyLM(model, chunk=4)(pack(GROUPS, pieces))
         rows = [first[p.group, i] for p in pieces for i in p.completions]
         seen += rows
         torch.testing.assert_close(out.logprobs, torch.cat([plain[r] for r in rows]), rtol=0, atol=1e-5)
@@ -118,11 +118,11 @@ def test_no_padding_is_computed() -> None:
 def test_gradient_checkpointing_gives_the_same_gradient() -> None:
     pieces = [Piece(0, (0, 1, 2)), Piece(1, (0, 1))]
     model = build("qwen2").train()
-    packed_logprobs(model, pack(GROUPS, pieces)).logprobs.sum().backward()
+    PolicyLM(model)(pack(GROUPS, pieces)).logprobs.sum().backward()
     expected = gradients(model)
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    with packed_mode(model):
-        packed_logprobs(model, pack(GROUPS, pieces)).logprobs.sum().backward()
+    with PolicyLM(model).packing():
+        PolicyLM(model)(pack(GROUPS, pieces)).logprobs.sum().backward()
     found = gradients(model)
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-6)
@@ -131,7 +131,7 @@ def test_gradient_checkpointing_gives_the_same_gradient() -> None:
 def test_attention_of_the_model_is_as_before() -> None:
     model = build("llama")
     before = model.config._attn_implementation
-    packed_logprobs(model, pack(GROUPS, [Piece(0, (0,))]))
+    PolicyLM(model)(pack(GROUPS, [Piece(0, (0,))]))
     assert model.config._attn_implementation == before
 
 
@@ -141,7 +141,7 @@ def test_a_sequence_beyond_the_sliding_window_sees_its_window() -> None:
     plain = torch.cat(plain_logprobs(model))
     (plain * torch.cat(weights())).sum().backward()
     expected = gradients(model)
-    out = packed_logprobs(model, pack(GROUPS, [Piece(0, (0, 1, 2)), Piece(1, (0, 1))])).logprobs
+    out = PolicyLM(model)(pack(GROUPS, [Piece(0, (0, 1, 2)), Piece(1, (0, 1))])).logprobs
     (out * torch.cat(weights())).sum().backward()
     torch.testing.assert_close(out, plain, rtol=0, atol=1e-5)
     for name, found in gradients(model).items():
@@ -156,7 +156,7 @@ def test_an_output_layer_that_is_not_linear_is_refused() -> None:
     with pytest.raises(
         UserError, match="model type 'llama' cannot be trained: its output layer is not linear"
     ):
-        packed_logprobs(model, pack(GROUPS, [Piece(0, (0,))]))
+        PolicyLM(model)(pack(GROUPS, [Piece(0, (0,))]))
 
 
 def saved_bytes(model: torch.nn.Module, group: TokenGroup) -> int:
@@ -168,7 +168,7 @@ def saved_bytes(model: torch.nn.Module, group: TokenGroup) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        packed_logprobs(model, pack([group], [Piece(0, tuple(range(len(group.completions))))]))
+        PolicyLM(model)(pack([group], [Piece(0, tuple(range(len(group.completions))))]))
     return sum(storage.nbytes() for storage in kept.values())
 
 

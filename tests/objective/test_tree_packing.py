@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from restrl.attention import Span, Terms
+from restrl.model.value_lm import ValueLM
 from restrl.objective.tree_attention import (
     Branch,
     TreeLayout,
@@ -36,7 +37,7 @@ from restrl.objective.tree_packing import (
     token_trees,
     tree_batches,
 )
-from restrl.objective.value_loss import head_values, state_values, value_loss
+from restrl.objective.value_loss import head_values, value_loss
 
 # forks at the root, inside a state and at a state's end; a state that is empty, one that is there twice
 TREES = (
@@ -53,6 +54,10 @@ FAMILIES = {
     "qwen3": (Qwen3ForSequenceClassification, Qwen3Config, {"num_labels": 1, "head_dim": 8}),
 }
 STATES = [(t, s) for t, tree in enumerate(TREES) for s in range(len(tree.states))]
+
+
+def values_of(model, batch):
+    return head_values(ValueLM(model)(batch))
 
 
 def build(family):
@@ -90,7 +95,7 @@ def test_packed_equals_one_forward_per_state_for_any_split(family, budget):
     expected_gradients = gradients(model)
     seen = []
     for pieces in tree_batches(TREES, budget):
-        values = state_values(model.model, model.score, pack_trees(TREES, pieces))
+        values = values_of(model, pack_trees(TREES, pieces))
         rows = [STATES.index((p.tree, s)) for p in pieces for s in p.states]
         seen += rows
         torch.testing.assert_close(values, expected[rows], rtol=0, atol=1e-5)
@@ -173,11 +178,11 @@ def test_both_ways_to_compute_tree_attention_equal_a_dense_mask(terms):
 def test_gradient_checkpointing_gives_the_same_gradient():
     model = build("qwen2").train()
     batch = pack_trees(TREES, whole())
-    state_values(model.model, model.score, batch).sum().backward()
+    values_of(model, batch).sum().backward()
     expected = gradients(model)
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     with tree_mode(model.model):
-        state_values(model.model, model.score, batch).sum().backward()
+        values_of(model, batch).sum().backward()
     found = gradients(model)
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-6)
@@ -204,7 +209,7 @@ def test_a_path_beyond_the_sliding_window_sees_its_window():
     torch.manual_seed(0)
     model = MistralForSequenceClassification(MistralConfig(**SIZES, num_labels=1, sliding_window=3))
     torch.nn.init.normal_(model.score.weight, std=0.1)
-    found = state_values(model.model, model.score, pack_trees(TREES, whole()))
+    found = values_of(model, pack_trees(TREES, whole()))
     torch.testing.assert_close(found, one_by_one(model), rtol=0, atol=1e-5)
 
 

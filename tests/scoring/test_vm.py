@@ -33,7 +33,7 @@ class Counted:
 
     def __init__(self, scorer):
         self.tokens = 0
-        scorer.decoder.register_forward_pre_hook(self._count, with_kwargs=True)
+        scorer.model.decoder.register_forward_pre_hook(self._count, with_kwargs=True)
 
     def _count(self, _module, _args, kwargs):
         self.tokens += kwargs["input_ids"].numel()

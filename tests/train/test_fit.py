@@ -17,9 +17,12 @@ from transformers import LlamaConfig, LlamaForSequenceClassification
 from restrl.config import TrainerConfig, VmConfig
 from restrl.errors import UserError
 from restrl.model.value import decoder_and_score
+from restrl.model.value_lm import ValueLM
 from restrl.objective.tree_packing import token_trees
+from restrl.ranks import ALONE, Ranks
 from restrl.search.saved import SavedTree
 from restrl.train.fit import FitResult, fit_value_model
+from restrl.train.strategy import Strategy
 from restrl.train.value_data import (
     ValueProblems,
     epoch_schedule,
@@ -87,6 +90,7 @@ def run(
     collected: Any = None,
     trainer: TrainerConfig | None = None,
     signature: str = "toy",
+    ranks: Ranks = ALONE,
     **changes: Any,
 ) -> Any:
     model = model if model is not None else value_model()
@@ -101,6 +105,7 @@ def run(
         seed=0,
         signature=signature,
         report=report,
+        ranks=ranks,
     )
     return model, result
 
@@ -207,6 +212,14 @@ def test_two_outputs_start_at_the_cross_entropy_of_a_coin(tmp_path: Path) -> Non
     assert result.metrics[0]["mse"] < 0.25
 
 
+def module_of(model: Any, problems: ValueProblems, folder: Path, steps: int) -> ValueModule:
+    strategy = Strategy(TrainerConfig(accelerator="cpu"), ALONE)
+    return ValueModule(
+        ValueLM(model), problems, [], problems.vm, 0.0, mse, strategy=strategy, folder=folder,
+        total_steps=steps, signature="toy",
+    )  # fmt: skip
+
+
 def test_the_gradient_does_not_depend_on_the_micro_batches(tmp_path: Path) -> None:
     found = []
     for budget in (10_000, 25, 1):
@@ -215,8 +228,8 @@ def test_the_gradient_does_not_depend_on_the_micro_batches(tmp_path: Path) -> No
         torch.nn.init.normal_(model.score.weight, std=0.1)
         problems = ValueProblems(COLLECTED.trees, COLLECTED.targets, vm(tokens_per_microbatch=budget))
         trees = [tree for index in range(3) for tree in problems.read(index)]
-        module = ValueModule(model, problems, [], [], problems.vm, tmp_path, 1, 0.0, mse)
-        module.manual_backward = lambda loss: loss.backward()  # type: ignore[method-assign]
+        module = module_of(model, problems, tmp_path, 1)
+        module.accumulate = lambda loss, last: loss.backward()  # type: ignore[method-assign]  # noqa: ARG005
         module.optimizers = lambda: None  # type: ignore[method-assign]
         module.apply_update = lambda *_: 0.0  # type: ignore[method-assign]
         numbers = module._learn(trees)
@@ -283,7 +296,7 @@ def test_decoder_and_head_have_rates_of_their_own(tmp_path: Path) -> None:
 
 def test_rates_warm_up_and_go_down(tmp_path: Path) -> None:
     config = vm(warmup_steps=1, lr=1.0, head_lr=2.0)
-    module = ValueModule(value_model(), ValueProblems([], [], config), [], [], config, tmp_path, 4, 0, mse)
+    module = module_of(value_model(), ValueProblems([], [], config), tmp_path, 4)
     rates = []
     for module.updates in range(4):
         rates.append(module._rates())

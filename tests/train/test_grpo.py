@@ -20,7 +20,7 @@ from restrl.config import ModelConfig, ObjectiveConfig, PathsConfig, SamplingCon
 from restrl.errors import UserError
 from restrl.model import load_model
 from restrl.records import Completion, StartState
-from restrl.train.loop import remove_checkpoints
+from restrl.train.checkpoint import remove_checkpoints
 from tests.train.toy import STATES, ToyEngine, ToyJudge, run, tiny_model, toy_grpo
 
 
@@ -451,7 +451,7 @@ def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"states": []}, "no start state to train on"),
         ({"states": [StartState("x", (1,), "", 0, 0.1)]}, "'x' has no problem with that task_id"),
-        ({"trainer": TrainerConfig(devices=2)}, "trainer.devices is 2: the hf engine samples in one process"),
+        ({"trainer": TrainerConfig(devices=2)}, "devices=2 on .*=1 are 2 processes, and 1 were started"),
         ({"trainer": TrainerConfig(strategy="nonsense")}, "trainer.strategy=nonsense"),
     ],
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from restrl.model.value_lm import ValueLM
 from restrl.train.head_init import FOLDS, PENALTIES, RidgeSums, start_head
 from restrl.train.value_data import ValueProblems, split_problems
 from restrl.train.value_module import predictions
@@ -102,9 +103,9 @@ def test_before_any_step_it_is_better_than_the_constant(labels: int) -> None:
     problems = ValueProblems(COLLECTED.trees, COLLECTED.targets, vm(weight="none"))
     split = split_problems(TASKS, FAMILIES, 0.34, seed=0)
     model = value_model(labels)
-    start_head(model, problems, split.fit, TASKS, FAMILIES)
+    start_head(ValueLM(model), problems, split.fit, TASKS, FAMILIES)
     _, constant = problems.weighted_mean(split.fit)
-    found = mse(problems.table(split.heldout), predictions(model, problems, split.heldout), constant)
+    found = mse(problems.table(split.heldout), predictions(ValueLM(model), problems, split.heldout), constant)
     assert found["mse"] < 0.6 * found["mse_constant"]
     assert model.score.weight.shape == (labels, 16)
 

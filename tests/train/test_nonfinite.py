@@ -45,9 +45,9 @@ def weights(model: Any) -> dict[str, torch.Tensor]:
 
 
 def assert_finite(value: Any) -> None:
-    """Every tensor and number in a checkpoint, however deep."""
+    """Every tensor and number in a checkpoint, however deep, but for Lightning's own bookkeeping."""
     if isinstance(value, dict):
-        value = list(value.values())
+        value = [item for key, item in value.items() if key != "callbacks"]
     if isinstance(value, (list, tuple)):
         for item in value:
             assert_finite(item)

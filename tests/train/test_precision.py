@@ -18,9 +18,10 @@ from restrl.model import add_lora, cast_weights
 from restrl.model.tiny import tiny_model as byte_model
 from restrl.model.tiny import tiny_tokenizer
 from restrl.model.value import add_value_lora, decoder_and_score
+from restrl.ranks import ALONE
 from restrl.records import Request
 from restrl.train import update, value_module
-from restrl.train.loop import autocast, prepare_weights
+from restrl.train.strategy import Strategy, autocast
 from tests.engine.models import engine
 from tests.train import test_fit, toy
 
@@ -104,7 +105,7 @@ def test_the_context_is_that_of_the_precision() -> None:
 def test_rotary_frequencies_are_not_rounded() -> None:
     model = byte_model()
     expected = copy.deepcopy(model.model.rotary_emb.inv_freq)
-    prepare_weights(model, cpu("bf16-true"))
+    Strategy(cpu("bf16-true"), ALONE).prepare(model)
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
     torch.testing.assert_close(model.model.rotary_emb.inv_freq, expected, rtol=0, atol=0)
 

@@ -1,27 +1,31 @@
 import torch
 from peft import LoraConfig, get_peft_model
 
-from restrl.objective.packed_attention import packed_logprobs
+from restrl.config import TrainerConfig
+from restrl.model.policy_lm import PolicyLM
 from restrl.objective.packing import Piece, TokenGroup, pack
+from restrl.ranks import ALONE
 from restrl.train.reference import Reference
+from restrl.train.strategy import Strategy
 from tests.train.toy import tiny_model
 
+STRATEGY = Strategy(TrainerConfig(accelerator="cpu"), ALONE)
 BATCH = pack((TokenGroup((2, 3), ((4, 5, 6), (7, 1))),), [Piece(0, (0, 1))])
 
 
 def test_a_copy_stays_what_the_policy_was() -> None:
     model = tiny_model()
-    before = packed_logprobs(model, BATCH).raw
-    reference = Reference(model)
+    before = PolicyLM(model)(BATCH).raw
+    reference = Reference(PolicyLM(model, chunk=8), STRATEGY)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1)
-    assert torch.equal(reference.logprobs(model, BATCH, 1.0, 8), before)
-    assert not torch.allclose(packed_logprobs(model, BATCH).logprobs, before)
+    assert torch.equal(reference.logprobs(PolicyLM(model), BATCH), before)
+    assert not torch.allclose(PolicyLM(model)(BATCH).logprobs, before)
 
 
 def test_with_adapters_it_is_the_base_without_a_copy() -> None:
-    base = packed_logprobs(tiny_model(), BATCH).raw
+    base = PolicyLM(tiny_model())(BATCH).raw
     policy = get_peft_model(
         tiny_model(), LoraConfig(r=2, target_modules="all-linear", lora_dropout=0.5)
     ).train()
@@ -29,8 +33,8 @@ def test_with_adapters_it_is_the_base_without_a_copy() -> None:
         for name, parameter in policy.named_parameters():
             if "lora_" in name:
                 parameter.add_(0.5)
-    reference = Reference(policy)
+    reference = Reference(PolicyLM(policy), STRATEGY)
     assert reference.copy is None
-    torch.testing.assert_close(reference.logprobs(policy, BATCH, 1.0, 8), base)
+    torch.testing.assert_close(reference.logprobs(PolicyLM(policy).train(), BATCH), base)
     assert policy.training  # as it was
-    assert not torch.allclose(packed_logprobs(policy.eval(), BATCH).logprobs, base)
+    assert not torch.allclose(PolicyLM(policy.eval())(BATCH).logprobs, base)

@@ -10,6 +10,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from restrl.config import GrpoConfig, SamplingConfig, TrainerConfig
+from restrl.ranks import ALONE, Ranks
 from restrl.records import Completion, Problem, Request, StartState, Verdict
 from restrl.train.grpo import TrainResult, train_grpo
 
@@ -111,6 +112,7 @@ def run(
     states: Any = STATES,
     trainer: TrainerConfig | None = None,
     signature: str = "toy",
+    ranks: Ranks = ALONE,
     **changes: Any,
 ) -> tuple[Any, TrainResult]:
     """Trains the toy; returns the model and the result."""
@@ -128,5 +130,6 @@ def run(
         folder=folder,
         seed=seed,
         signature=signature,
+        ranks=ranks,
     )
     return model, result

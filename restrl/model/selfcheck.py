@@ -16,13 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from restrl.attention import base_of, decoder_of, model_name, position_limit
+from restrl.attention import attention_of, base_of, decoder_of, model_name, position_limit
 from restrl.engine.hf import HfEngine
 from restrl.errors import UserError
-from restrl.model.value import decoder_and_score
-from restrl.objective.packed_attention import packed_logprobs
+from restrl.model.policy_lm import PolicyLM
+from restrl.model.value_lm import ValueLM
 from restrl.objective.packing import Piece, TokenGroup, pack
-from restrl.objective.tree_attention import tree_hidden
 from restrl.objective.tree_packing import TokenTree, TreePiece, pack_trees
 from restrl.records import Request
 
@@ -58,7 +57,7 @@ def check_training(model: Any) -> None:
         prompt = _tokens(decoder_of(base).config)
         completions = (prompt[:NEW], prompt[1 : 1 + NEW // 2])
         packed = pack([TokenGroup(prompt, completions)], [Piece(0, (0, 1))]).to(base.device)
-        found = packed_logprobs(base, packed).logprobs
+        found = PolicyLM(base)(packed).logprobs
         expected = torch.cat([_plain_logprobs(base, prompt, ids) for ids in completions])
         _compare(found, expected, base.dtype, "log-probabilities")
 
@@ -70,12 +69,12 @@ def check_value_model(model: Any) -> None:
     Raises as ``check_sampling``.
     """
     with _one_line(model.config, "a value model"):
-        decoder, head = decoder_and_score(model)
-        prompt = _tokens(decoder.config)
+        value_lm = ValueLM(model)
+        prompt = _tokens(value_lm.decoder.config)
         states = (prompt[:NEW], prompt[1 : 1 + NEW // 2])
         batch = pack_trees([TokenTree(prompt, states)], [TreePiece(0, (0, 1), 0)]).to(model.device)
-        found = tree_hidden(decoder, batch.ids, batch.positions, batch.layout)[batch.ends]
-        expected = torch.stack([_head_input(model, head, prompt + ids) for ids in states])
+        found = value_lm.hidden(batch)
+        expected = torch.stack([_head_input(model, value_lm.head, prompt + ids) for ids in states])
         scale = expected.float().norm(dim=-1, keepdim=True) / expected.shape[-1] ** 0.5
         _compare(found / scale, expected / scale, model.dtype, "hidden states")
 
@@ -107,15 +106,9 @@ def _plain_logprobs(model: Any, prompt: Ids, ids: Ids) -> Tensor:
     return found
 
 
-@contextlib.contextmanager
-def _plain(decoder: Any) -> Iterator[None]:
+def _plain(decoder: Any) -> contextlib.AbstractContextManager[None]:
     """The attention of the model's own code: not every model's is in transformers' sdpa."""
-    before = decoder.config._attn_implementation
-    decoder.config._attn_implementation = "eager"
-    try:
-        yield
-    finally:
-        decoder.config._attn_implementation = before
+    return attention_of(decoder, "eager")
 
 
 def _tokens(config: Any) -> Ids:

@@ -1,0 +1,61 @@
+"""The loggers and callbacks that the configuration asks for, in Lightning's own classes or any other's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+
+from restrl.errors import UserError
+
+Node = Mapping[str, Any]
+
+TENSORBOARD: Node = {
+    "_target_": "lightning.pytorch.loggers.TensorBoardLogger",
+    "save_dir": None,
+    "name": "",
+    "version": "tensorboard",
+    "purge_step": None,
+}
+
+
+@dataclass(frozen=True)
+class Extras:
+    """The groups ``logger`` and ``callbacks``: name -> a node with ``_target_``, as Hydra instantiates it.
+
+    A logger's ``save_dir: null`` stands for the folder of the step that is trained.
+    """
+
+    logger: Mapping[str, Node] = field(default_factory=lambda: {"tensorboard": TENSORBOARD})
+    callback: Mapping[str, Node] = field(default_factory=dict)
+
+    def loggers(self, folder: Path, done: int) -> list[Any]:
+        """``done``: steps that were made before.  Raises UserError for a node that does not work."""
+        return [
+            _build(f"logger.{name}", node, _of_run(node, folder, done)) for name, node in self.logger.items()
+        ]
+
+    def callbacks(self) -> list[Any]:
+        """Raises UserError for a node that does not work."""
+        return [_build(f"callbacks.{name}", node, {}) for name, node in self.callback.items()]
+
+
+def _of_run(node: Node, folder: Path, done: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if "save_dir" in node and node["save_dir"] is None:
+        found["save_dir"] = str(folder)
+    if "purge_step" in node and node["purge_step"] is None:
+        found["purge_step"] = done + 1  # TensorBoard drops later steps: they are made again
+    return found
+
+
+def _build(key: str, node: Node, more: Mapping[str, Any]) -> Any:
+    try:
+        return instantiate({**node, **more})
+    except (InstantiationException, ImportError, TypeError, ValueError) as error:
+        cause = error.__cause__ or error
+        raise UserError(f"{key}: {str(cause).splitlines()[0]}") from error
