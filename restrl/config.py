@@ -7,47 +7,11 @@ decides the numbers of a step: fingerprints are made of those that do (``decidin
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-
-def _limits(
-    default: Any,
-    *,
-    ge: float | None = None,
-    gt: float | None = None,
-    le: float | None = None,
-    lt: float | None = None,
-    choices: tuple[str, ...] | None = None,
-    decides: bool = True,
-    step: str | None = None,
-) -> Any:
-    """A dataclass field with its allowed range: ge <= value <= le, gt < value < lt, or one of choices.
-
-    ``decides``: whether a step's numbers depend on the setting itself.  False for names, for paths (a file is
-    fingerprinted by its content), for how work is divided or saved where that does not change the result, and
-    for what is computed from a step's records afterwards.  ``step``: the only step that reads the setting, in
-    a group that several steps read.
-    """
-    limits = {"ge": ge, "gt": gt, "le": le, "lt": lt, "choices": choices}
-    return field(default=default, metadata={**limits, "decides": decides, "step": step})
-
-
-def deciding(node: Any, step: str | None = None) -> dict[str, Any]:
-    """The settings of a configuration node that decide a step's numbers, as plain data, recursively.
-
-    ``step``: settings that only another step reads are left out.
-    """
-    found: dict[str, Any] = {}
-    for item in dataclasses.fields(node):
-        if not item.metadata.get("decides", True):
-            continue
-        if step is not None and item.metadata.get("step") not in (None, step):
-            continue
-        value = getattr(node, item.name)
-        found[item.name] = deciding(value) if dataclasses.is_dataclass(value) else value
-    return found
+from restrl.config_fields import deciding as deciding
+from restrl.config_fields import limits as _limits
 
 
 @dataclass
@@ -204,7 +168,7 @@ class TrainerConfig:
     # the device that it comes to is what decides
     accelerator: str = _limits("auto", choices=("auto", "cpu", "gpu"), decides=False)
     devices: int = _limits(1, ge=1)  # processes on each machine
-    num_nodes: int = _limits(1, ge=1, decides=False)  # machines; their product with devices is what decides
+    num_nodes: int = _limits(1, ge=1)  # machines; its product with devices decides
     strategy: str = _limits("auto", choices=("auto", "ddp"))
     find_unused: bool = _limits(False, decides=False)  # ddp: parameters may have no part in a step
     precision: str = _limits("auto", choices=("auto", "32-true", "bf16-mixed", "bf16-true"))
@@ -340,6 +304,9 @@ class Config:
     engine: EngineConfig = field(default_factory=EngineConfig)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    # name -> a class of Lightning's, as Hydra instantiates it (restrl/train/extras.py)
+    logger: dict[str, Any] = field(default_factory=dict, metadata={"decides": False})
+    callbacks: dict[str, Any] = field(default_factory=dict, metadata={"decides": False})
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     mcts: MctsConfig = field(default_factory=MctsConfig)
     vm: VmConfig = field(default_factory=VmConfig)

@@ -231,7 +231,10 @@ def test_every_file_says_at_its_top_what_it_is(path):
     assert (CONF / f"{path}.yaml").read_text().startswith("# ")
 
 
-@pytest.mark.parametrize("group", sorted(set(GROUPS) - {*REPEATING, "stage"}))
+OPEN = ("logger", "callbacks")  # whatever class has a name there
+
+
+@pytest.mark.parametrize("group", sorted(set(GROUPS) - {*REPEATING, *OPEN, "stage"}))
 def test_every_key_of_the_schema_stands_in_a_file(group):
     """So that reading conf/ is enough: no key hides in the code alone."""
     from dataclasses import asdict

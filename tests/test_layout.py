@@ -13,6 +13,7 @@ RANKS = [
         "records",
         "config",
         "config_check",
+        "config_fields",
         "errors",
         "seeds",
         "files",

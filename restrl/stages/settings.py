@@ -100,7 +100,7 @@ def _model(config: Config, device: torch.device) -> dict[str, Any]:
 
 def _training(config: Config) -> dict[str, Any]:
     trainer = deciding(config.trainer) | {"precision": precision(config.trainer)}
-    trainer["devices"] = config.trainer.devices * config.trainer.num_nodes
+    trainer["devices"] *= trainer.pop("num_nodes")
     return {"trainer": trainer, "lora": deciding(config.model.lora)}
 
 

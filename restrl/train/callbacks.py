@@ -18,7 +18,9 @@ class StepProgress(Callback):
         self.bar: Any = None
         self.lines: ProgressLines | None = None
 
-    def on_train_start(self, _trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        if not trainer.is_global_zero:
+            return
         total, done, title = pl_module.total_steps, pl_module.steps_done, pl_module.title
         if sys.stdout.isatty():
             self.bar = tqdm(

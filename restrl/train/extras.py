@@ -23,6 +23,9 @@ TENSORBOARD: Node = {
 }
 
 
+PROGRESS: Node = {"_target_": "restrl.train.callbacks.StepProgress"}
+
+
 @dataclass(frozen=True)
 class Extras:
     """The groups ``logger`` and ``callbacks``: name -> a node with ``_target_``, as Hydra instantiates it.
@@ -31,7 +34,7 @@ class Extras:
     """
 
     logger: Mapping[str, Node] = field(default_factory=lambda: {"tensorboard": TENSORBOARD})
-    callback: Mapping[str, Node] = field(default_factory=dict)
+    callback: Mapping[str, Node] = field(default_factory=lambda: {"progress": PROGRESS})
 
     def loggers(self, folder: Path, done: int) -> list[Any]:
         """``done``: steps that were made before.  Raises UserError for a node that does not work."""

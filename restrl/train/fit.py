@@ -71,10 +71,7 @@ def fit_value_model(
     checkpoint of another run.
     """
     problems = ValueProblems(trees, targets, vm)
-    task_ids = problems.task_ids()
-    if not any(task_ids):
-        kind = "terminal value targets" if any(len(some) for some in targets) else "value targets"
-        raise UserError(f"vm.targets={vm.targets}: there are no {kind}; collect from more problems")
+    task_ids = _task_ids(problems, targets)
     strategy, value_lm = build_strategy(trainer, ranks), ValueLM(model)
     strategy.prepare(value_lm.decoder)
     value_lm.head.float()  # a few numbers, whose small updates bfloat16 would lose
@@ -82,28 +79,17 @@ def fit_value_model(
     schedule = epoch_schedule(len(split.fit), vm.problems_per_step, vm.epochs, seed)
     fit_states, constant = problems.weighted_mean(split.fit)
     module = ValueModule(
-        value_lm,
-        problems,
-        split.heldout,
-        vm,
-        constant,
-        report,
-        strategy=strategy,
-        folder=folder,
-        total_steps=len(schedule),
-        signature=signature,
-    )
+        value_lm, problems, split.heldout, vm, constant, report,
+        strategy=strategy, folder=folder, total_steps=len(schedule), signature=signature,
+    )  # fmt: skip
     if vm.head_init == "ridge":
         with autocast(trainer, value_lm.device):
             start_head(value_lm, problems, split.fit, task_ids, families)
     resumed_from = run_steps(
         module,
         StepData(schedule, lambda step: [tree for i in step for tree in problems.read(split.fit[i])]),
-        trainer=trainer,
-        extras=extras or Extras(),
-        checkpoint_every=vm.checkpoint_every,
-        seed=seed,
-    )
+        trainer=trainer, extras=extras or Extras(), checkpoint_every=vm.checkpoint_every, seed=seed,
+    )  # fmt: skip
     with autocast(trainer, value_lm.device):
         predicted = predictions(value_lm, problems, split.heldout, ranks)
     return FitResult(
@@ -116,3 +102,12 @@ def fit_value_model(
         heldout=module.table,
         predictions=predicted,
     )
+
+
+def _task_ids(problems: ValueProblems, targets: Sequence[TreeTargets]) -> list[str]:
+    """Of all problems, see ``ValueProblems``.  Raises UserError where no state is left."""
+    task_ids = problems.task_ids()
+    if not any(task_ids):
+        kind = "terminal value targets" if any(len(tree) for tree in targets) else "value targets"
+        raise UserError(f"vm.targets={problems.vm.targets}: there are no {kind}; collect from more problems")
+    return task_ids

@@ -18,7 +18,6 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from restrl.config import TrainerConfig
 from restrl.errors import UserError
 from restrl.files import user_errors
-from restrl.train.callbacks import StepProgress
 from restrl.train.checkpoint import AtomicCheckpointIO, StepCheckpoint, checkpoint_step, latest_checkpoint
 from restrl.train.data import StepData
 from restrl.train.extras import Extras
@@ -60,8 +59,6 @@ def run_steps(
     torch.manual_seed(seed)
     device = next(module.model.parameters()).device
     callbacks = [StepCheckpoint(checkpoints, checkpoint_every, ranks), *extras.callbacks()]
-    if ranks.first:
-        callbacks.append(StepProgress())
     with equal_bits(device):
         loggers = extras.loggers(folder, resumed_from) if ranks.first else []
         _fit(_lightning_trainer(trainer, module, callbacks, loggers), module, data, found)

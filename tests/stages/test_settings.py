@@ -72,7 +72,7 @@ def leaves(node: Any, prefix: str = "", decides: bool = True) -> Iterator[tuple[
 def other(item: Any, value: Any, kind: Any) -> Any:
     """A value of the same type that is allowed too."""
     if (choices := item.metadata.get("choices")) is not None:
-        return choices[(choices.index(value) + 1) % len(choices)]
+        return choices[(choices.index(value) + 1) % len(choices)] if value in choices else choices[0]
     if value is None:
         kind = next(one for one in typing.get_args(kind) if one is not type(None))
         return {int: 64, float: 0.5, str: "other"}[kind]
