@@ -163,7 +163,7 @@ class GrpoConfig:
 
 @dataclass
 class EngineConfig:
-    name: str = "hf"
+    name: str = _limits("hf", choices=("hf",))  # restrl/engine/registry.py has the same names
     batch_size: int = _limits(64, ge=1)  # rows decoded at a time
     kv_gb: float = _limits(8.0, gt=0)  # GiB of their keys and values, which bound the rows too
     chunk_problems: int = _limits(32, ge=1)  # problems between two saves of a step
@@ -194,7 +194,8 @@ class TrainerConfig:
     name: str = _limits("auto", decides=False)
     # the device that it comes to is what decides
     accelerator: str = _limits("auto", choices=("auto", "cpu", "gpu"), decides=False)
-    devices: int = _limits(1, ge=1)
+    devices: int = _limits(1, ge=1)  # processes on each machine
+    num_nodes: int = _limits(1, ge=1, decides=False)  # machines; their product with devices is what decides
     strategy: str = "auto"
     precision: str = _limits("auto", choices=("auto", "32-true", "bf16-mixed", "bf16-true"))
     memory_gb: float | None = _limits(
@@ -292,6 +293,7 @@ class StageConfig:
         "rest_grpo",
         choices=(
             "rest_grpo", "sample", "assemble", "grpo", "evaluate", "collect", "value_model", "rest_rl",
+            "check",
         ),
     )  # fmt: skip
     evaluate: bool = True  # base and trained policy on the held-out problems at the end

@@ -33,7 +33,7 @@ def check(composed: DictConfig) -> Config:
 
 def _check_together(config: Config) -> None:
     """What would otherwise be found out after hours: values that do not go together."""
-    rollout, decoder, devices = config.grpo.rollout, config.decoder, config.trainer.devices
+    rollout, decoder = config.grpo.rollout, config.decoder
     if config.grpo.iterations == 0 and config.stage.name in ("rest_grpo", "sample", "assemble", "grpo"):
         raise UserError(
             f"grpo.iterations=0: must be >= 1, for stage={config.stage.name} is nothing without them; "
@@ -47,8 +47,6 @@ def _check_together(config: Config) -> None:
         datetime.date.fromisoformat(config.model.date)
     except ValueError:
         raise UserError(f"model.date={config.model.date}: must be an ISO date such as 2025-01-01") from None
-    if devices != 1:
-        raise UserError(f"trainer.devices={devices}: must be 1, for the hf engine samples in one process")
     if bad := [k for k in decoder.k if k < 1]:
         raise UserError(f"decoder.k={decoder.k}: {bad[0]} is no number of samples; each k must be >= 1")
     answers = ("sampling.n", decoder.sampling.n) if decoder.name == "sample" else ("answers", decoder.answers)

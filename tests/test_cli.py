@@ -52,7 +52,10 @@ def error_of(finished: Run) -> str:
             "grpo.objective.advantage=foo",
             "grpo.objective.advantage=foo: must be one of group_std",
         ),
-        ("stage=foo", "stage=foo: no such choice; stage may be assemble, collect, evaluate, grpo, rest_grpo"),
+        (
+            "stage=foo",
+            "stage=foo: no such choice; stage may be assemble, check, collect, evaluate, grpo, ",
+        ),
         (
             "experiment=foo",
             "experiment=foo: no such choice; experiment may be quickstart, smoke, stage2, starter",

@@ -10,6 +10,7 @@ from typing import Any
 from restrl.config import TrainerConfig, VmConfig
 from restrl.errors import UserError
 from restrl.model.value import decoder_and_score
+from restrl.ranks import ALONE, Ranks
 from restrl.records import TreeTargets
 from restrl.search.saved import SavedTree
 from restrl.train.head_init import start_head
@@ -52,15 +53,15 @@ def fit_value_model(
     seed: int,
     signature: str,
     report: Report,
+    ranks: Ranks = ALONE,  # noqa: ARG001 (every rank fits the same)
 ) -> FitResult:
     """Fits ``model`` (see ``restrl.model.value``) in place: squared error, or cross-entropy for two outputs.
 
     ``targets[i]`` are those of ``trees[i]``; of neither more is read at a time than a step needs.
     ``families``: task_id -> family, for the split.  ``signature``: the fingerprint of all that decides the
-    numbers.  ``report`` of the held-out states is logged after each epoch.  ``folder`` gets checkpoints,
-    ``metrics.jsonl`` and TensorBoard events; an interrupted run goes on from its last whole checkpoint and
-    ends in the same numbers as one that was not.  Raises UserError for targets that leave nothing to fit, bad
-    settings, an unwritable folder, or a folder that holds the checkpoint of another run.
+    numbers.  ``report`` of the held-out states is logged after each epoch.  ``folder`` gets checkpoints and
+    metrics; an interrupted run goes on from its last whole checkpoint and ends in the same numbers.  Raises
+    UserError for targets that leave nothing to fit, bad settings, or a folder that cannot be used.
     """
     problems = ValueProblems(trees, targets, vm)
     task_ids = problems.task_ids()

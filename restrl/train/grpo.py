@@ -10,11 +10,13 @@ from typing import Any
 from restrl.config import GrpoConfig, TrainerConfig
 from restrl.engine.base import Engine
 from restrl.errors import UserError
+from restrl.protocols import Judge, Prompter
+from restrl.ranks import ALONE, Ranks
 from restrl.records import Cost, Problem, StartState
 from restrl.train.grpo_module import GrpoModule
 from restrl.train.loop import prepare_weights, run_steps
 from restrl.train.metrics_file import read_metrics
-from restrl.train.rollout import Judge, Prompter, RolloutMaker
+from restrl.train.rollout import RolloutMaker
 from restrl.train.schedule import step_schedule
 
 
@@ -43,6 +45,7 @@ def train_grpo(
     folder: Path,
     seed: int,
     signature: str,
+    ranks: Ranks = ALONE,
 ) -> TrainResult:
     """Trains ``model`` in place; ``engine`` must sample from that same module.
 
@@ -53,10 +56,10 @@ def train_grpo(
     UserError for bad settings, an unwritable folder, or a folder that holds the checkpoint of another run.
     """
     del tokenizer  # completions are token ids throughout
-    _check(states, problems, grpo, trainer)
+    _check(states, problems, grpo)
     prepare_weights(model, trainer)  # before the reference copies them
     schedule = step_schedule(len(states), grpo, seed)
-    rollouts = RolloutMaker(engine, sandbox, prompter, problems, states, grpo, seed)
+    rollouts = RolloutMaker(engine, sandbox, prompter, problems, states, grpo, seed, ranks)
     module = GrpoModule(model, rollouts, grpo, folder, len(schedule))
     resumed_from = run_steps(
         module,
@@ -71,9 +74,7 @@ def train_grpo(
     return TrainResult(module.steps_done, module.updates, resumed_from, tuple(rows), _cost(rows))
 
 
-def _check(
-    states: Sequence[StartState], problems: Mapping[str, Problem], grpo: GrpoConfig, trainer: TrainerConfig
-) -> None:
+def _check(states: Sequence[StartState], problems: Mapping[str, Problem], grpo: GrpoConfig) -> None:
     if not states:
         raise UserError("grpo: no start state to train on; lower grpo.sigma0 or sample more problems")
     missing = next((s.task_id for s in states if s.task_id not in problems), None)
@@ -85,8 +86,6 @@ def _check(
         raise UserError(
             "grpo.rollout.temperature is 0: greedy completions are all alike; use a number above 0"
         )
-    if trainer.devices != 1:
-        raise UserError(f"trainer.devices is {trainer.devices}: the hf engine samples in one process; use 1")
 
 
 def _cost(rows: Sequence[Mapping[str, float]]) -> Cost:

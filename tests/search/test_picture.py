@@ -7,8 +7,10 @@ from xml.etree import ElementTree
 
 import pytest
 
+from restrl.pictures.page import trees_page
+from restrl.pictures.svg import tree_svg
+from restrl.pictures.words import colour
 from restrl.search.mcts import STATE, TESTS
-from restrl.search.picture import colour, tree_svg, trees_page
 from tests.search.scripted import World, grow, script, settings, some_lines, some_rating, start
 
 EVIL = "\n<script>alert('a & b')</script>"

@@ -27,7 +27,8 @@ DO_NOT = {"stage.name", "model.name", "model.gradient_checkpointing", "dataset.n
           "sandbox.cache", "trainer.accelerator", "decoder.bootstrap", "vm.checkpoint_every",
           "scorer.tokens_per_batch", "evaluation.rows", "paths.outputs"}  # fmt: skip
 
-UNREAD = ("scorer.name",  # another scorer reads other keys
+UNREAD = ("engine.name",  # there is one
+          "scorer.name",  # another scorer reads other keys
           "evaluation.mcts.completions")  # evaluation.completions takes its place  # fmt: skip
 
 

@@ -451,7 +451,6 @@ def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"states": []}, "no start state to train on"),
         ({"states": [StartState("x", (1,), "", 0, 0.1)]}, "'x' has no problem with that task_id"),
-        ({"trainer": TrainerConfig(devices=2)}, "trainer.devices is 2: the hf engine samples in one process"),
         ({"trainer": TrainerConfig(strategy="nonsense")}, "trainer.strategy=nonsense"),
     ],
 )
