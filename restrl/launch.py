@@ -87,6 +87,8 @@ def _named(task: str) -> Task:
 
 def _check_device(trainer: TrainerConfig, ranks: Ranks) -> str:
     """The type of this rank's device.  Raises UserError where there is none."""
+    if trainer.accelerator == "cpu":
+        return "cpu"
     from restrl.stages.session import device_of
 
     return device_of(trainer, ranks).type

@@ -116,12 +116,14 @@ def test_modules_import_lower_ranks_only(graph):
     assert wrong == {}
 
 
-PACKAGES = [path for path in FILES if path.name == "__init__.py" and path.parent.name not in ("restrl", "model")]
+PACKAGES = [
+    path for path in FILES if path.name == "__init__.py" and path.parent.name not in ("restrl", "model")
+]
 
 
 @pytest.mark.parametrize("path", PACKAGES, ids=lambda path: str(path.parent.relative_to(ROOT)))
 def test_packages_hold_no_logic(path):
-    """Docstrings and re-exports alone.  restrl itself sets an environment variable, before torch loads."""
+    """Docstrings and re-exports alone.  (restrl itself sets an environment variable, before torch loads.)"""
     allowed = (ast.Import, ast.ImportFrom)
     for node in ast.parse(path.read_text()).body:
         docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)

@@ -36,7 +36,8 @@ class StepProgress:
         """``n`` more are done, over all ranks: what an earlier run left."""
         n = min(n, self._left) if self._ranks.size > 1 else n
         self._left -= n
-        self._show(n)
+        if n:
+            self._show(n)
 
 
 class Console:
