@@ -3,7 +3,8 @@
 TREES.jsonl is in a collect artifact, and in the run folder of ``decoder=mcts``.  docs/searched_tree.svg:
 
     python train.py stage=collect
-    python -m restrl.pictures outputs/artifacts/collect-*/trees.jsonl docs/searched_tree.svg --task factorial
+    python -m restrl.pictures outputs/artifacts/collect-*/trees.jsonl docs/searched_tree.svg \\
+        --task factorial --most 16
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ def draw(trees: Path, out: Path, task: str, most: int) -> None:
     """
     if out.suffix not in (".svg", ".html"):
         raise UserError(f"{out}: a picture ends in .svg, a page in .html")
+    if not trees.is_file():
+        raise UserError(f"{trees}: no such file")
     chosen = [tree for tree in Records(trees, SavedTree) if task in tree.task_id]
     if not chosen:
         raise UserError(f"{trees}: no tree of a task_id that holds {task!r}")
