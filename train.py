@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from restrl.cli import guarded, job, register_schema
 from restrl.config_check import check
+from restrl.launch import on_all_ranks
 
 register_schema()
 
@@ -14,10 +18,8 @@ register_schema()
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 @job
 def main(composed: DictConfig) -> float | None:
-    config = check(composed)
-    from restrl.stages import run_stage  # torch loads only for a configuration that is right
-
-    return run_stage(config)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    return on_all_ranks("restrl.stages.run:run_stage", check(composed), folder)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ finished step is found again and never run twice, as long as all that it made st
 die at any moment: the manifest says "done" only after everything else stands on the disk, a record is one
 line, and a torn last line is dropped.
 
-Assumes that the folder's file system has ``flock`` and an atomic ``os.replace``.  Deletes nothing but the
-records of an artifact that has to be made again.
+Assumes that the folder's file system has ``flock`` and an atomic ``os.replace``, and that all ranks of a run
+see it.  The first rank locks, reads and writes; the others learn from it what it found, at the same calls.
+Deletes nothing but the records of an artifact that has to be made again.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from filelock import FileLock, Timeout
 from restrl.config import deciding
 from restrl.errors import UserError
 from restrl.files import user_errors, write_json_atomic
+from restrl.ranks import ALONE, Ranks
 from restrl.record_files import RecordLog as RecordLog
 from restrl.record_files import Records as Records
 from restrl.records import Cost, from_json, to_json
@@ -104,13 +106,16 @@ class Artifact:
 
 
 class Work:
-    """An artifact that this process holds the lock of: finished before (``done``), or to be made now.
+    """An artifact that this run holds the lock of: finished before (``done``), or to be made now.
 
     ``folder`` exists.  Other files than records appear in it by ``write_*_atomic`` or ``atomic_folder``.
     """
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], machine: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, manifest: dict[str, Any], machine: Mapping[str, Any], ranks: Ranks
+    ) -> None:
         self.folder = folder
+        self._ranks = ranks
         self._machine = machine
         self.fingerprint: str = manifest["fingerprint"]
         self._manifest = manifest
@@ -130,7 +135,7 @@ class Work:
     def records(self, cls: type[R], name: str = RECORDS) -> RecordLog[R]:
         """The log ``name``, with the whole records that an interrupted run left in it."""
         if name not in self._logs:
-            self._logs[name] = RecordLog(self.folder / name, cls)
+            self._logs[name] = RecordLog(self.folder / name, cls, self._ranks)
         return self._logs[name]
 
     def finish(
@@ -144,6 +149,13 @@ class Work:
         ``folders``: those that later steps read, such as a model's.  The manifest lists their files beside
         the records, so that an artifact which lost one of them is noticed.
         """
+        self._manifest = self._ranks.by_first(lambda: self._finished(cost, summary, folders))
+        return self.artifact
+
+    def _finished(
+        self, cost: Cost | None, summary: Mapping[str, Any] | None, folders: Sequence[str]
+    ) -> dict[str, Any]:
+        """The manifest of the finished artifact, as it now stands on the disk."""
         files = [self.folder / name for name in self._logs]
         files += [path for name in folders for path in sorted((self.folder / name).rglob("*"))]
         manifest = self._manifest | {
@@ -158,14 +170,16 @@ class Work:
             "finished": _now(),
         }
         write_json_atomic(self.folder / MANIFEST, manifest)
-        self._manifest = manifest
-        return self.artifact
+        return manifest
 
 
 class Store:
     """The artifacts below ``root/artifacts`` (``root`` is the outputs folder)."""
 
-    def __init__(self, root: Path | str, say: Callable[[str], None] = _log.warning) -> None:
+    def __init__(
+        self, root: Path | str, say: Callable[[str], None] = _log.warning, ranks: Ranks = ALONE
+    ) -> None:
+        self.ranks = ranks
         self.root = Path(root) / "artifacts"
         self._say = say
         self.machine: dict[str, Any] = {}  # of this process's machine: manifests say it, fingerprints do not
@@ -181,11 +195,12 @@ class Store:
         """
         key = fingerprint(step, config, inputs, seed)
         folder = self.root / f"{step}-{key}"
-        with user_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock")
-        self._acquire(lock, folder)
-        try:
+
+        def locked() -> dict[str, Any]:
+            with user_errors(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            self._acquire(lock, folder)
             manifest = _read_manifest(folder)
             if manifest is None:
                 manifest = {
@@ -196,7 +211,10 @@ class Store:
             elif lost := _lost(folder, manifest):
                 self._say(f"{step}: {folder} was done and has lost {lost}: it is made again")
                 manifest = _reopened(folder, manifest)
-            yield Work(folder, manifest, self.machine)
+            return manifest
+
+        try:
+            yield Work(folder, self.ranks.by_first(locked), self.machine, self.ranks)
         finally:
             lock.release()
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
 import sys
-from collections.abc import Callable
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -20,9 +23,10 @@ from omegaconf.errors import OmegaConfBaseException
 from restrl.config import Config
 from restrl.config_check import explain
 from restrl.errors import UserError
+from restrl.launch import EXIT_INTERRUPTED, EXIT_USER_ERROR, RankFailure
+from restrl.ranks import ranks_of
 
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say
+OTHERS_SECONDS = 3.0  # for the first rank to say what is wrong, and for torchrun to end this one
 
 
 def register_schema() -> None:
@@ -68,13 +72,20 @@ def _run_job(run: Callable[[DictConfig], float | None], composed: DictConfig) ->
 
 
 def guarded(main: Callable[[], Any]) -> None:
-    """Runs a ``hydra.main`` function and exits: 0 done, 2 bad input (one line), 130 interrupted."""
+    """Runs a ``hydra.main`` function and exits: 0 done, 2 bad input (one line), 130 interrupted.
+
+    1: another rank died, with a line that says which.
+    """
     global _process
     process = _process = _Process()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with 1
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        main()
+        with _own_folders():
+            main()
+    except RankFailure as failure:
+        _say(str(failure))
+        sys.exit(failure.code)
     except (UserError, HydraException, OmegaConfBaseException) as error:
         _end(error)
     except OSError as error:
@@ -91,8 +102,24 @@ def guarded(main: Callable[[], Any]) -> None:
         sys.exit(EXIT_USER_ERROR)
 
 
+@contextlib.contextmanager
+def _own_folders() -> Iterator[None]:
+    """A rank that torchrun or srun started beside the first has Hydra's folders where nobody sees them."""
+    if ranks_of().first:
+        yield
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        places = (f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=.")
+        sys.argv += [*places, "hydra.output_subdir=null"]
+        yield
+
+
 def _end(error: BaseException) -> NoReturn:
-    _say(_line(error))
+    if (rank := ranks_of().rank) > 0:
+        time.sleep(OTHERS_SECONDS)
+        _say(f"rank {rank}: {_line(error)}")
+    else:
+        _say(_line(error))
     sys.exit(EXIT_USER_ERROR)
 
 

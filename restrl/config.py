@@ -136,7 +136,7 @@ class GrpoConfig:
 
 @dataclass
 class EngineConfig:
-    name: str = "hf"
+    name: str = _limits("hf", choices=("hf",))  # restrl/engine/registry.py has the same names
     batch_size: int = _limits(64, ge=1)  # rows decoded at a time
     kv_gb: float = _limits(8.0, gt=0)  # GiB for their keys and values; fewer rows where they need more
     chunk_problems: int = _limits(32, ge=1)  # problems between two saves of a step
@@ -285,6 +285,7 @@ class StageConfig:
         "rest_grpo",
         choices=(
             "rest_grpo", "sample", "assemble", "grpo", "evaluate", "collect", "value_model", "rest_rl",
+            "check",
         ),
     )  # fmt: skip
     evaluate: bool = True  # base and trained policy on the held-out problems at the end

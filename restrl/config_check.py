@@ -51,7 +51,7 @@ def _check_together(config: Config) -> None:
 
 
 def _check_training(config: Config) -> None:
-    rollout, devices = config.grpo.rollout, config.trainer.devices
+    rollout = config.grpo.rollout
     if config.grpo.iterations == 0 and config.stage.name in STAGE_1:
         raise UserError(
             f"grpo.iterations=0: must be >= 1, since stage={config.stage.name} is made of iterations; "
@@ -65,8 +65,6 @@ def _check_training(config: Config) -> None:
         datetime.date.fromisoformat(config.model.date)
     except ValueError:
         raise UserError(f"model.date={config.model.date}: must be an ISO date such as 2025-01-01") from None
-    if devices != 1:
-        raise UserError(f"trainer.devices={devices}: must be 1, for the hf engine samples in one process")
 
 
 def _check_decoder(config: Config) -> None:

@@ -2,9 +2,9 @@
 
 Every rank runs the same code in the same order.  Work is a list of items: each rank takes its ``share``,
 and ``merge`` puts the results together, in the order of the items, on every rank.  What only one may do
-(write files, print) the ``first`` rank does; ``agree`` tells the others what it found.  Decisions that change
-which of these calls come next (is there something to train, was the gradient finite, is the time over) are
-made from merged or agreed values alone: a rank that decides differently would leave the others waiting.
+(write files, print) the first rank does (``by_first``), and the others learn what came of it.  Decisions that
+change which of these calls come next (is there something to train, was the gradient finite, is the time over)
+are made from merged or agreed values alone: a rank that decides differently would leave the others waiting.
 
 One process is the case of one rank, in which nothing is sent.  torch is imported on first use.
 """
@@ -13,9 +13,12 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from restrl.errors import UserError
 
 T = TypeVar("T")
 
@@ -83,6 +86,21 @@ class Ranks:
         distributed.broadcast_object_list(box, src=0)
         return box[0]  # type: ignore[return-value]
 
+    def by_first(self, do: Callable[[], T]) -> T:
+        """What ``do`` returns on the first rank, which alone calls it; its UserError is raised on all."""
+        if self.size == 1:
+            return do()
+        result: T | UserError | None = None
+        if self.first:
+            try:
+                result = do()
+            except UserError as error:
+                result = error
+        result = self.agree(result)
+        if isinstance(result, UserError):
+            raise result
+        return result  # type: ignore[return-value]
+
     def total(self, values: Mapping[str, float]) -> dict[str, float]:
         """The sums over all ranks, which pass the same keys; added in the order of the ranks."""
         parts = self.gather(dict(values))
@@ -109,7 +127,7 @@ def ranks_of(environment: Mapping[str, str] = os.environ) -> Ranks:
 
 
 def connect(ranks: Ranks, *, gpu: bool = False) -> None:
-    """Joins the process group; needs MASTER_ADDR and MASTER_PORT.  Nothing happens where it has one rank.
+    """Joins the process group; MASTER_ADDR and MASTER_PORT say where, or srun.  One rank: nothing happens.
 
     Objects and tensors on the CPU go by gloo; with ``gpu``, those on GPUs by NCCL.
     """
@@ -118,12 +136,23 @@ def connect(ranks: Ranks, *, gpu: bool = False) -> None:
     from torch import distributed
 
     if not distributed.is_initialized():
+        for name, value in meeting_point(os.environ).items():
+            os.environ.setdefault(name, value)
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if gpu else "gloo",
             rank=ranks.rank,
             world_size=ranks.size,
             timeout=PATIENCE,
         )
+
+
+def meeting_point(environment: Mapping[str, str]) -> dict[str, str]:
+    """Where ranks that srun started meet: on the step's first machine, at a port that its job decides."""
+    if "SLURM_STEP_NODELIST" not in environment:
+        return {}
+    # node[07-09,12],other3 -> node07
+    first = re.sub(r"\[(\w+).*", r"\1", environment["SLURM_STEP_NODELIST"].split(",")[0])
+    return {"MASTER_ADDR": first, "MASTER_PORT": str(15000 + int(environment["SLURM_JOB_ID"]) % 10000)}
 
 
 def disconnect(ranks: Ranks) -> None:

@@ -7,11 +7,13 @@ import json
 import os
 from array import array
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO, Generic, TypeVar, overload
 
 from restrl.errors import UserError
 from restrl.files import user_errors
+from restrl.ranks import ALONE, Ranks
 from restrl.records import from_json, to_json
 
 R = TypeVar("R")
@@ -65,25 +67,43 @@ class RecordLog(Generic[R]):
 
     Opening drops a torn or invalid last line.  Whatever ``append`` returned from stands on the disk.
     Raises UserError for a broken line elsewhere and where the file cannot be written.
+
+    With ``ranks`` it is one log of them all: every rank makes the same calls, the first one writes, and what
+    it then holds is known to all.
     """
 
-    def __init__(self, path: Path, cls: type[R]) -> None:
+    def __init__(self, path: Path, cls: type[R], ranks: Ranks = ALONE) -> None:
         self.path = path
         self._cls = cls
-        with user_errors(path):
-            path.touch()
-        self._ends = _whole_ends(path, cls)
-        self._cut()
+        self._ranks = ranks
+        self._ends = ranks.by_first(self._open)
 
     def __len__(self) -> int:
         return len(self._ends) - 1
 
     def read(self) -> Records[R]:
         """All records that it holds now."""
+        self._ranks.wait()
         return Records(self.path, self._cls, self._ends)
 
     def append(self, records: Sequence[R]) -> None:
         """Writes the records, all or (after a kill) a first part of them."""
+        self._ends += self._ranks.by_first(lambda: self._write(records))
+
+    def truncate(self, n: int) -> None:
+        """Keeps the first ``n`` records: a chunk that was written in part is made again as a whole."""
+        del self._ends[n + 1 :]
+        self._ranks.by_first(lambda: self._cut(self._ends[-1]))
+
+    def _open(self) -> list[int]:
+        with user_errors(self.path):
+            self.path.touch()
+        ends = _whole_ends(self.path, self._cls)
+        self._cut(ends[-1])
+        return ends
+
+    def _write(self, records: Sequence[R]) -> list[int]:
+        """The offset of each new line's end."""
         lines = [json.dumps(to_json(record), separators=(",", ":")).encode() + b"\n" for record in records]
         try:
             with user_errors(self.path), open(self.path, "ab") as file:
@@ -92,19 +112,13 @@ class RecordLog(Generic[R]):
                 os.fsync(file.fileno())
         except BaseException:
             with contextlib.suppress(UserError):
-                self._cut()  # what was written in part must not stand before what comes next
+                self._cut(self._ends[-1])  # what was written in part must not stand before what comes next
             raise
-        for line in lines:
-            self._ends.append(self._ends[-1] + len(line))
+        return list(accumulate(map(len, lines), initial=self._ends[-1]))[1:]
 
-    def truncate(self, n: int) -> None:
-        """Keeps the first ``n`` records: a chunk that was written in part is made again as a whole."""
-        del self._ends[n + 1 :]
-        self._cut()
-
-    def _cut(self) -> None:
+    def _cut(self, end: int) -> None:
         with user_errors(self.path):
-            os.truncate(self.path, self._ends[-1])
+            os.truncate(self.path, end)
 
 
 @contextlib.contextmanager

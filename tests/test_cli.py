@@ -52,12 +52,16 @@ def error_of(finished: Run) -> str:
             "grpo.objective.advantage=foo",
             "grpo.objective.advantage=foo: must be one of group_std",
         ),
-        ("stage=foo", "stage=foo: no such choice; stage may be assemble, collect, evaluate, grpo, rest_grpo"),
+        (
+            "stage=foo",
+            "stage=foo: no such choice; stage may be assemble, check, collect, evaluate, grpo, ",
+        ),
         (
             "experiment=foo",
             "experiment=foo: no such choice; experiment may be quickstart, smoke, stage2, starter",
         ),
         ("decoder.k=[1,8]", "decoder.k=[1, 8]: pass@8 needs as many samples, and decoder.sampling.n is 2"),
+        ("engine.name=vllm", "engine.name=vllm: must be one of hf"),
         ("grpo.sigma0={", ""),  # Hydra's own words
     ],
 )

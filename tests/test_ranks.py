@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from restrl.ranks import Ranks, ranks_of
+from restrl.ranks import Ranks, meeting_point, ranks_of
 
 PROGRAM = """
 import sys
@@ -78,3 +78,13 @@ def test_one_process_sends_nothing():
 )
 def test_who_this_process_is(environment, expected):
     assert ranks_of(environment) == expected
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [("node[07-09,12],other3", "node07"), ("a1,a2", "a1"), ("gpu[3,5]", "gpu3"), ("alone", "alone")],
+)
+def test_where_ranks_of_srun_meet(nodes, first):
+    environment = {"SLURM_STEP_NODELIST": nodes, "SLURM_JOB_ID": "1234567"}
+    assert meeting_point(environment) == {"MASTER_ADDR": first, "MASTER_PORT": "19567"}
+    assert meeting_point({}) == {}

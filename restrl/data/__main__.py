@@ -1,8 +1,8 @@
 """``python -m restrl.data check dataset=D``: judges each problem's reference and an empty body.
 
-Takes the overrides of ``train.py``, lists the broken problems and writes the block list that training with
-the same ``dataset`` and ``paths`` reads by itself.  Verdicts are kept (``sandbox.cache``), so an interrupted
-check goes on where it stopped.
+The same as ``python train.py stage=check``, without a run folder.  Takes the overrides of ``train.py``, lists
+the broken problems and writes the block list that training with the same ``dataset`` and ``paths`` reads by
+itself.  Verdicts are kept (``sandbox.cache``), so an interrupted check goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import hydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from restrl.cli import EXIT_INTERRUPTED, EXIT_USER_ERROR, register_schema
+from restrl.cli import register_schema
 from restrl.config import Config
 from restrl.config_check import check, explain
 from restrl.errors import UserError
+from restrl.launch import EXIT_INTERRUPTED, EXIT_USER_ERROR
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 USAGE = "usage: python -m restrl.data check dataset=D [dataset.path=FILE ...]"
@@ -39,22 +40,16 @@ def main(arguments: list[str]) -> int:
         return EXIT_USER_ERROR
     try:
         config = compose(arguments[1:])
-        from restrl.stages.check import run_check  # loads what only a right configuration needs
-        from restrl.stages.console import Console
+        from restrl.stages.check import check_dataset  # loads what only a right configuration needs
+        from restrl.stages.session import new_session
 
-        console = Console()
-        checked, path = run_check(config, console)
+        check_dataset(new_session(config))
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("interrupted: the same command goes on where this one stopped", file=sys.stderr)
         return EXIT_INTERRUPTED
-    for task_id, reason in checked.broken.items():
-        console.say(f"{task_id}: {reason}")
-    console.show(checked.table())
-    console.say(f"{checked.problems - len(checked.broken)} of {checked.problems} problems are sound")
-    console.say(f"block list: {path}")
     return 0
 
 

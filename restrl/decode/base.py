@@ -4,26 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from restrl.config import DecoderConfig, SamplingConfig
-from restrl.engine.base import Engine, Progress
+from restrl.engine.base import Engine
 from restrl.errors import UserError
+from restrl.protocols import Progress, Prompter
 from restrl.records import Answer, Completion, Problem
 from restrl.scoring.base import Scorer
 from restrl.search.run import Journal
-from restrl.search.saved import SavedTree
-
-
-class Prompter(Protocol):
-    """Problems to the policy's tokens, and its text back to programs."""
-
-    @property
-    def stop(self) -> tuple[str, ...]: ...  # strings that end an answer
-
-    def encode(self, problem: Problem) -> tuple[tuple[int, ...], str]: ...  # prompt ids, the state as text
-
-    def program(self, code: str, text: str) -> str: ...  # a whole program from a state and its completion
 
 
 @dataclass(frozen=True)
@@ -47,7 +36,7 @@ class Sampled:
 
 
 @dataclass(frozen=True)
-class Job:
+class DecodeJob:
     """One run of a decoder."""
 
     problems: Sequence[Problem]
@@ -58,11 +47,10 @@ class Job:
     scorer: Callable[[], Scorer] | None = None  # loads it on the first call; None: scorer=none
     # independent samples from where they are kept (see ``sampling.draw``); None: they are drawn here and now
     drawn: Callable[[Sequence[Problem], SamplingConfig], list[Sampled]] | None = None
-    journal: Journal | None = None  # decoder=mcts: where an interrupted search is taken up again
-    keep_tree: Callable[[SavedTree], None] | None = None  # decoder=mcts: gets each tree when it is done
+    journal: Journal | None = None  # decoder=mcts: where waves and trees are kept
 
 
-def need_scorer(job: Job) -> Scorer:
+def need_scorer(job: DecodeJob) -> Scorer:
     """Raises UserError where there is none."""
     if job.scorer is None:
         raise UserError(
@@ -71,7 +59,7 @@ def need_scorer(job: Job) -> Scorer:
     return job.scorer()
 
 
-def need_answers(job: Job) -> None:
+def need_answers(job: DecodeJob) -> None:
     """Raises UserError where pass@k is asked for more answers than a problem gets."""
     if max(job.config.k, default=1) > job.config.answers:
         raise UserError(
@@ -80,4 +68,5 @@ def need_answers(job: Job) -> None:
         )
 
 
-Decoder = Callable[[Job], list[Answer]]  # answers by problem, each problem's in the order of its samples
+# answers by problem, each problem's in the order of its samples
+Decoder = Callable[[DecodeJob], list[Answer]]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from restrl.decode.base import Job, Sampled, need_answers, need_scorer
+from restrl.decode.base import DecodeJob, Sampled, need_answers, need_scorer
 from restrl.decode.sampling import draw
 from restrl.records import Answer, Cost, State
 
 
-def best_of_n(job: Job) -> list[Answer]:
+def best_of_n(job: DecodeJob) -> list[Answer]:
     """``answers`` answers to each problem, each the best by its score of ``sampling.n`` completions.
 
     The completions are those of decoder=sample with n x answers samples, in their order; of equal scores the

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from restrl.decode.base import Job, Policy, need_answers, need_scorer
+from restrl.decode.base import DecodeJob, Policy, need_answers, need_scorer
 from restrl.records import Answer, Problem
 from restrl.search.cut import token_cut
 from restrl.search.forest import Services
@@ -15,7 +15,7 @@ from restrl.search.tree import Start
 from restrl.seeds import derive_seed
 
 
-def mcts(job: Job) -> list[Answer]:
+def mcts(job: DecodeJob) -> list[Answer]:
     """``answers`` answers to each problem, each from a search of its own with its own seed and budget.
 
     An answer is the completion with the best score of all that its search sampled, the first of equal ones;
@@ -38,12 +38,10 @@ def mcts(job: Job) -> list[Answer]:
     answers: dict[tuple[str, int], Answer] = {}
     for tree in run_searches(starts, rules, services, job.journal, job.progress):
         answers[tree.task_id, tree.sample] = _answer(tree, policy.prompter.program)
-        if job.keep_tree is not None:
-            job.keep_tree(tree)
     return [answers[start.task_id, start.sample] for start in starts]
 
 
-def _start(job: Job, policy: Policy, problem: Problem, sample: int) -> Start:
+def _start(job: DecodeJob, policy: Policy, problem: Problem, sample: int) -> Start:
     ids, code = policy.prompter.encode(problem)
     seed = derive_seed(job.seed, "mcts", problem.task_id, sample)
     return Start(problem.task_id, sample, ids, code, seed)

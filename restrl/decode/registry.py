@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from restrl.decode.base import Decoder, Job
+from restrl.decode.base import DecodeJob, Decoder
 from restrl.decode.best_of_n import best_of_n
 from restrl.decode.mcts import mcts
 from restrl.decode.replay import replay
@@ -19,7 +19,7 @@ DECODERS: dict[str, Decoder] = {
 }
 
 
-def decode(job: Job) -> list[Answer]:
+def decode(job: DecodeJob) -> list[Answer]:
     """The answers of the decoder ``job.config.name``.  Raises UserError for an unknown name or a bad k."""
     if job.config.name not in DECODERS:
         raise UserError(f"decoder.name: {job.config.name!r} is none of {', '.join(sorted(DECODERS))}")

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from restrl.decode.base import Job
+from restrl.decode.base import DecodeJob
 from restrl.errors import UserError
 from restrl.records import Answer, Problem
 
 
-def replay(job: Job) -> list[Answer]:
+def replay(job: DecodeJob) -> list[Answer]:
     """The answers of the file ``decoder.path``, by problem; samples count in the order of the lines.
 
     Raises UserError that names file, line and field.

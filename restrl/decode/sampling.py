@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from restrl.config import SamplingConfig
-from restrl.decode.base import Job, Policy, Sampled
-from restrl.engine.base import Progress, make_request
+from restrl.decode.base import DecodeJob, Policy, Sampled
 from restrl.errors import UserError
+from restrl.protocols import Progress
 from restrl.records import Answer, Cost, Problem
+from restrl.rollout import initial_state
+from restrl.rollout import sample as sample_states
 from restrl.seeds import derive_seed
 
 
-def sample(job: Job) -> list[Answer]:
+def sample(job: DecodeJob) -> list[Answer]:
     """``sampling.n`` independent samples of each problem.
 
     A problem's samples depend on the run's seed and its task_id alone.  Raises UserError where pass@k is
@@ -29,12 +31,12 @@ def sample(job: Job) -> list[Answer]:
     return _answers(job, sampling)
 
 
-def greedy(job: Job) -> list[Answer]:
+def greedy(job: DecodeJob) -> list[Answer]:
     """The most likely token at each step: one answer per problem.  Of ``sampling`` only max_tokens counts."""
     return _answers(job, replace(job.config.sampling, n=1, temperature=0.0, top_p=1.0))
 
 
-def draw(job: Job, sampling: SamplingConfig) -> list[Sampled]:
+def draw(job: DecodeJob, sampling: SamplingConfig) -> list[Sampled]:
     """``sampling.n`` completions of each problem, by problem, each problem's in the order of its samples.
 
     They depend on policy, problem, sampling and seed alone, not on the decoder: they may be kept and shared.
@@ -52,23 +54,27 @@ def draw_samples(
     progress: Progress | None = None,
 ) -> list[Sampled]:
     """What ``draw`` gives, from the engine."""
-    states = [policy.prompter.encode(problem) for problem in problems]
-    requests = [
-        make_request(ids, sampling, policy.prompter.stop, derive_seed(seed, "decode", problem.task_id))
-        for problem, (ids, _) in zip(problems, states, strict=True)
-    ]
+    prompter = policy.prompter
+    states = [initial_state(problem, prompter) for problem in problems]
+    seeds = [derive_seed(seed, "decode", problem.task_id) for problem in problems]
     started = time.perf_counter()
-    results = policy.engine.generate(requests, progress)
+    results = sample_states(policy.engine, states, sampling, prompter.stop, seeds, progress)
     # the batch is shared, so each completion carries an equal part of its wall clock
-    seconds = (time.perf_counter() - started) / max(1, len(requests) * sampling.n)
+    seconds = (time.perf_counter() - started) / max(1, len(states) * sampling.n)
     return [
-        Sampled(problem.task_id, ids, completion, policy.prompter.program(code, completion.text), seconds)
-        for problem, (ids, code), completions in zip(problems, states, results, strict=True)
+        Sampled(
+            state.task_id,
+            state.prompt_ids,
+            completion,
+            prompter.program(state.code, completion.text),
+            seconds,
+        )
+        for state, completions in zip(states, results, strict=True)
         for completion in completions
     ]
 
 
-def _answers(job: Job, sampling: SamplingConfig) -> list[Answer]:
+def _answers(job: DecodeJob, sampling: SamplingConfig) -> list[Answer]:
     """Each completion is an answer."""
     return [
         Answer(

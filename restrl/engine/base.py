@@ -1,14 +1,27 @@
-"""What every engine is: requests in, completions out."""
+"""What every engine provides.  A new one is a class with these methods and a line in ``registry.py``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+from torch import Tensor
+
 from restrl.config import SamplingConfig
+from restrl.protocols import Progress
 from restrl.records import Completion, Request
 
-Progress = Callable[[int], None]  # called with the number of completions that just finished
+Weights = Iterable[tuple[str, Tensor]]  # (name, tensor) as in the policy's state dict, one after the other
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What an engine can do.  Who needs more than it can has to refuse it."""
+
+    shares_weights: bool  # samples with the module that is being trained: ``sync`` has nothing to do
+    logprobs: bool  # completions carry log-probabilities of their tokens
+    seeds: bool  # a request's completions depend on its seed, not on what else is in the batch
 
 
 class Engine(Protocol):
@@ -20,9 +33,22 @@ class Engine(Protocol):
     it (greedy: at temperature 1), so that a trainer can compare its own with them.
     """
 
+    @property
+    def capabilities(self) -> Capabilities: ...
+
     def generate(
-        self, requests: Sequence[Request], progress: Progress | None = None
-    ) -> list[tuple[Completion, ...]]: ...
+        self, requests: Sequence[Request], advance: Progress | None = None, /
+    ) -> list[tuple[Completion, ...]]:
+        """``advance`` is told how many more completions are done."""
+        ...
+
+    def sync(self, weights: Weights, /) -> None:
+        """Samples from these weights from now on.  Not called where the engine ``shares_weights``."""
+        ...
+
+    def close(self) -> None:
+        """Frees what it holds (memory, processes); nothing is sampled after it."""
+        ...
 
 
 def make_request(

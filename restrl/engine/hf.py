@@ -24,11 +24,12 @@ from torch.nn.utils.rnn import pad_sequence
 from restrl.attention import base_of, decoder_of, position_limit
 from restrl.config import EngineConfig
 from restrl.engine.attention import decode_attention
-from restrl.engine.base import Progress
+from restrl.engine.base import Capabilities, Weights
 from restrl.engine.cache import PromptCache, RowCache, rows_that_fit
 from restrl.engine.sampling import choose, uniforms
 from restrl.engine.text import Vocabulary, cut_at_stop
 from restrl.errors import UserError
+from restrl.protocols import Progress
 from restrl.records import Completion, Finish, Request
 
 PREFILL_TOKENS = 4096  # of one prefill, padding included; bounds its memory
@@ -63,6 +64,8 @@ class _Prompt:
 class HfEngine:
     """``model``: a causal LM of transformers, also one with adapters; used where it is, on its device."""
 
+    capabilities = Capabilities(shares_weights=True, logprobs=True, seeds=True)
+
     def __init__(self, model: Any, tokenizer: Any, config: EngineConfig) -> None:
         self.model = base_of(model)
         self.config = config
@@ -72,7 +75,7 @@ class HfEngine:
         self.eos = {int(end) for end in [*ends, tokenizer.eos_token_id] if end is not None}
 
     def generate(
-        self, requests: Sequence[Request], progress: Progress | None = None
+        self, requests: Sequence[Request], advance: Progress | None = None, /
     ) -> list[tuple[Completion, ...]]:
         """See ``restrl.engine.base.Engine``.  Raises UserError for a prompt that the model cannot take."""
         limits = [self._limit(request) for request in requests]
@@ -80,10 +83,16 @@ class HfEngine:
         self.model.eval()
         try:
             with torch.no_grad(), decode_attention(self.model):
-                return _Run(self, requests, limits, progress).results()
+                return _Run(self, requests, limits, advance).results()
         finally:
             for module in training:
                 module.training = True
+
+    def sync(self, weights: Weights, /) -> None:
+        """Nothing to do: it samples with the weights that are being trained."""
+
+    def close(self) -> None:
+        """Nothing to do: the model is its owner's."""
 
     def _limit(self, request: Request) -> int:
         """New tokens of a request: what was asked for, as far as the model's positions reach."""
@@ -103,12 +112,12 @@ class _Run:
     """One call of ``generate``."""
 
     def __init__(
-        self, engine: HfEngine, requests: Sequence[Request], limits: Sequence[int], progress: Progress | None
+        self, engine: HfEngine, requests: Sequence[Request], limits: Sequence[int], advance: Progress | None
     ) -> None:
         self.engine = engine
         self.requests = requests
         self.limits = limits
-        self.progress = progress
+        self.advance = advance
         self.device = engine.model.device
         # the longest prompts first: those of one prefill are of similar length then, and need little padding
         lengths = {index: len(request.prompt_ids) for index, request in enumerate(requests) if request.n > 0}
@@ -235,8 +244,8 @@ class _Run:
         for row in self.rows:
             if row.finish is not None:
                 self.done[row.request][row.sample] = self._completion(row)
-        if self.progress is not None:
-            self.progress(len(self.rows) - len(kept))
+        if self.advance is not None:
+            self.advance(len(self.rows) - len(kept))
         longest = max(row.prompt_length + len(row.ids) for row in self.rows)
         order = self.cache.keep(kept, longest)
         self.rows = [self.rows[index] for index in order]

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from restrl.evaluate.table import percent, resampled
 
-Results = Mapping[str, Mapping[str, Any]]  # name of a row -> results of `evaluate` and what rest_rl adds
+# name of a row -> results of `evaluate` and what rest_rl adds
+MethodResults = Mapping[str, Mapping[str, Any]]
 
 COST = {
     "completions": "completions",
@@ -20,7 +21,7 @@ COST = {
 }
 
 
-def methods_table(results: Results, title: str) -> Table:
+def methods_table(results: MethodResults, title: str) -> Table:
     """For the terminal; no cell is broken, however narrow it is."""
     rows = [headings(), *(cells(name, result) for name, result in results.items())]
     table = Table(title=escape(title), caption=escape(caption(results)))
@@ -34,7 +35,7 @@ def methods_table(results: Results, title: str) -> Table:
     return table
 
 
-def methods_markdown(results: Results, title: str) -> str:
+def methods_markdown(results: MethodResults, title: str) -> str:
     """The same for ``report.md``."""
     lines = [f"# {title}", "", caption(results), "", _line(headings()), _line(["---"] * len(headings()))]
     lines += [_line(cells(name, result)) for name, result in results.items()]
@@ -57,7 +58,7 @@ def cells(name: str, result: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def caption(results: Results) -> str:
+def caption(results: MethodResults) -> str:
     first = next(iter(results.values()))
     notes = [resampled(first), "cost per answer"]
     compared = sorted({result["paired_with"] for result in results.values() if "paired_with" in result})

@@ -23,16 +23,17 @@ from restrl.model import model_fingerprint, weights_dtype
 from restrl.model.hub import load_from
 from restrl.model.selfcheck import check_value_model
 from restrl.model.value import load_value_model
+from restrl.protocols import Judge
 from restrl.records import Problem
 from restrl.scoring.base import Kind, Scorer
 from restrl.scoring.orm import ChatRewardModel
 from restrl.scoring.prm import math_shepherd, qwen_math_prm
-from restrl.scoring.verifier import Judge, Verifier
+from restrl.scoring.verifier import Verifier
 from restrl.scoring.vm import ValueScorer
 
 
 @dataclass(frozen=True)
-class Resources:
+class ScorerInputs:
     """What a scorer may need beside its model."""
 
     problems: Mapping[str, Problem]  # by task_id
@@ -48,17 +49,17 @@ THIRD_PARTIES: dict[str, tuple[Any, Callable[..., Scorer]]] = {
 }
 
 
-def build_scorer(config: ScorerConfig, resources: Resources) -> Scorer:
-    """The scorer, its model on the resources' device.  Raises UserError where it cannot be had."""
+def build_scorer(config: ScorerConfig, inputs: ScorerInputs) -> Scorer:
+    """The scorer, its model on the inputs' device.  Raises UserError where it cannot be had."""
     if config.name == "verifier":
-        if resources.judge is None:
+        if inputs.judge is None:
             raise ValueError("the verifier needs a judge")
-        return Verifier(resources.judge, resources.problems)
+        return Verifier(inputs.judge, inputs.problems)
     if config.name == "none":
         raise UserError("scorer=none rates nothing; choose a scorer, such as scorer=vm")
     path = _path(config)
     if config.name in VALUE_MODELS:
-        model = load_value_model(path, resources.device, trust_remote_code=config.trust_remote_code)
+        model = load_value_model(path, inputs.device, trust_remote_code=config.trust_remote_code)
         check_value_model(model)
         return ValueScorer(
             model,
@@ -67,9 +68,9 @@ def build_scorer(config: ScorerConfig, resources: Resources) -> Scorer:
             tokens_per_batch=config.tokens_per_batch,
         )
     auto, make = THIRD_PARTIES[config.name]
-    model, tokenizer = _load(auto, path, config, resources.device)
+    model, tokenizer = _load(auto, path, config, inputs.device)
     config = dataclasses.replace(config, max_tokens=_window(model, config))
-    return make(model, tokenizer, resources.problems, config)
+    return make(model, tokenizer, inputs.problems, config)
 
 
 def _window(model: Any, config: ScorerConfig) -> int:

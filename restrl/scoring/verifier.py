@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
 
-from restrl.records import Problem, State, Verdict
+from restrl.protocols import Judge
+from restrl.records import Problem, State
 from restrl.scoring.base import Kind
-
-
-class Judge(Protocol):
-    """What turns programs and their tests into verdicts, in order."""
-
-    def judge(self, items: Sequence[tuple[str, Mapping[str, Any]]]) -> Sequence[Verdict]: ...
 
 
 class Verifier:

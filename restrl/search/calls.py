@@ -26,7 +26,7 @@ Call = Generate | Rate
 
 
 @dataclass(frozen=True)
-class Sampled:
+class Continuation:
     """A completion as far as the search needs it.  Fields as in ``records.Completion``."""
 
     ids: tuple[int, ...]
@@ -38,7 +38,7 @@ class Sampled:
 class Reply:
     """The answer to one call: ``samples`` to Generate, ``ratings`` (one per state) to Rate."""
 
-    samples: tuple[Sampled, ...] = ()
+    samples: tuple[Continuation, ...] = ()
     ratings: tuple[float | None, ...] = ()  # None: could not be judged
     seconds: float = 0.0  # this call's share of the wall clock of its wave
 

@@ -15,12 +15,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Generic, TypeVar
 
 from restrl.records import Completion, Request, State
-from restrl.search.calls import Call, Generate, Rate, Reply, Sampled, Search, Wave
-from restrl.search.tree import Tree
+from restrl.search.calls import Call, Continuation, Generate, Rate, Reply, Search, Wave
+
+T = TypeVar("T")
 
 Ratings = Sequence[float | None]
+GENERATE, RATE = "g", "r"  # the kinds of calls
+NOTHING = State("", (), (), "", terminal=True)
 
 
 @dataclass(frozen=True)
@@ -32,26 +36,26 @@ class Services:
 
 
 @dataclass(eq=False)
-class _Growing:
-    tree: Tree
+class _Growing(Generic[T]):
+    tree: T
     search: Search
     call: Call
 
 
 def grow_forest(
-    trees: Iterable[tuple[Tree, Search]],
+    trees: Iterable[tuple[T, Search]],
     services: Services,
     in_flight: int,
     recorded: Iterable[Wave] = (),
     keep: Callable[[Wave], None] | None = None,
-) -> Iterator[Tree]:
-    """Yields each tree when it is done.  At most ``in_flight`` grow at a time; a new one follows a done one.
+) -> Iterator[T]:
+    """Yields each tree when its search is done.  ``in_flight`` grow at a time; a new one follows a done one.
 
     ``recorded``: the waves of an interrupted run of the same trees.  ``keep`` gets each new wave before any
     tree goes on with it.
     """
     waiting, past = iter(trees), iter(recorded)
-    growing: list[_Growing] = []
+    growing: list[_Growing[T]] = []
     while True:
         while len(growing) < in_flight and (planted := next(waiting, None)) is not None:
             tree, search = planted
@@ -73,12 +77,41 @@ def grow_forest(
         yield from (item.tree for item in served if item in done)
 
 
-def _same_wave(growing: Sequence[_Growing]) -> list[_Growing]:
+def finishing_order(calls: Sequence[str], in_flight: int) -> list[int]:
+    """The order in which one forest would finish searches of which these calls are known, a letter each.
+
+    ``calls``: by search, in the order in which they start (see ``noted``).  Searches that several ranks made
+    each for itself are so put in the order that they would have in one process.
+    """
+    services = Services(lambda requests: [() for _ in requests], lambda states: [None for _ in states])
+    searches = ((index, _replayed(letters)) for index, letters in enumerate(calls))
+    return list(grow_forest(searches, services, in_flight))
+
+
+def noted(search: Search, calls: list[str]) -> Search:
+    """The same search; adds a letter for each call that it makes to ``calls``."""
+    call = next(search, None)
+    while call is not None:
+        calls.append(RATE if isinstance(call, Rate) else GENERATE)
+        reply = yield call
+        try:
+            call = search.send(reply)
+        except StopIteration:
+            return
+
+
+def _replayed(letters: str) -> Search:
+    """A search that makes calls of these kinds, with nothing in them."""
+    for letter in letters:
+        yield Rate((NOTHING,)) if letter == RATE else Generate(Request((), 0, 1, 0.0, 1.0, (), 0))
+
+
+def _same_wave(growing: Sequence[_Growing[T]]) -> list[_Growing[T]]:
     """Those that wait for ratings, if any do: samples are asked for when all trees want them."""
     return [item for item in growing if isinstance(item.call, Rate)] or list(growing)
 
 
-def _advance(served: Sequence[_Growing], wave: Wave) -> set[_Growing]:
+def _advance(served: Sequence[_Growing[T]], wave: Wave) -> set[_Growing[T]]:
     """Hands out the replies; returns those whose search ended."""
     done = set()
     for item, reply in zip(served, wave.replies, strict=True):
@@ -104,7 +137,7 @@ def _generate(requests: Sequence[Request], services: Services) -> tuple[Reply, .
     tokens = [sum(len(completion.ids) for completion in completions) for completions in results]
     return tuple(
         Reply(
-            samples=tuple(Sampled(c.ids, c.text, c.finish) for c in completions),
+            samples=tuple(Continuation(c.ids, c.text, c.finish) for c in completions),
             seconds=seconds * own / max(1, sum(tokens)),
         )
         for completions, own in zip(results, tokens, strict=True)

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from restrl.config import MctsConfig
+from restrl.protocols import Progress
 from restrl.search.calls import Search, Wave
-from restrl.search.forest import Services, grow_forest
+from restrl.search.forest import Services, grow_forest, noted
 from restrl.search.mcts import Rules, search
 from restrl.search.saved import SavedTree, save_tree
 from restrl.search.tree import Start, Tree
 
-Progress = Callable[[int], None]  # called with a number of completions
-
 
 class Journal(Protocol):
-    """Where waves are kept, so that an interrupted run goes on after the last of them."""
+    """Keeps waves, so that an interrupted run goes on after the last of them, and finished trees."""
 
     def read(self) -> Iterable[Wave]: ...
 
-    def append(self, records: Sequence[Wave]) -> None: ...
+    def append(self, records: Sequence[Wave], /) -> None: ...
+
+    def keep(self, tree: SavedTree, search: int, calls: str, /) -> None:
+        """``search``: the number of its start; ``calls``: a letter for each (``forest.noted``)."""
+        ...
+
+
+@dataclass(eq=False)
+class _Planted:
+    search: int
+    tree: Tree
+    calls: list[str] = field(default_factory=list)
 
 
 def run_searches(
@@ -49,14 +60,17 @@ def run_searches(
             journal.append([wave])
         note(_completions(wave))
 
-    def planted() -> Iterator[tuple[Tree, Search]]:
-        for start in starts:
-            tree = Tree(start)
-            yield tree, search(tree, rules)
+    def planted() -> Iterator[tuple[_Planted, Search]]:
+        for number, start in enumerate(starts):
+            item = _Planted(number, Tree(start))
+            yield item, noted(search(item.tree, rules), item.calls)
 
-    for tree in grow_forest(planted(), services, rules.config.in_flight, past(), keep):
-        note(max(0, planned_completions(rules.config) - tree.cost.completions))
-        yield save_tree(tree)
+    for item in grow_forest(planted(), services, rules.config.in_flight, past(), keep):
+        note(max(0, planned_completions(rules.config) - item.tree.cost.completions))
+        saved = save_tree(item.tree)
+        if journal is not None:
+            journal.keep(saved, item.search, "".join(item.calls))
+        yield saved
 
 
 def planned_completions(config: MctsConfig) -> int:

@@ -15,7 +15,7 @@ MAX_SPREAD = 0.5  # the population std of numbers in [0, 1] is at most 1/2
 
 
 @dataclass(frozen=True)
-class Report:
+class AssemblyReport:
     problems: int
     kept: int
     dropped: Mapping[str, int]  # reason -> problems; kept + dropped = problems

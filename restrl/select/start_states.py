@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from restrl.config import GrpoConfig
 from restrl.errors import UserError
 from restrl.records import Completion, Group, StartState
-from restrl.select.report import BELOW_SIGMA0, NO_COMPLETION, NOT_JUDGED, Report
+from restrl.select.report import BELOW_SIGMA0, NO_COMPLETION, NOT_JUDGED, AssemblyReport
 from restrl.select.spread import below, best_index, reward_spread
 
 Cuts = Callable[[Sequence[int]], list[int]]  # token ids -> ascending positions k where ids[:k] ends an action
@@ -29,7 +29,7 @@ NO_PROBLEM = "no problem left to train on: there was none to sample from; see da
 @dataclass(frozen=True)
 class Assembly:
     states: list[StartState]  # per kept problem: the initial state, then its partial states
-    report: Report
+    report: AssemblyReport
 
 
 def assemble(
@@ -67,7 +67,7 @@ def assemble(
             no_room += len(drawn) - len(more)
             partial += len(more)
             states.extend(more)
-    report = Report(len(groups), len(after), dict(dropped), partial, before, after, no_room=no_room)
+    report = AssemblyReport(len(groups), len(after), dict(dropped), partial, before, after, no_room=no_room)
     if not states:
         raise UserError(_nothing_left(groups, report, config))
     return Assembly(states, report)
@@ -162,7 +162,7 @@ def unfiltered(states: Sequence[StartState]) -> Assembly:
 
     Raises UserError where there is none.
     """
-    report = Report(len(states), len(states), {}, 0, [], [], sampled=False)
+    report = AssemblyReport(len(states), len(states), {}, 0, [], [], sampled=False)
     if not states:
         raise UserError(NO_PROBLEM)
     return Assembly(list(states), report)
@@ -178,7 +178,7 @@ def _reason_to_drop(group: Group, spread: float | None, sigma0: float) -> str | 
     return BELOW_SIGMA0 if below(spread, sigma0) else None
 
 
-def _nothing_left(groups: Sequence[Group], report: Report, config: GrpoConfig) -> str:
+def _nothing_left(groups: Sequence[Group], report: AssemblyReport, config: GrpoConfig) -> str:
     if not groups:
         return NO_PROBLEM
     rewards = [reward for group in groups for reward in group.rewards if reward is not None]

@@ -8,28 +8,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 from rich.table import Table
 
 from restrl.config import Config
-from restrl.data import load_problems
 from restrl.data.blocked import OFF, blocked_text, default_path, read_blocked
+from restrl.data.registry import load_problems
 from restrl.data.splits import Split
 from restrl.errors import UserError
 from restrl.files import write_text_atomic
+from restrl.protocols import Judge, Program, Progress
+from restrl.ranks import ALONE, Ranks
 from restrl.records import Problem, Verdict
 from restrl.sandbox import Sandbox
-from restrl.stages.console import Console
-
-
-class Judge(Protocol):
-    def __call__(
-        self, programs: Sequence[tuple[str, Mapping[str, Any]]], progress: Callable[[int], None], /
-    ) -> Sequence[Verdict]: ...
+from restrl.stages.resources import divided
+from restrl.stages.session import Session
 
 
 @dataclass(frozen=True)
@@ -51,28 +47,38 @@ class Checked:
         return table
 
 
-def run_check(config: Config, console: Console) -> tuple[Checked, Path]:
-    """Judges every problem of ``config.dataset`` and writes the block list; returns both.
+def check_dataset(session: Session) -> Checked:
+    """Judges every problem of the configured data set, writes the block list and prints what was found.
 
     Problems that limits leave out keep what an earlier check said of them.
     """
+    config, console = session.config, session.console
     problems = all_problems(config)
     path = default_path(config.dataset, config.paths.outputs)
     assert path is not None  # the problems were read from it
-    with Sandbox(config.sandbox) as sandbox:
+    with Sandbox(divided(config.sandbox, config.trainer.devices)) as sandbox:
         for line in sandbox.notices:
             console.say(line)
         programs = len(problems) + sum(problem.reference is not None for problem in problems)
         with console.progress(f"check {config.dataset.name}", programs) as advance:
-            checked = check_problems(problems, sandbox.judge, advance)
+            checked = check_problems(problems, sandbox, advance, session.ranks)
         if sandbox.known:
             console.say(f"{sandbox.known} verdicts were known from {config.sandbox.cache}")
+    session.write(lambda: _write_blocked(path, config.dataset.name, problems, checked))
+    for task_id, reason in checked.broken.items():
+        console.say(f"{task_id}: {reason}")
+    console.show(checked.table())
+    console.say(f"{checked.problems - len(checked.broken)} of {checked.problems} problems are sound")
+    console.say(f"block list: {path}")
+    return checked
+
+
+def _write_blocked(path: Path, dataset: str, problems: Sequence[Problem], checked: Checked) -> None:
     looked_at = {problem.task_id for problem in problems}
     before = read_blocked(path) if path.exists() else {}
     others = {task_id: reason for task_id, reason in before.items() if task_id not in looked_at}
-    title = f"{config.dataset.name}: {len(checked.broken)} of {checked.problems} problems are broken"
+    title = f"{dataset}: {len(checked.broken)} of {checked.problems} problems are broken"
     write_text_atomic(path, blocked_text(title, {**others, **checked.broken}))
-    return checked, path
 
 
 def all_problems(config: Config) -> list[Problem]:
@@ -91,11 +97,17 @@ def all_problems(config: Config) -> list[Problem]:
     return problems
 
 
-def check_problems(problems: Sequence[Problem], judge: Judge, advance: Callable[[int], None]) -> Checked:
+def check_problems(
+    problems: Sequence[Problem], judge: Judge, advance: Progress, ranks: Ranks = ALONE
+) -> Checked:
     """Judges each problem's reference, where it has one, and an empty body."""
+
+    def verdicts_of(programs: Sequence[Program]) -> list[Verdict]:
+        return ranks.merge(judge.judge(ranks.share(programs), advance))
+
     known = [problem for problem in problems if problem.reference is not None]
-    verdicts = judge([(problem.reference or "", problem.tests) for problem in known], advance)
-    empty = judge([(empty_program(problem), problem.tests) for problem in problems], advance)
+    verdicts = verdicts_of([(problem.reference or "", problem.tests) for problem in known])
+    empty = verdicts_of([(empty_program(problem), problem.tests) for problem in problems])
     reasons: dict[str, str] = {}
     for problem, verdict in zip(known, verdicts, strict=True):
         if verdict.status != "passed":

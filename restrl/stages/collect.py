@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from restrl.artifacts import Artifact, Work
-from restrl.engine.base import Progress
 from restrl.files import write_text_atomic
+from restrl.pictures.page import trees_page
+from restrl.protocols import Progress
 from restrl.records import Cost, State, TreeTargets
 from restrl.search.cut import token_cut
 from restrl.search.forest import Services
 from restrl.search.mcts import TESTS, Rules
-from restrl.search.picture import trees_page
 from restrl.search.run import planned_completions, run_searches
 from restrl.search.saved import SavedTree
 from restrl.search.targets import value_targets
@@ -22,48 +22,60 @@ from restrl.search.tree import Start
 from restrl.seeds import derive_seed
 from restrl.stages.evaluation import PICTURES, TREES
 from restrl.stages.fit import check_fit
-from restrl.stages.runtime import PolicyRef, Runtime
-from restrl.stages.waves import WaveLog
+from restrl.stages.resources import PolicyRef, Resources
+from restrl.stages.searches import SearchFiles
+from restrl.stages.session import Session
 
 
-def collect_step(run: Runtime, policy: PolicyRef) -> Artifact:
+def collect_step(session: Session, resources: Resources, policy: PolicyRef) -> Artifact:
     """A tree of each training problem (SavedTree), and the value targets of each (TreeTargets).
 
     The rewards are what the search is taught by, so these trees say nothing about problems of another split.
     """
-    inputs = {"policy": policy.fingerprint, "problems": run.problems("train").fingerprint}
-    with run.open("collect", inputs) as work:
-        artifact = run.found(work.artifact) if work.done else _collect(run, policy, work)
-        WaveLog(work.folder).remove()  # also what a kill just before this line left
-        _say(run, artifact)
+    inputs = {"policy": policy.fingerprint, "problems": resources.problems("train").fingerprint}
+    with session.open("collect", inputs) as work:
+        files = SearchFiles(work.folder, session.ranks)
+        if work.done:
+            artifact = session.found(work.artifact)
+        else:
+            artifact = _collect(session, resources, policy, work, files)
+        files.remove()  # also what a kill just before this line left
+        _say(session, artifact)
         return artifact
 
 
-def _collect(run: Runtime, policy: PolicyRef, work: Work) -> Artifact:
+def _collect(
+    session: Session, resources: Resources, policy: PolicyRef, work: Work, files: SearchFiles
+) -> Artifact:
     """Grows the trees; what an interrupted run had found is found again from its waves."""
-    check_fit(run, policy)
+    check_fit(session, resources, policy)
+    mcts = session.config.mcts
     trees, targets = work.records(SavedTree, TREES), work.records(TreeTargets)
     trees.truncate(0)
     targets.truncate(0)
-    total = len(run.problems("train").problems) * planned_completions(run.config.mcts)
+    total = len(resources.problems("train").problems) * planned_completions(mcts)
     summary, shown = _Summary(), list[SavedTree]()
-    with run.console.progress("collect", total) as advance:
-        for tree in _grow(run, policy, work, advance):
-            found = value_targets(tree, run.config.mcts.reuse_rollouts)
-            targets.append([found])
-            trees.append([tree])
-            summary.add(tree, found)
-            shown = [*shown, tree][:PICTURES]
-    write_text_atomic(work.folder / "trees.html", trees_page(shown))
-    return work.finish(summary.cost, summary.to_json() | run.problems("train").left_out)
+    with session.console.progress("collect", total) as advance:
+        _grow(session, resources, policy, files, advance)
+    for tree in files.merged(mcts.in_flight):
+        found = value_targets(tree, mcts.reuse_rollouts)
+        targets.append([found])
+        trees.append([tree])
+        summary.add(tree, found)
+        shown = [*shown, tree][:PICTURES]
+    session.write(lambda: write_text_atomic(work.folder / "trees.html", trees_page(shown)))
+    return work.finish(summary.cost, summary.to_json() | resources.problems("train").left_out)
 
 
-def _grow(run: Runtime, policy: PolicyRef, work: Work, advance: Progress) -> Iterator[SavedTree]:
-    loaded, problems, mcts = run.load(policy), run.problems("train"), run.config.mcts
+def _grow(
+    session: Session, resources: Resources, policy: PolicyRef, files: SearchFiles, advance: Progress
+) -> None:
+    """Grows the trees of this rank's problems; ``files`` keeps them."""
+    loaded, problems, mcts = resources.load(policy), resources.problems("train"), session.config.mcts
 
     def rewards(states: Sequence[State]) -> list[float | None]:
         programs = [(state.text, problems.by_id[state.task_id].tests) for state in states]
-        return [verdict.reward for verdict in run.sandbox.judge(programs)]
+        return [verdict.reward for verdict in resources.sandbox.judge(programs)]
 
     rules = Rules(mcts, TESTS, token_cut(loaded.tokenizer, mcts.skip_blank), loaded.prompter.stop)
     starts = (
@@ -71,23 +83,24 @@ def _grow(run: Runtime, policy: PolicyRef, work: Work, advance: Progress) -> Ite
             problem.task_id,
             0,
             *loaded.prompter.encode(problem),
-            derive_seed(run.config.seed, "collect", problem.task_id),
+            derive_seed(session.config.seed, "collect", problem.task_id),
         )
-        for problem in problems.problems
+        for problem in session.ranks.share(problems.problems)
     )
     services = Services(loaded.engine.generate, rewards)
-    yield from run_searches(starts, rules, services, WaveLog(work.folder), advance)
+    for _ in run_searches(starts, rules, services, files, advance):
+        pass
 
 
-def _say(run: Runtime, artifact: Artifact) -> None:
+def _say(session: Session, artifact: Artifact) -> None:
     found, cost = artifact.summary, artifact.cost
     rate = f", {found['iterations'] / cost.seconds:.1f} iterations/s" if cost.seconds else ""
     mean = "none" if found["mean_value"] is None else f"{found['mean_value']:.3f}"
-    run.console.say(
+    session.console.say(
         f"collect: {found['targets']} value targets (mean {mean}) from {found['trees']} trees, "
         f"{found['exhausted']} of them exhausted; {cost.completions} completions, {cost.seconds:.0f} s{rate}"
     )
-    run.console.say(f"trees: {artifact.folder / 'trees.html'}")
+    session.console.say(f"trees: {artifact.folder / 'trees.html'}")
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What a run prints: the configuration as a tree, progress of each step, tables.
+"""What a run prints: the configuration as a tree, progress of each step, tables.  Only the first rank does.
 
 On a terminal progress is a moving bar; into a file it is a line now and then, so that logs stay readable.
 """
@@ -11,15 +11,39 @@ from typing import Any
 
 import rich.console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 from rich.tree import Tree
 
 from restrl.progress import ProgressLines
+from restrl.ranks import ALONE, Ranks
+
+
+class StepProgress:
+    """Counts completions of a step: ``total`` over all ranks.
+
+    A call counts what this rank did.  The ranks do equal parts, so that each stands for all: the count may
+    be off by a few within a chunk, and never goes beyond ``total``.
+    """
+
+    def __init__(self, show: Callable[[int], object], total: int, ranks: Ranks) -> None:
+        self._show, self._left, self._ranks = show, total, ranks
+
+    def __call__(self, n: int) -> None:
+        self.of_all(n * self._ranks.size)
+
+    def of_all(self, n: int) -> None:
+        """``n`` more are done, over all ranks: what an earlier run left."""
+        n = min(n, self._left) if self._ranks.size > 1 else n
+        self._left -= n
+        if n:
+            self._show(n)
 
 
 class Console:
-    def __init__(self, console: rich.console.Console | None = None) -> None:
-        self.rich = console or rich.console.Console(soft_wrap=True)
+    def __init__(self, console: rich.console.Console | None = None, ranks: Ranks = ALONE) -> None:
+        self.ranks = ranks
+        self.rich = console or rich.console.Console(soft_wrap=True, quiet=not ranks.first)
 
     def say(self, text: str) -> None:
         """A line of plain text: nothing in it is markup."""
@@ -35,20 +59,20 @@ class Console:
         self.rich.print(root, highlight=False)
 
     @contextmanager
-    def progress(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Yields ``advance(n)``: ``n`` more of ``total`` completions are done."""
-        if self.rich.is_terminal:
+    def progress(self, title: str, total: int) -> Iterator[StepProgress]:
+        """Yields ``advance(n)``: ``n`` more of ``total`` completions are done by this rank."""
+        if self.rich.is_terminal and self.ranks.first:
             columns = (
                 TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
             )
-            with Progress(*columns, console=self.rich) as bar:
+            with Bar(*columns, console=self.rich) as bar:
                 task = bar.add_task(escape(title), total=total)
-                yield lambda n: bar.advance(task, n)
+                yield StepProgress(lambda n: bar.advance(task, n), total, self.ranks)
         else:
-            yield ProgressLines(self.say, title, total).advance
+            yield StepProgress(ProgressLines(self.say, title, total).advance, total, self.ranks)
 
 
 def _grow(branch: Tree, node: Mapping[str, Any]) -> None:

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from restrl.config import SamplingConfig
 from restrl.decode.base import Policy, Sampled
 from restrl.decode.sampling import draw_samples
-from restrl.engine.base import Progress
+from restrl.protocols import Progress
 from restrl.records import Cost, Problem
-from restrl.stages.runtime import PolicyRef, ProblemSet, Runtime, in_chunks
+from restrl.stages.console import StepProgress
+from restrl.stages.resources import PolicyRef, ProblemSet, Resources
+from restrl.stages.session import Session
 
 
 @dataclass(frozen=True)
@@ -25,21 +27,24 @@ class Draws:
     samples: tuple[Sampled, ...]
 
 
-def decoding_policy(run: Runtime, ref: PolicyRef) -> Policy:
+def decoding_policy(resources: Resources, ref: PolicyRef) -> Policy:
     """The policy in memory, as decoders use it."""
-    loaded = run.load(ref)
+    loaded = resources.load(ref)
     return Policy(loaded.engine, loaded.prompter, loaded.tokenizer)
 
 
 class KeptDraws:
     """The samples of one evaluation: the artifact holds those of all problems."""
 
-    def __init__(self, run: Runtime, ref: PolicyRef, problems: ProblemSet) -> None:
-        self.run, self.ref, self.problems = run, ref, problems
+    def __init__(self, session: Session, resources: Resources, ref: PolicyRef, problems: ProblemSet) -> None:
+        self.session, self.resources = session, resources
+        self.ref, self.problems = ref, problems
         self.by_task: dict[str, tuple[Sampled, ...]] = {}
         self.found = False
 
-    def take(self, problems: Sequence[Problem], sampling: SamplingConfig, advance: Progress) -> list[Sampled]:
+    def take(
+        self, problems: Sequence[Problem], sampling: SamplingConfig, advance: StepProgress
+    ) -> list[Sampled]:
         """Those of some of the problems.  The first call makes or opens all, with its ``sampling``.
 
         ``advance`` counts completions: as they are sampled, or, where they were before, as they are taken.
@@ -50,29 +55,29 @@ class KeptDraws:
             advance(len(problems) * sampling.n)
         return [one for problem in problems for one in self.by_task[problem.task_id]]
 
-    def _open(self, sampling: SamplingConfig, advance: Progress) -> None:
-        run, problems = self.run, self.problems.problems
+    def _open(self, sampling: SamplingConfig, advance: StepProgress) -> None:
+        session, problems = self.session, self.problems.problems
         inputs = {"policy": self.ref.fingerprint, "problems": self.problems.fingerprint}
-        decoder = dataclasses.replace(run.config.decoder, sampling=sampling)
-        with run.open("draw", inputs, dataclasses.replace(run.config, decoder=decoder)) as work:
+        decoder = dataclasses.replace(session.config.decoder, sampling=sampling)
+        with session.open("draw", inputs, dataclasses.replace(session.config, decoder=decoder)) as work:
             self.found = work.done
             if not work.done:
                 log = work.records(Draws)
-                in_chunks(
+                session.in_chunks(
                     log,
                     problems,
-                    run.config.engine.chunk_problems,
+                    session.config.engine.chunk_problems,
                     lambda chunk: self._draw(chunk, sampling, advance),
-                    resumed=lambda done: advance(done * sampling.n),
+                    resumed=lambda done: advance.of_all(done * sampling.n),
                 )
                 cost = sum((_cost(draws) for draws in log.read()), Cost())
                 work.finish(cost, self.problems.left_out)
-            artifact = run.found(work.artifact) if self.found else work.artifact
+            artifact = session.found(work.artifact) if self.found else work.artifact
             self.by_task = {draws.task_id: draws.samples for draws in artifact.read(Draws)}
 
     def _draw(self, chunk: Sequence[Problem], sampling: SamplingConfig, advance: Progress) -> list[Draws]:
-        policy = decoding_policy(self.run, self.ref)
-        samples = draw_samples(policy, chunk, sampling, self.run.config.seed, advance)
+        policy = decoding_policy(self.resources, self.ref)
+        samples = draw_samples(policy, chunk, sampling, self.session.config.seed, advance)
         n = sampling.n
         return [
             Draws(problem.task_id, tuple(samples[index * n : (index + 1) * n]))

@@ -11,22 +11,23 @@ from pathlib import Path
 
 from restrl.artifacts import Artifact, Work
 from restrl.config import Config, DecoderConfig, ScorerConfig
-from restrl.decode.base import Job, Policy
+from restrl.decode.base import DecodeJob, Policy
 from restrl.decode.registry import decode
-from restrl.engine.base import Progress
 from restrl.errors import UserError
 from restrl.evaluate.judge import judge_answers
 from restrl.files import write_text_atomic
+from restrl.pictures.page import trees_page
+from restrl.protocols import Progress
 from restrl.records import Answer, Cost, Outcome, Problem
-from restrl.scoring.base import Scorer
 from restrl.scoring.registry import is_oracle
-from restrl.search.picture import trees_page
 from restrl.search.run import planned_completions
 from restrl.search.saved import SavedTree
+from restrl.stages.console import StepProgress
 from restrl.stages.draws import KeptDraws, decoding_policy
-from restrl.stages.runtime import PolicyRef, ProblemSet, Runtime, in_chunks
+from restrl.stages.resources import PolicyRef, ProblemSet, Resources
+from restrl.stages.searches import SearchFiles
+from restrl.stages.session import Session
 from restrl.stages.settings import SCORED
-from restrl.stages.waves import WaveLog
 
 TREES = "trees.jsonl"
 PICTURES = 3  # trees in trees.html
@@ -62,32 +63,61 @@ def configured_method(config: Config) -> Method:
 
 
 def evaluate_step(
-    run: Runtime, policy: PolicyRef, problems: ProblemSet, method: Method, title: str
+    session: Session,
+    resources: Resources,
+    policy: PolicyRef,
+    problems: ProblemSet,
+    method: Method,
+    title: str,
 ) -> tuple[Artifact, list[Outcome]]:
     """The method's answers to ``problems``, judged (a Judged per problem; a SavedTree per search)."""
-    source = _answers(run, policy, problems, method)
+    source = _answers(session, resources, policy, problems, method)
     inputs = {"problems": problems.fingerprint, **source.inputs}
-    config = dataclasses.replace(run.config, decoder=method.decoder, scorer=method.scorer)
-    with run.open("evaluate", inputs, config) as work:
+    config = dataclasses.replace(session.config, decoder=method.decoder, scorer=method.scorer)
+    with session.open("evaluate", inputs, config) as work:
+        files = SearchFiles(work.folder, session.ranks)
         if work.done:
-            artifact = run.found(work.artifact)
+            artifact = session.found(work.artifact)
         else:
-            log, total = work.records(Judged), source.count(problems.problems)
-            if method.decoder.name == "mcts":
-                work.records(SavedTree, TREES)  # the manifest counts them, also where all were there before
-            with run.console.progress(title, total) as advance:
-                in_chunks(
-                    log,
-                    problems.problems,
-                    source.chunk,
-                    lambda chunk: _judge(run, chunk, source.answer(work, chunk, advance)),
-                    resumed=lambda done: advance(source.count(problems.problems[:done])),
-                )
-            outcomes = [outcome for judged in log.read() for outcome in judged.outcomes]
-            cost = sum((o.answer.cost for o in outcomes), Cost(verifier_calls=len(outcomes)))
-            artifact = work.finish(cost, problems.left_out)
-        WaveLog(work.folder).remove()  # also what a kill just before this line left
+            with session.console.progress(title, source.count(problems.problems)) as advance:
+                artifact = _evaluate(session, resources, problems, method, source, work, files, advance)
+        files.remove()  # also what a kill just before this line left
         return artifact, [outcome for judged in artifact.read(Judged) for outcome in judged.outcomes]
+
+
+def _evaluate(
+    session: Session,
+    resources: Resources,
+    problems: ProblemSet,
+    method: Method,
+    source: _Source,
+    work: Work,
+    files: SearchFiles,
+    advance: StepProgress,
+) -> Artifact:
+    """Answers and judges the problems that are left; each rank its share of every chunk."""
+    log, decoder = work.records(Judged), method.decoder
+    # the manifest counts the trees, also where all were there before
+    trees = work.records(SavedTree, TREES) if decoder.name == "mcts" else None
+
+    def make(share: Sequence[Problem]) -> list[Judged]:
+        judged = _judge(resources, share, source.answer(files, share, advance))
+        if trees is not None:
+            trees.truncate(0)  # an interrupted search hands them out again
+            for tree in files.merged(decoder.mcts.in_flight, decoder.answers):
+                trees.append([tree])
+        return judged
+
+    session.in_chunks(
+        log,
+        problems.problems,
+        source.chunk,
+        make,
+        resumed=lambda done: advance.of_all(source.count(problems.problems[:done])),
+    )
+    outcomes = [outcome for judged in log.read() for outcome in judged.outcomes]
+    cost = sum((o.answer.cost for o in outcomes), Cost(verifier_calls=len(outcomes)))
+    return work.finish(cost, problems.left_out)
 
 
 def show_trees(artifact: Artifact, folder: Path) -> None:
@@ -101,78 +131,61 @@ def show_trees(artifact: Artifact, folder: Path) -> None:
 class _Source:
     """Where the answers of an evaluation come from."""
 
-    answer: Callable[[Work, Sequence[Problem], Progress], list[Answer]]  # those of a chunk of the problems
+    # those to some of the problems
+    answer: Callable[[SearchFiles, Sequence[Problem], StepProgress], list[Answer]]
     count: Callable[[Sequence[Problem]], int]  # completions or answers that some problems take, for progress
     inputs: dict[str, str]  # fingerprints of what it reads
     chunk: int  # problems that are answered together
 
 
-def _answers(run: Runtime, ref: PolicyRef, problems: ProblemSet, method: Method) -> _Source:
+def _answers(
+    session: Session, resources: Resources, ref: PolicyRef, problems: ProblemSet, method: Method
+) -> _Source:
     """Raises UserError where a file of answers does not fit the problems."""
-    decoder = method.decoder
+    decoder, config = method.decoder, session.config
     if decoder.name == "replay":
-        return _recorded(run, problems, decoder)
+        return _recorded(config, problems, decoder)
     per_problem = {
         "greedy": 1,
         "sample": decoder.sampling.n,
         "best_of_n": decoder.sampling.n * decoder.answers,
         "mcts": planned_completions(decoder.mcts) * decoder.answers,
     }
-    draws = KeptDraws(run, ref, problems)
+    draws = KeptDraws(session, resources, ref, problems)
 
-    def answers(work: Work, chunk: Sequence[Problem], advance: Progress) -> list[Answer]:
-        job = _job(run, ref, method, problems, work, chunk, advance)
-        return decode(
-            dataclasses.replace(job, drawn=lambda some, sampling: draws.take(some, sampling, advance))
+    def answers(files: SearchFiles, chunk: Sequence[Problem], advance: StepProgress) -> list[Answer]:
+        job = DecodeJob(
+            chunk,
+            decoder,
+            config.seed,
+            policy=lambda: decoding_policy(resources, ref),
+            progress=advance,
+            scorer=(lambda: resources.scorer(method.scorer, problems)) if decoder.name in SCORED else None,
+            drawn=lambda some, sampling: draws.take(some, sampling, advance),
+            journal=files if decoder.name == "mcts" else None,
         )
+        return decode(job)
 
     return _Source(
         answer=answers,
         count=lambda some: len(some) * per_problem[decoder.name],
         inputs={"policy": ref.fingerprint},
         # searches are kept wave by wave: the more of them grow together the better
-        chunk=len(problems.problems) if decoder.name == "mcts" else run.config.engine.chunk_problems,
+        chunk=len(problems.problems) if decoder.name == "mcts" else config.engine.chunk_problems,
     )
 
 
-def _job(
-    run: Runtime,
-    ref: PolicyRef,
-    method: Method,
-    problems: ProblemSet,
-    work: Work,
-    chunk: Sequence[Problem],
-    advance: Progress,
-) -> Job:
-    def policy() -> Policy:
-        return decoding_policy(run, ref)
-
-    def scorer() -> Scorer:
-        return run.scorer(method.scorer, problems)
-
-    job = Job(chunk, method.decoder, run.config.seed, policy, advance)
-    if method.decoder.name in SCORED:
-        job = dataclasses.replace(job, scorer=scorer)
-    if method.decoder.name == "mcts":
-        trees = work.records(SavedTree, TREES)
-        trees.truncate(0)  # an interrupted search hands them out again
-        job = dataclasses.replace(
-            job, journal=WaveLog(work.folder), keep_tree=lambda tree: trees.append([tree])
-        )
-    return job
-
-
-def _recorded(run: Runtime, problems: ProblemSet, decoder: DecoderConfig) -> _Source:
+def _recorded(config: Config, problems: ProblemSet, decoder: DecoderConfig) -> _Source:
     """The answers of a file, which is read and checked whole, against all problems.  No model is needed."""
 
     def no_policy() -> Policy:
         raise RuntimeError("replay samples nothing")
 
     by_task: dict[str, list[Answer]] = {problem.task_id: [] for problem in problems.problems}
-    for answer in decode(Job(problems.problems, decoder, run.config.seed, no_policy)):
+    for answer in decode(DecodeJob(problems.problems, decoder, config.seed, no_policy)):
         by_task[answer.task_id].append(answer)
 
-    def answers(_work: Work, chunk: Sequence[Problem], advance: Progress) -> list[Answer]:
+    def answers(_files: SearchFiles, chunk: Sequence[Problem], advance: Progress) -> list[Answer]:
         chosen = [answer for problem in chunk for answer in by_task[problem.task_id]]
         advance(len(chosen))
         return chosen
@@ -182,12 +195,12 @@ def _recorded(run: Runtime, problems: ProblemSet, decoder: DecoderConfig) -> _So
         answer=answers,
         count=lambda some: sum(len(by_task[problem.task_id]) for problem in some),
         inputs={"samples": hashlib.sha256(texts.encode()).hexdigest()[:16]},
-        chunk=run.config.engine.chunk_problems,
+        chunk=config.engine.chunk_problems,
     )
 
 
-def _judge(run: Runtime, problems: Sequence[Problem], answers: Sequence[Answer]) -> list[Judged]:
+def _judge(resources: Resources, problems: Sequence[Problem], answers: Sequence[Answer]) -> list[Judged]:
     by_task: dict[str, list[Outcome]] = {problem.task_id: [] for problem in problems}
-    for outcome in judge_answers(answers, problems, run.sandbox):
+    for outcome in judge_answers(answers, problems, resources.sandbox):
         by_task[outcome.answer.task_id].append(outcome)
     return [Judged(task_id, tuple(outcomes)) for task_id, outcomes in by_task.items()]

@@ -26,8 +26,10 @@ from restrl.search.saved import SavedTree
 from restrl.seeds import derive_seed
 from restrl.stages.evaluation import TREES
 from restrl.stages.resolution import value_resolution
-from restrl.stages.runtime import PolicyRef, Runtime
+from restrl.stages.resources import PolicyRef, Resources
+from restrl.stages.session import Session
 from restrl.train.checkpoint import remove_checkpoints
+from restrl.train.extras import Extras
 from restrl.train.fit import FitResult, fit_value_model
 from restrl.train.strategy import load_dtype
 from restrl.train.value_data import Floats, StateTable
@@ -38,32 +40,35 @@ CONFIDENCE = 0.95
 
 
 def fit_step(
-    run: Runtime, policy: PolicyRef, collected: Artifact, vm: VmConfig | None = None
+    session: Session,
+    resources: Resources,
+    policy: PolicyRef,
+    collected: Artifact,
+    vm: VmConfig | None = None,
 ) -> tuple[ScorerConfig, Artifact]:
     """A value model on ``policy``'s decoder, fitted to the trees of ``collected`` and their targets.
 
     ``vm``: in place of the run's own.  Returns the scorer that reads it, ``orm`` where only whole programs
     were fitted.  Raises UserError where the targets leave nothing to fit.
     """
-    config, vm = run.config, vm or run.config.vm
-    if run.positions is not None and vm.max_tokens > run.positions:
-        run.console.say(f"fit: vm.max_tokens={vm.max_tokens} is more than the model's {run.positions} tokens")
-        vm = dataclasses.replace(vm, max_tokens=run.positions)
-    problems = run.problems("train")
+    config, vm, say = session.config, vm or session.config.vm, session.console.say
+    if resources.positions is not None and vm.max_tokens > resources.positions:
+        say(f"fit: vm.max_tokens={vm.max_tokens} is more than the model's {resources.positions} tokens")
+        vm = dataclasses.replace(vm, max_tokens=resources.positions)
     inputs = {
         "policy": policy.fingerprint,
         "targets": collected.fingerprint,
-        "problems": problems.fingerprint,
+        "problems": resources.problems("train").fingerprint,
     }
-    with run.open("fit", inputs, dataclasses.replace(config, vm=vm)) as work:
+    with session.open("fit", inputs, dataclasses.replace(config, vm=vm)) as work:
         if work.done:
-            run.console.say(f"fit: done before, {work.folder}")
-            artifact = work.artifact
+            artifact = session.found(work.artifact)
         else:
-            run.console.say(f"fit: {work.folder}")
-            artifact = _fit(run, policy, collected, vm, work)
-        remove_checkpoints(work.folder)  # also those that a kill just before this line left
-    run.console.say(f"fit: {artifact.summary['text']}")
+            say(f"fit: {work.folder}")
+            artifact = _fit(session, resources, policy, collected, vm, work)
+        # also those that a kill just before this line left
+        session.write(lambda: remove_checkpoints(work.folder))
+    say(f"fit: {artifact.summary['text']}")
     name = "orm" if vm.targets == "terminal" else "vm"
     scorer = dataclasses.replace(
         config.scorer if config.scorer.name == name else ScorerConfig(),
@@ -74,13 +79,19 @@ def fit_step(
     return scorer, artifact
 
 
-def _fit(run: Runtime, policy: PolicyRef, collected: Artifact, vm: VmConfig, work: Work) -> Artifact:
-    run.release()  # the value model starts from the policy on the disk
-    _ = run.enough_memory
-    seed = derive_seed(run.config.seed, "fit")
-    start = partial(_start, policy, run.config.paths, vm)
-    model = _new_model(run, policy, vm, seed)
-    problems = run.problems("train").by_id
+def _fit(
+    session: Session,
+    resources: Resources,
+    policy: PolicyRef,
+    collected: Artifact,
+    vm: VmConfig,
+    work: Work,
+) -> Artifact:
+    resources.release()  # the value model starts from the policy on the disk
+    _ = resources.enough_memory
+    seed = derive_seed(session.config.seed, "fit")
+    model = _new_model(session, policy, vm, seed)
+    problems = resources.problems("train").by_id
     clusters = {task_id: problem.cluster for task_id, problem in problems.items()}
     result = fit_value_model(
         model=model,
@@ -88,25 +99,35 @@ def _fit(run: Runtime, policy: PolicyRef, collected: Artifact, vm: VmConfig, wor
         targets=collected.read(TreeTargets),
         families={task_id: problem.family for task_id, problem in problems.items()},
         vm=vm,
-        trainer=run.config.trainer,
+        trainer=session.config.trainer,
         folder=work.folder,
         seed=seed,
         signature=work.fingerprint,
         report=partial(_epoch_numbers, clusters=clusters, seed=seed),
+        ranks=session.ranks,
+        extras=Extras(session.config.logger, session.config.callbacks),
     )
-    save_value_model(model, run.tokenizer(policy), work.folder / VALUE_MODEL)
-    resolved = value_resolution(run, model, start)
-    rated = _rated(result.heldout, result.predictions, result.constant, clusters)
+
+    def saved() -> dict[str, Any]:
+        save_value_model(model, resources.tokenizer(policy), work.folder / VALUE_MODEL)
+        resolved = value_resolution(session, model, partial(_start, policy, session.config.paths, vm))
+        return {**_counts(result), **resolved, **_diagnosed(work.folder, result, clusters, seed)}
+
+    summary = session.ranks.by_first(saved)
+    cost = Cost(seconds=sum(row["seconds"] for row in result.metrics))
+    return work.finish(cost, {"text": _text(summary), **summary}, folders=[VALUE_MODEL])
+
+
+def _diagnosed(folder: Path, result: FitResult, clusters: Mapping[str, str], seed: int) -> dict[str, Any]:
+    """How well the held-out states are predicted; also written into ``folder``."""
     found = diagnostics(
-        rated,
+        _rated(result.heldout, result.predictions, result.constant, clusters),
         confidence=CONFIDENCE,
         resamples=FINAL_RESAMPLES,
         rng=np.random.default_rng(seed),
     )
-    _write(work.folder, result, found)
-    cost = Cost(seconds=sum(row["seconds"] for row in result.metrics))
-    summary = {"text": _text(found), **_counts(result), **resolved, **found}
-    return work.finish(cost, summary, folders=[VALUE_MODEL])
+    _write(folder, result, found)
+    return found
 
 
 def _start(policy: PolicyRef, paths: PathsConfig, vm: VmConfig, device: torch.device, dtype: Dtype) -> Any:
@@ -117,18 +138,18 @@ def _start(policy: PolicyRef, paths: PathsConfig, vm: VmConfig, device: torch.de
     return model
 
 
-def check_fit(run: Runtime, policy: PolicyRef) -> None:
+def check_fit(session: Session, resources: Resources, policy: PolicyRef) -> None:
     """Raises UserError where no value model can be made of the policy: before hours of collecting for it."""
-    run.release()
-    _ = run.enough_memory
-    _new_model(run, policy, run.config.vm, 0)
+    resources.release()
+    _ = resources.enough_memory
+    _new_model(session, policy, session.config.vm, 0)
 
 
-def _new_model(run: Runtime, policy: PolicyRef, vm: VmConfig, seed: int) -> Any:
+def _new_model(session: Session, policy: PolicyRef, vm: VmConfig, seed: int) -> Any:
     """The value model to fit.  Raises UserError where the architecture is not supported."""
-    lora = run.config.model.lora
-    dtype = load_dtype(run.config.trainer, lora)
-    model = _start(policy, run.config.paths, vm, run.device, dtype)
+    lora = session.config.model.lora
+    dtype = load_dtype(session.config.trainer, lora)
+    model = _start(policy, session.config.paths, vm, session.device, dtype)
     if lora.r is not None:
         add_value_lora(model, lora, seed)
     freeze_layers(model, vm.freeze_layers)  # with their adapters

@@ -11,7 +11,8 @@ from restrl.attention import base_of
 from restrl.config import ModelConfig
 from restrl.model import Dtype, load_model, weights_dtype
 from restrl.model.resolution import resolved_share, updated_weights
-from restrl.stages.runtime import PolicyRef, Runtime
+from restrl.stages.resources import PolicyRef
+from restrl.stages.session import Session
 from restrl.train.strategy import precision
 
 MOSTLY = 0.5  # of an update; below, what the model says shows little of what it learnt
@@ -19,39 +20,41 @@ MOSTLY = 0.5  # of an update; below, what the model says shows little of what it
 Start = Callable[[torch.device, Dtype], Any]  # makes the model that a training started from
 
 
-def policy_resolution(run: Runtime, policy: PolicyRef, trained: Any, title: str) -> dict[str, Any]:
+def policy_resolution(session: Session, policy: PolicyRef, trained: Any, title: str) -> dict[str, Any]:
     """How much of an update of ``policy`` its samples show: ``update_resolved`` for a manifest's summary.
 
     Empty where sampling is in float32: all is seen.
     """
 
     def start(device: torch.device, dtype: Dtype) -> Any:
-        return load_model(policy.model, run.config.paths, device, dtype)
+        return load_model(policy.model, session.config.paths, device, dtype)
 
     used = f"{title}: the policy samples", "model.dtype=float32 samples all of it"
-    return _resolution(run, base_of(trained), start, weights_dtype(policy.model, run.device), used)
+    return _resolution(session, base_of(trained), start, weights_dtype(policy.model, session.device), used)
 
 
-def value_resolution(run: Runtime, trained: Any, start: Start) -> dict[str, Any]:
+def value_resolution(session: Session, trained: Any, start: Start) -> dict[str, Any]:
     """The same of a value model's decoder, and of its scores."""
 
     def decoder(device: torch.device, dtype: Dtype) -> Any:
         return start(device, dtype).base_model
 
     used = "fit: the value model scores", "a larger vm.lr moves more"
-    return _resolution(run, trained.base_model, decoder, weights_dtype(ModelConfig(), run.device), used)
+    return _resolution(
+        session, trained.base_model, decoder, weights_dtype(ModelConfig(), session.device), used
+    )
 
 
 def _resolution(
-    run: Runtime, model: Any, start: Start, dtype: torch.dtype, used: tuple[str, str]
+    session: Session, model: Any, start: Start, dtype: torch.dtype, used: tuple[str, str]
 ) -> dict[str, Any]:
     if dtype == torch.float32:
         return {}
-    stored: Dtype = torch.bfloat16 if precision(run.config.trainer) == "bf16-true" else "auto"
+    stored: Dtype = torch.bfloat16 if precision(session.config.trainer) == "bf16-true" else "auto"
     share = resolved_share(updated_weights(model, lambda: start(torch.device("cpu"), stored)), dtype)
     name = str(dtype).removeprefix("torch.")
     if share is not None and share < MOSTLY:
-        run.console.say(
+        session.console.say(
             f"{used[0]} in {name}, which resolves {share:.0%} of this update; the saved weights hold all of "
             f"it, and training goes on from them; {used[1]}"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from restrl.artifacts import Artifact
@@ -12,7 +11,8 @@ from restrl.evaluate.table import comparison_table
 from restrl.records import Cost, to_json
 from restrl.stages.evaluation import configured_method, evaluate_step
 from restrl.stages.report import write_report
-from restrl.stages.runtime import PolicyRef, Runtime
+from restrl.stages.resources import PolicyRef, Resources
+from restrl.stages.session import Session
 from restrl.stages.steps import POLICY, assemble_step, grpo_step, initial_states_step, sample_step
 
 
@@ -24,45 +24,48 @@ class History:
     iterations: list[dict[str, Artifact]] = field(default_factory=list)
 
 
-def rest_grpo(run: Runtime, iterations: int, last_step: str = "grpo") -> History:
+def rest_grpo(session: Session, resources: Resources, iterations: int, last_step: str = "grpo") -> History:
     """The stage's iterations; ``last_step`` (sample, assemble) ends the first one early.
 
     Nothing is sampled where nothing would use it: without filter and partial states, training starts from
     the initial state of every problem.
     """
-    grpo = run.config.grpo
+    grpo = session.config.grpo
     samples_used = grpo.sigma0 > 0 or grpo.partial_states
-    history = History(run.base)
+    history = History(resources.base)
     for t in range(1, iterations + 1):
         done: dict[str, Artifact] = {}
         history.iterations.append(done)
         if samples_used or last_step == "sample":
-            done["sample"] = sample_step(run, history.policy, t)
+            done["sample"] = sample_step(session, resources, history.policy, t)
         if last_step == "sample":
             break
         if samples_used:
-            done["assemble"] = assemble_step(run, history.policy, done["sample"], t)
+            done["assemble"] = assemble_step(session, resources, history.policy, done["sample"], t)
         else:
-            done["assemble"] = initial_states_step(run, history.policy, t)
+            done["assemble"] = initial_states_step(session, resources, history.policy, t)
         if last_step == "assemble":
             break
-        history.policy, done["grpo"] = grpo_step(run, history.policy, done["assemble"], t)
+        history.policy, done["grpo"] = grpo_step(session, resources, history.policy, done["assemble"], t)
     return history
 
 
-def compare_policies(run: Runtime, history: History, folder: Path) -> dict[str, Any]:
-    """Base against trained policy on the held-out problems: printed, and written to ``folder``."""
-    decoder, seed = run.config.decoder, run.config.seed
-    problems = run.problems("heldout")
-    method = configured_method(run.config)
-    _, base = evaluate_step(run, run.base, problems, method, "evaluate the base policy")
-    _, trained = evaluate_step(run, history.policy, problems, method, "evaluate the trained policy")
+def compare_policies(session: Session, resources: Resources, history: History) -> dict[str, Any]:
+    """Base against trained policy on the held-out problems: printed, and written to the run's folder."""
+    decoder, seed = session.config.decoder, session.config.seed
+    problems = resources.problems("heldout")
+    method = configured_method(session.config)
+    _, base = evaluate_step(session, resources, resources.base, problems, method, "evaluate the base policy")
+    _, trained = evaluate_step(
+        session, resources, history.policy, problems, method, "evaluate the trained policy"
+    )
     policies = {
         "base": evaluate(base, problems.problems, decoder, seed) | problems.left_out,
         "trained": evaluate(trained, problems.problems, decoder, seed) | problems.left_out,
     }
     paired = compare(base, trained, problems.problems, decoder, seed)
     training = history.iterations[-1]["grpo"]
+    folder = session.folder
     places = {
         "report": str(folder / "report.md"),
         "tensorboard": str(training.folder / "tensorboard"),
@@ -70,8 +73,8 @@ def compare_policies(run: Runtime, history: History, folder: Path) -> dict[str, 
     }
     cost = sum((step.cost for steps in history.iterations for step in steps.values()), Cost())
     results = {**policies, "paired": paired, "places": places, "training_cost": to_json(cost)}
-    write_report(folder, results, history.iterations, run.config.stage.name)
-    run.console.show(comparison_table(policies, paired, f"held-out problems{problems.note}"))
+    session.write(lambda: write_report(folder, results, history.iterations, session.config.stage.name))
+    session.console.show(comparison_table(policies, paired, f"held-out problems{problems.note}"))
     for name, place in places.items():
-        run.console.say(f"{name}: {place}")
+        session.console.say(f"{name}: {place}")
     return results

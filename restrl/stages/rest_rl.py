@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from restrl.config import Config, DecoderConfig, ScorerConfig
@@ -17,8 +16,9 @@ from restrl.records import Cost, Outcome, to_json
 from restrl.stages.collect import collect_step
 from restrl.stages.evaluation import Method, evaluate_step
 from restrl.stages.fit import fit_step
+from restrl.stages.resources import PolicyRef, Resources
 from restrl.stages.rest_grpo import rest_grpo
-from restrl.stages.runtime import PolicyRef, Runtime
+from restrl.stages.session import Session
 from restrl.stages.settings import SCORED
 
 
@@ -35,20 +35,21 @@ class Row:
         return f"{self.policy} {self.decoder}{chooser}"
 
 
-def rest_rl(run: Runtime, folder: Path) -> float | None:
+def rest_rl(session: Session, resources: Resources) -> float | None:
     """Returns pass@1 of the last row."""
-    rows = [Row(row.policy, row.decoder, row.scorer) for row in run.config.evaluation.rows]
-    run.problems("heldout")  # a missing held-out set should not be found out after the training
-    check_value_class(run.base.model, run.config.paths)  # nor that the policy cannot be a value model
-    history = rest_grpo(run, run.config.grpo.iterations)
-    policies = {"base": run.base, "trained": history.policy}
-    collected = collect_step(run, history.policy)
+    rows = [Row(row.policy, row.decoder, row.scorer) for row in session.config.evaluation.rows]
+    resources.problems("heldout")  # a missing held-out set should not be found out after the training
+    # nor that the policy cannot be a value model
+    check_value_class(resources.base.model, session.config.paths)
+    history = rest_grpo(session, resources, session.config.grpo.iterations)
+    policies = {"base": resources.base, "trained": history.policy}
+    collected = collect_step(session, resources, history.policy)
     scorers = {"none": ScorerConfig(), "verifier": ScorerConfig(name="verifier")}
-    for name, targets in (("vm", run.config.vm.targets), ("orm", "terminal")):
+    for name, targets in (("vm", session.config.vm.targets), ("orm", "terminal")):
         if any(row.scorer == name for row in rows):
-            vm = dataclasses.replace(run.config.vm, targets=targets)
-            scorers[name], _ = fit_step(run, history.policy, collected, vm)
-    return evaluate_rows(run, folder, rows, policies, scorers)
+            vm = dataclasses.replace(session.config.vm, targets=targets)
+            scorers[name], _ = fit_step(session, resources, history.policy, collected, vm)
+    return evaluate_rows(session, resources, rows, policies, scorers)
 
 
 def method_of(config: Config, row: Row, scorer: ScorerConfig) -> Method:
@@ -65,19 +66,21 @@ def method_of(config: Config, row: Row, scorer: ScorerConfig) -> Method:
 
 
 def evaluate_rows(
-    run: Runtime,
-    folder: Path,
+    session: Session,
+    resources: Resources,
     rows: Sequence[Row],
     policies: Mapping[str, PolicyRef],
     scorers: Mapping[str, ScorerConfig],
 ) -> float | None:
     """Prints the table and writes ``results.json`` and ``report.md``.  Returns pass@1 of the last row."""
-    problems, seed = run.problems("heldout"), run.config.seed
+    problems, seed = resources.problems("heldout"), session.config.seed
     outcomes: dict[Row, list[Outcome]] = {}
     results: dict[str, dict[str, Any]] = {}
     for row in rows:
-        method = method_of(run.config, row, scorers[row.scorer])
-        _, outcomes[row] = evaluate_step(run, policies[row.policy], problems, method, f"evaluate {row}")
+        method = method_of(session.config, row, scorers[row.scorer])
+        _, outcomes[row] = evaluate_step(
+            session, resources, policies[row.policy], problems, method, f"evaluate {row}"
+        )
         results[str(row)] = evaluate(outcomes[row], problems.problems, method.decoder, seed) | {
             "oracle": method.oracle,
             "cost_per_answer": per_answer(outcomes[row]),
@@ -85,13 +88,14 @@ def evaluate_rows(
         }
     for row in rows:
         if (other := reference_of(row, rows)) is not None:
-            paired = compare(outcomes[other], outcomes[row], problems.problems, run.config.decoder, seed)
+            paired = compare(outcomes[other], outcomes[row], problems.problems, session.config.decoder, seed)
             results[str(row)] |= {"paired_with": str(other), "paired": paired}
-    write_json_atomic(folder / "results.json", {"rows": results})
-    title = f"held-out problems of {run.config.dataset.name}{problems.note}"
-    run.console.show(methods_table(results, title))
-    write_text_atomic(folder / "report.md", methods_markdown(results, title))
-    run.console.say(f"results: {folder / 'results.json'}")
+    folder = session.folder
+    session.write(lambda: write_json_atomic(folder / "results.json", {"rows": results}))
+    title = f"held-out problems of {session.config.dataset.name}{problems.note}"
+    session.console.show(methods_table(results, title))
+    session.write(lambda: write_text_atomic(folder / "report.md", methods_markdown(results, title)))
+    session.console.say(f"results: {folder / 'results.json'}")
     last: float | None = results[str(rows[-1])]["pass@1"]
     return last
 

@@ -8,172 +8,188 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from restrl.actions import cut_positions, text_of
-from restrl.artifacts import Artifact, RecordLog, Work
+from restrl.artifacts import Artifact, Work
 from restrl.config import LoraConfig
-from restrl.engine.base import Progress, make_request
 from restrl.model import add_lora, save_model
 from restrl.prompts import Prompter
+from restrl.protocols import Progress
 from restrl.records import Cost, Group, Problem, StartState
+from restrl.rollout import initial_state, judge_samples, sample
 from restrl.seeds import derive_seed
 from restrl.select.start_states import Assembly, assemble, unfiltered
 from restrl.stages.resolution import policy_resolution
-from restrl.stages.runtime import LoadedPolicy, PolicyRef, Runtime, in_chunks
+from restrl.stages.resources import PolicyRef, Resources
+from restrl.stages.session import Session
 from restrl.train.checkpoint import remove_checkpoints
+from restrl.train.extras import Extras
 from restrl.train.grpo import train_grpo
 from restrl.train.strategy import load_dtype
 
 POLICY = "policy"  # folder of a grpo artifact, in Hugging Face layout
 
 
-def sample_step(run: Runtime, policy: PolicyRef, iteration: int) -> Artifact:
+def sample_step(session: Session, resources: Resources, policy: PolicyRef, iteration: int) -> Artifact:
     """Step 1: N judged completions of each training problem (a Group per problem)."""
-    problems, sampling = run.problems("train"), run.config.grpo.sample
+    problems, sampling = resources.problems("train"), session.config.grpo.sample
     inputs = {"policy": policy.fingerprint, "problems": problems.fingerprint}
-    with run.open("sample", inputs, iteration=iteration) as work:
+    with session.open("sample", inputs, iteration=iteration) as work:
         if work.done:
-            return run.found(work.artifact)
+            return session.found(work.artifact)
         log, total = work.records(Group), len(problems.problems) * sampling.n
         costs = work.records(Cost, "costs.jsonl")  # a line per chunk, so that a resumed run adds up
-        size = run.config.engine.chunk_problems
+        size = session.config.engine.chunk_problems
 
         def resumed(done: int) -> None:
             costs.truncate(-(-done // size))
-            advance(done * sampling.n)
+            advance.of_all(done * sampling.n)
 
-        with run.console.progress(f"sample (iteration {iteration})", total) as advance:
-            in_chunks(
-                log,
-                problems.problems,
-                size,
-                lambda chunk: _sample(run, run.load(policy, train=True), chunk, iteration, advance, costs),
-                resumed,
-            )
+        def make(share: Sequence[Problem]) -> list[Group]:
+            groups, cost = _sample(session, resources, policy, share, iteration, advance)
+            costs.append([_together(session.ranks.gather(cost))])
+            return groups
+
+        with session.console.progress(f"sample (iteration {iteration})", total) as advance:
+            session.in_chunks(log, problems.problems, size, make, resumed)
         summary = _sample_summary(log.read()) | problems.left_out
         return work.finish(sum(costs.read(), Cost()), summary)
 
 
 def _sample(
-    run: Runtime,
-    policy: LoadedPolicy,
+    session: Session,
+    resources: Resources,
+    policy: PolicyRef,
     problems: Sequence[Problem],
     iteration: int,
     advance: Progress,
-    costs: RecordLog[Cost],
-) -> list[Group]:
-    started, sampling = time.monotonic(), run.config.grpo.sample
-    states = [policy.prompter.encode(problem) for problem in problems]
-    requests = [
-        make_request(
-            ids,
-            sampling,
-            policy.prompter.stop,
-            derive_seed(run.config.seed, "sample", iteration, problem.task_id),
-        )
-        for problem, (ids, _) in zip(problems, states, strict=True)
-    ]
-    sampled = policy.engine.generate(requests, advance)
-    programs = [
-        (policy.prompter.program(code, completion.text), problem.tests)
-        for problem, (_, code), completions in zip(problems, states, sampled, strict=True)
-        for completion in completions
-    ]
-    verdicts = iter(run.sandbox.judge(programs))
-    groups = [
-        Group(problem.task_id, ids, code, completions, tuple(next(verdicts) for _ in completions))
-        for problem, (ids, code), completions in zip(problems, states, sampled, strict=True)
-    ]
-    costs.append([_cost(groups, time.monotonic() - started)])
-    return groups
+) -> tuple[list[Group], Cost]:
+    """A group for each of this rank's problems, and what they cost."""
+    loaded = resources.load(policy, train=True)
+    started, prompter = time.monotonic(), loaded.prompter
+    states = [initial_state(problem, prompter) for problem in problems]
+    seeds = [derive_seed(session.config.seed, "sample", iteration, state.task_id) for state in states]
+    sampling = session.config.grpo.sample
+    samples = sample(loaded.engine, states, sampling, prompter.stop, seeds, advance)
+    by_id = {problem.task_id: problem for problem in problems}
+    groups = judge_samples(resources.sandbox, prompter, by_id, states, samples)
+    return groups, _cost(groups, time.monotonic() - started)
 
 
-def assemble_step(run: Runtime, policy: PolicyRef, samples: Artifact, iteration: int) -> Artifact:
+def _together(costs: Sequence[Cost]) -> Cost:
+    """Of ranks that worked at the same time: the slowest one's seconds."""
+    return dataclasses.replace(sum(costs, Cost()), seconds=max(cost.seconds for cost in costs))
+
+
+def assemble_step(
+    session: Session, resources: Resources, policy: PolicyRef, samples: Artifact, iteration: int
+) -> Artifact:
     """Steps 2 and 3: the problems whose rewards vary, and the states that training starts from."""
-    with run.open("assemble", {"samples": samples.fingerprint}) as work:
-        if work.done:
-            artifact = run.found(work.artifact)
-        else:
-            tokenizer = run.tokenizer(policy)
-            assembly = assemble(
-                samples.read(Group),
-                lambda ids: cut_positions(ids, tokenizer),
-                lambda ids, k: text_of(ids, k, tokenizer),
-                run.config.grpo,
-                np.random.default_rng(derive_seed(run.config.seed, "assemble", iteration)),
-                run.positions,
-            )
-            artifact = _finish_assembly(work, assembly)
-        run.console.say(f"assemble (iteration {iteration}): {artifact.summary['text']}")
+
+    def assembled() -> Assembly:
+        tokenizer = resources.tokenizer(policy)
+        return assemble(
+            samples.read(Group),
+            lambda ids: cut_positions(ids, tokenizer),
+            lambda ids, k: text_of(ids, k, tokenizer),
+            session.config.grpo,
+            np.random.default_rng(derive_seed(session.config.seed, "assemble", iteration)),
+            resources.positions,
+        )
+
+    with session.open("assemble", {"samples": samples.fingerprint}) as work:
+        artifact = session.found(work.artifact) if work.done else _keep_states(session, work, assembled)
+        session.console.say(f"assemble (iteration {iteration}): {artifact.summary['text']}")
         return artifact
 
 
-def initial_states_step(run: Runtime, policy: PolicyRef, iteration: int) -> Artifact:
+def initial_states_step(
+    session: Session, resources: Resources, policy: PolicyRef, iteration: int
+) -> Artifact:
     """In place of steps 1 to 3, without filter and partial states: every problem's initial state."""
-    problems = run.problems("train")
+    problems = resources.problems("train")
+
+    def initial_states() -> Assembly:
+        prompter = Prompter(resources.tokenizer(policy), policy.model)
+        return unfiltered([initial_state(problem, prompter) for problem in problems.problems])
+
     inputs = {"policy": policy.fingerprint, "problems": problems.fingerprint}
-    with run.open("initial_states", inputs) as work:
-        if work.done:
-            artifact = run.found(work.artifact)
-        else:
-            prompter = Prompter(run.tokenizer(policy), policy.model)
-            encoded = [(problem.task_id, *prompter.encode(problem)) for problem in problems.problems]
-            states = [StartState(task_id, ids, code, 0, None) for task_id, ids, code in encoded]
-            artifact = _finish_assembly(work, unfiltered(states))
-        run.console.say(f"assemble (iteration {iteration}): {artifact.summary['text']}")
+    with session.open("initial_states", inputs) as work:
+        artifact = session.found(work.artifact) if work.done else _keep_states(session, work, initial_states)
+        session.console.say(f"assemble (iteration {iteration}): {artifact.summary['text']}")
         return artifact
 
 
-def _finish_assembly(work: Work, assembly: Assembly) -> Artifact:
+def _keep_states(session: Session, work: Work, assembled: Callable[[], Assembly]) -> Artifact:
+    """``assembled`` is called on the first rank alone."""
     log = work.records(StartState)
     log.truncate(0)
+    assembly = session.ranks.by_first(assembled)
     log.append(assembly.states)
     return work.finish(summary={"text": assembly.report.text(), **assembly.report.to_json()})
 
 
 def grpo_step(
-    run: Runtime, policy: PolicyRef, states: Artifact, iteration: int
+    session: Session, resources: Resources, policy: PolicyRef, states: Artifact, iteration: int
 ) -> tuple[PolicyRef, Artifact]:
     """Step 4: the policy trained on the start states."""
-    config, problems = run.config, run.problems("train")
+    problems = resources.problems("train")
     inputs = {"policy": policy.fingerprint, "states": states.fingerprint, "problems": problems.fingerprint}
-    with run.open("grpo", inputs, iteration=iteration) as work:
+    with session.open("grpo", inputs, iteration=iteration) as work:
         if work.done:
-            artifact = run.found(work.artifact)
+            artifact = session.found(work.artifact)
         else:
-            run.console.say(f"grpo (iteration {iteration}): {work.folder}")
-            loaded = run.load(policy, load_dtype(config.trainer, config.model.lora), train=True)
-            if config.model.lora.r is not None:
-                seed = derive_seed(config.seed, "grpo", iteration, "lora")
-                loaded.model = add_lora(loaded.model, config.model.lora, seed)
-            result = train_grpo(
-                model=loaded.model,
-                tokenizer=loaded.tokenizer,
-                engine=loaded.engine,
-                sandbox=run.sandbox,
-                prompter=loaded.prompter,
-                problems=problems.by_id,
-                states=list(states.read(StartState)),
-                grpo=config.grpo,
-                trainer=config.trainer,
-                folder=work.folder,
-                seed=derive_seed(config.seed, "grpo", iteration),
-                signature=work.fingerprint,
-            )
-            save_model(loaded.model, loaded.tokenizer, work.folder / POLICY)
-            resolved = policy_resolution(run, policy, loaded.model, f"grpo (iteration {iteration})")
-            run.release()  # the trained weights are not those of the policy that it was loaded as
-            summary = _training_summary(result.metrics) | resolved
-            artifact = work.finish(result.cost, summary, folders=[POLICY])
-        remove_checkpoints(work.folder)  # also those that a kill just before this line left
+            session.console.say(f"grpo (iteration {iteration}): {work.folder}")
+            artifact = _train(session, resources, policy, list(states.read(StartState)), iteration, work)
+        # also those that a kill just before this line left
+        session.write(lambda: remove_checkpoints(work.folder))
         model = dataclasses.replace(
             policy.model, source="hub", path=str(artifact.folder / POLICY), revision=None, lora=LoraConfig()
         )
         return PolicyRef(model, artifact.fingerprint), artifact
+
+
+def _train(
+    session: Session,
+    resources: Resources,
+    policy: PolicyRef,
+    states: Sequence[StartState],
+    iteration: int,
+    work: Work,
+) -> Artifact:
+    config = session.config
+    loaded = resources.load(policy, load_dtype(config.trainer, config.model.lora), train=True)
+    if config.model.lora.r is not None:
+        seed = derive_seed(config.seed, "grpo", iteration, "lora")
+        loaded.model = add_lora(loaded.model, config.model.lora, seed)
+    result = train_grpo(
+        model=loaded.model,
+        tokenizer=loaded.tokenizer,
+        engine=loaded.engine,
+        sandbox=resources.sandbox,
+        prompter=loaded.prompter,
+        problems=resources.problems("train").by_id,
+        states=states,
+        grpo=config.grpo,
+        trainer=config.trainer,
+        folder=work.folder,
+        seed=derive_seed(config.seed, "grpo", iteration),
+        signature=work.fingerprint,
+        ranks=session.ranks,
+        extras=Extras(session.config.logger, session.config.callbacks),
+    )
+
+    def saved() -> dict[str, Any]:
+        save_model(loaded.model, loaded.tokenizer, work.folder / POLICY)
+        return policy_resolution(session, policy, loaded.model, f"grpo (iteration {iteration})")
+
+    resolved = session.ranks.by_first(saved)
+    resources.release()  # the trained weights are not those of the policy that it was loaded as
+    return work.finish(result.cost, _training_summary(result.metrics) | resolved, folders=[POLICY])
 
 
 def _cost(groups: Sequence[Group], seconds: float) -> Cost:

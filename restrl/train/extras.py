@@ -33,18 +33,18 @@ class Extras:
     A logger's ``save_dir: null`` stands for the folder of the step that is trained.
     """
 
-    logger: Mapping[str, Node] = field(default_factory=lambda: {"tensorboard": TENSORBOARD})
-    callback: Mapping[str, Node] = field(default_factory=lambda: {"progress": PROGRESS})
+    loggers: Mapping[str, Node] = field(default_factory=lambda: {"tensorboard": TENSORBOARD})
+    callbacks: Mapping[str, Node] = field(default_factory=lambda: {"progress": PROGRESS})
 
-    def loggers(self, folder: Path, done: int) -> list[Any]:
+    def build_loggers(self, folder: Path, done: int) -> list[Any]:
         """``done``: steps that were made before.  Raises UserError for a node that does not work."""
         return [
-            _build(f"logger.{name}", node, _of_run(node, folder, done)) for name, node in self.logger.items()
+            _build(f"logger.{name}", node, _of_run(node, folder, done)) for name, node in self.loggers.items()
         ]
 
-    def callbacks(self) -> list[Any]:
+    def build_callbacks(self) -> list[Any]:
         """Raises UserError for a node that does not work."""
-        return [_build(f"callbacks.{name}", node, {}) for name, node in self.callback.items()]
+        return [_build(f"callbacks.{name}", node, {}) for name, node in self.callbacks.items()]
 
 
 def _of_run(node: Node, folder: Path, done: int) -> dict[str, Any]:

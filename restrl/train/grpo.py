@@ -11,6 +11,7 @@ from restrl.config import GrpoConfig, TrainerConfig
 from restrl.engine.base import Engine
 from restrl.errors import UserError
 from restrl.model.policy_lm import PolicyLM
+from restrl.protocols import Judge, Prompter
 from restrl.ranks import ALONE, Ranks
 from restrl.records import Cost, Problem, StartState
 from restrl.train.data import StepData
@@ -18,7 +19,7 @@ from restrl.train.extras import Extras
 from restrl.train.grpo_module import GrpoModule
 from restrl.train.loop import run_steps
 from restrl.train.metrics_file import all_metrics
-from restrl.train.rollout import Judge, Prompter, RolloutMaker
+from restrl.train.rollout import RolloutMaker
 from restrl.train.schedule import step_schedule
 from restrl.train.strategy import build_strategy
 
@@ -66,7 +67,7 @@ def train_grpo(
     strategy = build_strategy(trainer, ranks)
     strategy.prepare(model)  # before the reference copies them
     schedule = step_schedule(len(states), grpo, seed)
-    rollouts = RolloutMaker(engine, sandbox, prompter, problems, states, grpo, seed)
+    rollouts = RolloutMaker(engine, sandbox, prompter, problems, states, grpo, seed, ranks)
     policy = PolicyLM(model, temperature=grpo.rollout.temperature, chunk=grpo.logit_chunk)
     module = GrpoModule(
         policy,

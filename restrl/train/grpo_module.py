@@ -46,6 +46,7 @@ class GrpoModule(StepModule):
         super().__init__(policy, strategy, folder, total_steps, signature)
         self.rollouts = rollouts
         self.grpo = grpo
+        self.sampled_updates = -1  # of the weights that the engine samples from
         self.reference = Reference(policy, strategy) if grpo.objective.kl > 0 else None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -55,7 +56,10 @@ class GrpoModule(StepModule):
         del batch_index  # counts from the resume; steps_done from the start
         start = time.perf_counter()
         self.model.eval()  # no dropout while sampling
-        rollout = self.rollouts.make(batch, self.steps_done)
+        changed = self.sampled_updates != self.updates  # also in the first step, after a resume too
+        weights = self.weights.named_weights(self.model.model) if changed else None
+        rollout = self.rollouts.make(batch, self.steps_done, weights)
+        self.sampled_updates = self.updates
         torch.clear_autocast_cache()  # weights that were cast without gradient while sampling
         metrics = rollout_metrics(rollout) | self._learn(rollout)
         metrics |= {f"seconds_{phase}": seconds for phase, seconds in rollout.seconds.items()}

@@ -58,9 +58,9 @@ def run_steps(
         keep_until(folder, resumed_from)
     torch.manual_seed(seed)
     device = next(module.model.parameters()).device
-    callbacks = [StepCheckpoint(checkpoints, checkpoint_every, ranks), *extras.callbacks()]
+    callbacks = [StepCheckpoint(checkpoints, checkpoint_every, ranks), *extras.build_callbacks()]
     with equal_bits(device):
-        loggers = extras.loggers(folder, resumed_from) if ranks.first else []
+        loggers = extras.build_loggers(folder, resumed_from) if ranks.first else []
         _fit(_lightning_trainer(trainer, module, callbacks, loggers), module, data, found)
     module.weights.finish(module.model, device)
     if module.steps_done < module.total_steps:

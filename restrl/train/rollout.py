@@ -6,33 +6,21 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from restrl.config import GrpoConfig
-from restrl.engine.base import Engine, make_request
+from restrl.engine.base import Engine, Weights
 from restrl.engine.text import cut_at_stop
 from restrl.objective.advantages import group_advantages, shaped_rewards, spread, trained_groups
-from restrl.records import Completion, Group, Problem, StartState, Verdict
+from restrl.protocols import Judge, Prompter
+from restrl.ranks import ALONE, Ranks
+from restrl.records import Completion, Group, Problem, StartState
+from restrl.rollout import judge_samples, sample
 from restrl.seeds import derive_seed
 from restrl.train.schedule import replacements
-
-
-class Judge(Protocol):
-    """What turns programs and their tests into verdicts, in order."""
-
-    def judge(self, items: Sequence[tuple[str, Mapping[str, Any]]]) -> Sequence[Verdict]: ...
-
-
-class Prompter(Protocol):
-    """What knows where a completion stops and how it becomes a program."""
-
-    @property
-    def stop(self) -> tuple[str, ...]: ...
-
-    def program(self, code: str, completion_text: str) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -55,7 +43,11 @@ class Rollout:
 
 @dataclass(frozen=True)
 class RolloutMaker:
-    """Samples and judges the groups of a step."""
+    """Samples and judges the groups of a step, divided among the ranks by start state.
+
+    All that follows from the groups (rewards, advantages, which of them are replaced or trained) every rank
+    decides from all of them.
+    """
 
     engine: Engine
     judge: Judge
@@ -64,14 +56,20 @@ class RolloutMaker:
     states: Sequence[StartState]
     grpo: GrpoConfig
     seed: int
+    ranks: Ranks = ALONE
 
-    def make(self, indices: Sequence[int], step: int) -> Rollout:
+    def make(self, indices: Sequence[int], step: int, weights: Weights | None = None) -> Rollout:
         """The step's rollout.
+
+        ``weights``: the policy's, where they changed since the last step; an engine that does not share them
+        is given them first.
 
         With ``dynamic_sampling`` = k > 0, groups that teach nothing are replaced up to k times by groups of
         states that this step has not used (DAPO, arXiv 2503.14476, section 3.2); where no state is left,
         they stay and are not trained.
         """
+        if weights is not None and not self.engine.capabilities.shares_weights:
+            self.engine.sync(weights)
         seconds = {"sample": 0.0, "judge": 0.0}
         rollout = self._assess(self._groups(indices, step, 0, seconds))
         used, replaced = set(indices), 0
@@ -88,42 +86,34 @@ class RolloutMaker:
             for k, group in zip(idle, self._groups(further, step, attempt, seconds), strict=False):
                 groups[k] = group
             rollout = self._assess(groups)
-        return dataclasses.replace(rollout, replaced=replaced, seconds=seconds)
+        return dataclasses.replace(rollout, replaced=replaced, seconds=self._slowest(seconds))
 
     def _groups(
         self, indices: Sequence[int], step: int, attempt: int, seconds: dict[str, float]
     ) -> list[Group]:
-        """Samples G completions for each state and judges them; adds to the phases' ``seconds``."""
-        states = [self.states[index] for index in indices]
-        sampling = self.grpo.rollout
+        """Samples G completions for each state and judges them; adds to the phases' ``seconds``.
+
+        Each rank does its share of the states; every rank gets the groups of all.
+        """
+        states = self.ranks.share([self.states[index] for index in indices])
+        slots = self.ranks.share(range(len(indices)))
         to_end = self.grpo.rollout_until == "eos"
         stop = () if to_end else self.prompter.stop
-        requests = [
-            make_request(
-                state.prompt_ids,
-                sampling,
-                stop,
-                derive_seed(self.seed, "rollout", step, attempt, slot),
-            )
-            for slot, state in enumerate(states)
-        ]
+        seeds = [derive_seed(self.seed, "rollout", step, attempt, slot) for slot in slots]
         start = time.perf_counter()
-        samples = self.engine.generate(requests)
+        samples = sample(self.engine, states, self.grpo.rollout, stop, seeds)
         sampled = time.perf_counter()
         if to_end:
-            samples = [tuple(cut_completion(c, self.prompter.stop) for c in some) for some in samples]
-        programs = [
-            (self.prompter.program(state.code, completion.text), self.problems[state.task_id].tests)
-            for state, completions in zip(states, samples, strict=True)
-            for completion in completions
-        ]
-        verdicts = iter(self.judge.judge(programs))
+            samples = [tuple(cut_completion(c, self.prompter.stop) for c in row) for row in samples]
+        groups = judge_samples(self.judge, self.prompter, self.problems, states, samples)
         seconds["sample"] += sampled - start
         seconds["judge"] += time.perf_counter() - sampled
-        return [
-            Group(state.task_id, state.prompt_ids, state.code, done, tuple(next(verdicts) for _ in done))
-            for state, done in zip(states, samples, strict=True)
-        ]
+        return self.ranks.merge(groups)
+
+    def _slowest(self, seconds: dict[str, float]) -> dict[str, float]:
+        """Of each phase the time of the rank that took longest, on every rank."""
+        by_rank = self.ranks.gather(seconds)
+        return {phase: max(own[phase] for own in by_rank) for phase in seconds}
 
     def _assess(self, groups: Sequence[Group]) -> Rollout:
         """Rewards and advantages of judged groups."""

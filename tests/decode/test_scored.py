@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from restrl.config import DecoderConfig, MctsConfig, SamplingConfig
-from restrl.decode.base import Job, Policy
+from restrl.decode.base import DecodeJob, Policy
 from restrl.decode.registry import decode
 from restrl.errors import UserError
 from restrl.records import Answer, Completion, Problem
+from restrl.search.calls import Wave
 from restrl.search.saved import SavedTree
 from tests.engine.models import tokenizer_of
 
@@ -75,7 +76,7 @@ def job(name, scores=RIGHT, kind="outcome", problems=PROBLEMS, seed=0, **changes
     mcts = MctsConfig(sampling=sampling, iterations=changes.pop("iterations", 3), skip_blank=True)
     config = replace(DecoderConfig(name, sampling=sampling, mcts=mcts), **changes)
     policy = Policy(engine, Prompter(), tokenizer)
-    return engine, scorer, Job(problems, config, seed, lambda: policy, scorer=lambda: scorer)
+    return engine, scorer, DecodeJob(problems, config, seed, lambda: policy, scorer=lambda: scorer)
 
 
 def test_best_of_n_takes_the_best_of_each_n_samples():
@@ -112,11 +113,30 @@ def test_best_of_n_ties_go_to_the_first_and_no_score_loses():
         assert answer.score is None
 
 
+class Kept:
+    """A journal in memory."""
+
+    def __init__(self) -> None:
+        self.waves: list[Wave] = []
+        self.trees: list[SavedTree] = []
+
+    def read(self):
+        return ()
+
+    def append(self, records):
+        self.waves += records
+
+    def keep(self, tree, _search, _calls):
+        self.trees.append(tree)
+
+
 @pytest.mark.parametrize("kind", ["outcome", "state"])
 def test_mcts_answers_with_the_best_program_of_its_tree(kind):
-    trees: list[SavedTree] = []
+    journal = Kept()
     engine, scorer, work = job("mcts", kind=kind, answers=2)
-    answers = decode(replace(work, keep_tree=trees.append))
+    answers = decode(replace(work, journal=journal))
+    trees = journal.trees
+    assert journal.waves
     assert [(a.task_id, a.sample) for a in answers] == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
     for answer in answers:
         code = f"def {answer.task_id}():"

@@ -13,9 +13,8 @@ from restrl.sandbox import Sandbox, pool
 from restrl.sandbox.__main__ import doctor
 from restrl.sandbox.calibration import Machine
 from restrl.sandbox.inside.isolate import PROTECTIONS
-from restrl.stages.console import Console
 from restrl.stages.report import write_report
-from restrl.stages.runtime import Runtime
+from tests.stages.opened import opened
 
 
 @pytest.fixture
@@ -54,9 +53,9 @@ def test_a_doctor_tells_where_confinement_is_not_inherited(
 @pytest.mark.usefixtures("poor")
 def test_a_run_says_it_once_and_writes_it_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = Config(sandbox=SandboxConfig(workers=1), paths=PathsConfig(outputs=str(tmp_path)))
-    with Runtime(config, Console()) as run:
-        assert run.sandbox is run.sandbox
-        with run.store.open("sample", {}, {}) as work:
+    with opened(config) as (session, resources):
+        assert resources.sandbox is resources.sandbox
+        with session.store.open("sample", {}, {}) as work:
             artifact = work.finish()
     said = capsys.readouterr().out
     assert said.count("sandbox: this machine does not enforce ") == 1

@@ -15,7 +15,7 @@ from restrl.config import ScorerConfig
 from restrl.errors import UserError
 from restrl.model.tiny import tiny_tokenizer
 from restrl.records import Problem, State
-from restrl.scoring.registry import Resources, build_scorer
+from restrl.scoring.registry import ScorerInputs, build_scorer
 from restrl.scoring.text import chat, fit_middle, steps
 
 PROBLEMS = {"a": Problem("a", "Double x.", {}), "b": Problem("b", "Say hello to everyone, twice.", {})}
@@ -43,7 +43,7 @@ def save(folder, cls, config, std=0.2, **extra):
 
 def scores(folder, name, states=STATES, **changes):
     config = ScorerConfig(name=name, path=str(folder), **changes)
-    return build_scorer(config, Resources(PROBLEMS, torch.device("cpu"))).score(states)
+    return build_scorer(config, ScorerInputs(PROBLEMS, torch.device("cpu"))).score(states)
 
 
 @pytest.mark.parametrize("padding", [0, None])
@@ -190,7 +190,7 @@ def test_control_tokens_in_a_program_are_text(tmp_path):
     _, tokenizer = save(tmp_path, Qwen2ForTokenClassification, Qwen2Config, num_labels=2)
     hostile = State("a", (), (), "x = '<|endoftext|>'\n# <|im_end|>", terminal=True)
     config = ScorerConfig(name="qwen_math_prm", path=str(tmp_path), separator="<|endoftext|>")
-    scorer = build_scorer(config, Resources(PROBLEMS, torch.device("cpu")))
+    scorer = build_scorer(config, ScorerInputs(PROBLEMS, torch.device("cpu")))
     ids = scorer._encode(hostile)
     separator, end = tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_end|>"])
     assert (ids.count(separator), ids.count(end)) == (2, 3)  # two steps; system, user, assistant
@@ -212,7 +212,7 @@ def test_one_input_is_no_longer_than_the_models_context(tmp_path):
     ):
         for asked, given in ((2048, 512), (100, 100)):  # the model has 512 positions
             config = ScorerConfig(name=name, path=str(tmp_path), max_tokens=asked)
-            assert wanted(build_scorer(config, Resources(PROBLEMS, torch.device("cpu")))) == given
+            assert wanted(build_scorer(config, ScorerInputs(PROBLEMS, torch.device("cpu")))) == given
 
 
 def test_a_template_with_a_date_reads_a_fixed_one():

@@ -9,7 +9,7 @@ from restrl.model.tiny import tiny_tokenizer
 from restrl.model.value import new_value_model, save_value_model
 from restrl.objective.value_loss import head_values
 from restrl.records import Problem, State
-from restrl.scoring.registry import Resources, build_scorer, is_oracle, scorer_fingerprint, scorer_kind
+from restrl.scoring.registry import ScorerInputs, build_scorer, is_oracle, scorer_fingerprint, scorer_kind
 from restrl.scoring.vm import ValueScorer
 
 PROMPTS = {"a": (5, 9, 200, 7), "b": (31, 8)}
@@ -97,7 +97,7 @@ def test_the_oldest_states_are_forgotten(monkeypatch):
 
 def test_a_saved_model_is_built_by_name(tmp_path):
     save_value_model(model(), tiny_tokenizer(), tmp_path / "vm")
-    resources = Resources({}, torch.device("cpu"))
+    resources = ScorerInputs({}, torch.device("cpu"))
     expected = ValueScorer(model()).score(STATES)
     for name, kind in (("vm", "state"), ("prm", "state"), ("orm", "outcome")):
         config = ScorerConfig(name=name, path=str(tmp_path / "vm"))
@@ -107,7 +107,7 @@ def test_a_saved_model_is_built_by_name(tmp_path):
 
 
 def test_a_scorer_without_a_model_says_where_to_get_one():
-    resources = Resources({}, torch.device("cpu"))
+    resources = ScorerInputs({}, torch.device("cpu"))
     with pytest.raises(UserError, match=r"scorer=vm: set scorer\.path to the folder of a value model"):
         build_scorer(ScorerConfig(name="vm"), resources)
     with pytest.raises(UserError, match="scorer=none rates nothing"):
@@ -155,7 +155,7 @@ def test_the_verifier_runs_the_tests():
         return judge
 
     config = ScorerConfig(name="verifier")
-    scorer = build_scorer(config, Resources(problems, torch.device("cpu"), opening))
+    scorer = build_scorer(config, ScorerInputs(problems, torch.device("cpu"), opening))
     assert scorer.score([]) == []
     assert not opened  # the sandbox is opened when there is something to run
     states = [State("a", (), (), text, terminal=True) for text in ("good", "odd", "bad")]

@@ -13,7 +13,7 @@ from random import Random
 
 from restrl.config import MctsConfig, SamplingConfig
 from restrl.records import Completion, Request, State
-from restrl.search.calls import Sampled, Search, Wave
+from restrl.search.calls import Continuation, Search, Wave
 from restrl.search.forest import Services, grow_forest
 from restrl.search.mcts import OUTCOME, STATE, TESTS, Rules, Teacher, search
 from restrl.search.saved import SavedTree, save_tree
@@ -106,8 +106,8 @@ def grow(world: World, begin: Start, teacher: Teacher, config: MctsConfig) -> Sa
     return save_tree(tree)
 
 
-def sampled(*texts: str) -> tuple[Sampled, ...]:
-    return tuple(Sampled(c.ids, c.text, c.finish) for c in map(completion, texts))
+def sampled(*texts: str) -> tuple[Continuation, ...]:
+    return tuple(Continuation(c.ids, c.text, c.finish) for c in map(completion, texts))
 
 
 def timeless(waves: Sequence[Wave]) -> list[Wave]:

@@ -1,13 +1,14 @@
-from restrl.select.report import Report, spread_histogram
+from restrl.select.report import AssemblyReport, spread_histogram
 
 
 def test_text_counts_everything():
-    report = Report(10, 6, {"spread below sigma0": 3, "nothing judged": 1}, 4, [0.0], [0.5])
+    report = AssemblyReport(10, 6, {"spread below sigma0": 3, "nothing judged": 1}, 4, [0.0], [0.5])
     assert report.text() == (
         "kept 6 of 10 problems (dropped: 3 spread below sigma0, 1 nothing judged); "
         "10 start states, 4 of them partial"
     )
-    assert Report(2, 2, {}, 0, [], []).text() == "kept 2 of 2 problems; 2 start states, 0 of them partial"
+    text = AssemblyReport(2, 2, {}, 0, [], []).text()
+    assert text == "kept 2 of 2 problems; 2 start states, 0 of them partial"
 
 
 def test_histogram_covers_every_possible_spread():

@@ -15,9 +15,9 @@ from restrl.data.__main__ import main
 from restrl.data.blocked import blocked_text, default_path, read_blocked
 from restrl.errors import UserError
 from restrl.records import Problem
-from restrl.stages.check import all_problems, empty_program, run_check
-from restrl.stages.console import Console
-from restrl.stages.runtime import Runtime
+from restrl.stages.check import all_problems, check_dataset, empty_program
+from restrl.stages.session import new_session
+from tests.stages.opened import opened
 
 ADD = {"kind": "call", "fn_name": "add", "inputs": [[1, 2], [2, 2]], "outputs": [3, 4]}
 NOTHING = {"kind": "call", "fn_name": "add", "inputs": [[1, 2]], "outputs": [None]}
@@ -38,7 +38,8 @@ def problems_file(folder: Path) -> Path:
 
 def test_broken_problems_are_listed_and_blocked(tmp_path: Path) -> None:
     dataset = DatasetConfig(name="jsonl", path=str(problems_file(tmp_path)), heldout_fraction=0.25)
-    checked, path = run_check(Config(dataset=dataset, paths=PathsConfig(outputs=str(tmp_path))), Console())
+    checked = check_dataset(new_session(Config(dataset=dataset, paths=PathsConfig(outputs=str(tmp_path)))))
+    path = block_list(dataset, tmp_path)
     assert checked.problems == 4
     assert checked.references == {"passed": 2, "failed": 1}
     assert checked.empty == {"passed": 1, "failed": 3}
@@ -53,22 +54,27 @@ def test_broken_problems_are_listed_and_blocked(tmp_path: Path) -> None:
     assert [p.task_id for p in load_problems(blocking, "heldout")] == ["other"]
 
 
+def block_list(dataset: DatasetConfig, outputs: Path) -> Path:
+    path = default_path(dataset, str(outputs))
+    assert path is not None
+    return path
+
+
 def checked_file(folder: Path, blocked: dict[str, str], **options: Any) -> Config:
     """A configuration of the file of problems, and the list that a check of it would have left."""
     dataset = DatasetConfig(
         name="jsonl", path=str(problems_file(folder)), heldout_path=str(heldout(folder)), **options
     )
-    path = default_path(dataset, str(folder))
-    assert path is not None
+    path = block_list(dataset, folder)
     path.parent.mkdir(exist_ok=True)
     path.write_text(blocked_text("jsonl", blocked))
     return Config(dataset=dataset, paths=PathsConfig(outputs=str(folder)))
 
 
 def train_ids(config: Config) -> tuple[list[str], str]:
-    with Runtime(config, Console()) as run:
-        problems = run.problems("train", sampled=False)
-        assert [p.task_id for p in run.problems("heldout", sampled=False).problems] == ["other"]
+    with opened(config) as (_, resources):
+        problems = resources.problems("train", sampled=False)
+        assert [p.task_id for p in resources.problems("heldout", sampled=False).problems] == ["other"]
     return [p.task_id for p in problems.problems], problems.fingerprint
 
 
@@ -114,10 +120,10 @@ def test_lists_are_told_apart(tmp_path: Path) -> None:
 def test_a_check_of_some_problems_keeps_what_was_said_of_the_others(tmp_path: Path) -> None:
     config = checked_file(tmp_path, {"sound": "not so", "wrong": "as before"}, train_limit=1)
     looked_at = {problem.task_id for problem in all_problems(config)}
-    checked, path = run_check(config, Console())
+    checked = check_dataset(new_session(config))
     assert looked_at == {"sound", "other"}
     assert checked.broken == {}
-    assert read_blocked(path) == {"wrong": "as before"}
+    assert read_blocked(block_list(config.dataset, tmp_path)) == {"wrong": "as before"}
 
 
 def heldout(folder: Path) -> Path:

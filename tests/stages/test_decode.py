@@ -13,8 +13,8 @@ from tests.stages.conftest import Workplace
 from tests.stages.processes import Strike, artifacts, never, timeless
 
 pytestmark = pytest.mark.timeout(400)  # a busy machine is no failure
-NO_MODEL = never("restrl.stages.runtime:load_model")
-NO_SANDBOX = never("restrl.stages.runtime:Sandbox")
+NO_MODEL = never("restrl.stages.resources:load_model")
+NO_SANDBOX = never("restrl.stages.resources:Sandbox")
 COST = {"completions", "model_tokens", "verifier_calls", "scorer_calls", "seconds"}
 # a program of each kind for the problems of `write_problems`, whose state ends in "return x < 3 or y"
 RIGHT, HALF, BROKEN = "es\nyes = True", "es", " ("
@@ -79,7 +79,7 @@ def test_sample_writes_the_files_and_goes_on_after_a_kill(workplace: Workplace) 
 
 
 def test_decoders_share_the_samples_that_they_draw(workplace: Workplace) -> None:
-    no_samples = never("restrl.stages.runtime:HfEngine.generate")
+    no_samples = never("restrl.engine.hf:HfEngine.generate")
     for split in ("heldout", "train"):  # of other problems there are other samples
         assert workplace.decode("decoder=sample", f"decoder.split={split}").code == 0
     sampled = {(row["task_id"], row["sample"]): row for row in workplace.lines("answers.jsonl")}
@@ -150,7 +150,7 @@ def other_problems(folder: Path) -> Path:
 
 def test_an_interrupt_is_one_line_and_loses_nothing(workplace: Workplace) -> None:
     # the first call is the check of the model when it is loaded
-    interrupt = Strike("restrl.stages.runtime:HfEngine.generate", signal.SIGINT, call=3)
+    interrupt = Strike("restrl.engine.hf:HfEngine.generate", signal.SIGINT, call=3)
     stopped = workplace.decode(strikes=(interrupt,))
     assert (stopped.code, stopped.err) == (
         130,

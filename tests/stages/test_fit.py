@@ -13,12 +13,11 @@ import torch
 from restrl.config import Config, DatasetConfig, LoraConfig, ModelConfig, PathsConfig, TrainerConfig, VmConfig
 from restrl.errors import UserError
 from restrl.records import State, TreeTargets
-from restrl.scoring.registry import Resources, build_scorer
+from restrl.scoring.registry import ScorerInputs, build_scorer
 from restrl.search.saved import SavedTree
-from restrl.stages.console import Console
 from restrl.stages.evaluation import TREES
 from restrl.stages.fit import fit_step
-from restrl.stages.runtime import Runtime
+from tests.stages.opened import opened
 from tests.threads import one_thread
 from tests.train.targets import Collected, Target
 
@@ -69,11 +68,11 @@ def keep(work, made: Collected) -> None:
 
 def fitted(outputs: Path, vm: VmConfig | None = None, **changes):
     """Scorer and artifact of a fit step on hand-made targets, with what it printed."""
-    with Runtime(config(outputs, **changes), Console()) as run:
-        with run.store.open("collect", {}, {}) as work:
+    with opened(config(outputs, **changes)) as (session, resources):
+        with session.store.open("collect", {}, {}) as work:
             if not work.done:
-                keep(work, collected(sorted(run.problems("train").by_id)))
-        return fit_step(run, run.base, work.artifact, vm)
+                keep(work, collected(sorted(resources.problems("train").by_id)))
+        return fit_step(session, resources, resources.base, work.artifact, vm)
 
 
 def test_it_leaves_a_value_model_and_its_diagnostics(tmp_path):
@@ -90,11 +89,11 @@ def test_it_leaves_a_value_model_and_its_diagnostics(tmp_path):
     assert artifact.summary["text"].startswith("held-out MSE ")
 
     assert scorer.name == "vm"
-    scores = build_scorer(scorer, Resources({}, torch.device("cpu")))
+    scores = build_scorer(scorer, ScorerInputs({}, torch.device("cpu")))
     assert scores.kind == "state"
     held = artifact.summary["heldout_problems"]
-    with Runtime(config(tmp_path), Console()) as run:
-        every = collected(sorted(run.problems("train").by_id))
+    with opened(config(tmp_path)) as (_, resources):
+        every = collected(sorted(resources.problems("train").by_id))
     states = [
         State(tree.task_id, tree.prompt_ids, tuple(rollout.ids), "")
         for tree in every.trees
@@ -141,7 +140,7 @@ def test_states_are_no_longer_than_the_models_context(tmp_path, monkeypatch, cap
 def test_terminal_targets_give_an_orm_beside_the_value_model(tmp_path):
     orm, artifact = fitted(tmp_path, dataclasses.replace(VM, targets="terminal", head="prob"))
     assert orm.name == "orm"
-    assert build_scorer(orm, Resources({}, torch.device("cpu"))).kind == "outcome"
+    assert build_scorer(orm, ScorerInputs({}, torch.device("cpu"))).kind == "outcome"
     assert artifact.summary["states"] == 3 * len(artifact.summary["heldout_problems"])
     assert artifact.fingerprint != fitted(tmp_path)[1].fingerprint
 
@@ -160,8 +159,8 @@ def test_adapters_move_the_decoder(tmp_path):
 
 
 def test_nothing_to_fit_is_said(tmp_path):
-    with Runtime(config(tmp_path), Console()) as run:
-        with run.store.open("collect", {}, {}) as work:
+    with opened(config(tmp_path)) as (session, resources):
+        with session.store.open("collect", {}, {}) as work:
             keep(work, Collected())
         with pytest.raises(UserError, match=r"vm.targets=all: there are no value targets; collect from more"):
-            fit_step(run, run.base, work.artifact)
+            fit_step(session, resources, resources.base, work.artifact)

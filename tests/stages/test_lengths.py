@@ -108,7 +108,7 @@ def test_nothing_is_sampled_before_every_prompt_is_known_to_fit(
 ) -> None:
     name, *words = command
     run = workplace.train if words[0].startswith("stage") else workplace.decode
-    no_model = never("restrl.stages.runtime:load_model")
+    no_model = never("restrl.stages.resources:load_model")
     ended = run(*words, *write_long(workplace.folder), strikes=(no_model,))
     assert ended.code == 2
     assert ended.err.count("\n") == 1

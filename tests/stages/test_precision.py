@@ -26,13 +26,12 @@ from restrl.config import (
 from restrl.model import load_model
 from restrl.model.tiny import tiny_tokenizer
 from restrl.records import Cost, StartState
-from restrl.stages.console import Console
 from restrl.stages.fit import fit_step
-from restrl.stages.runtime import Runtime
 from restrl.stages.steps import grpo_step
 from restrl.train import fit
 from restrl.train.grpo import TrainResult
 from tests.stages.conftest import Workplace
+from tests.stages.opened import opened
 from tests.stages.processes import never
 from tests.stages.test_fit import collected, keep
 
@@ -95,14 +94,14 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:
 def two_iterations(config: Config) -> list:
     """The artifacts of two grpo steps, with a sampling of each policy before."""
     artifacts = []
-    with Runtime(config, Console()) as run:
-        policy = run.base
-        with run.store.open("states", {}, {}) as work:
+    with opened(config) as (session, resources):
+        policy = resources.base
+        with session.store.open("states", {}, {}) as work:
             work.records(StartState).append([StartState("x", (5, 6), "", 0, 0.3)])
             states = work.finish()
         for iteration in (1, 2):
-            assert run.load(policy).model.dtype == getattr(torch, config.model.dtype)  # what samples
-            policy, artifact = grpo_step(run, policy, states, iteration)
+            assert resources.load(policy).model.dtype == getattr(torch, config.model.dtype)  # what samples
+            policy, artifact = grpo_step(session, resources, policy, states, iteration)
             artifacts.append(artifact)
     return artifacts
 
@@ -188,10 +187,10 @@ def test_a_value_model_starts_from_the_saved_weights_too(
         return start_head(model, *rest)
 
     monkeypatch.setattr(fit, "start_head", spy)
-    with Runtime(config(tmp_path, replace(published, lora=lora)), Console()) as run:
-        with run.store.open("collect", {}, {}) as work:
-            keep(work, collected(sorted(run.problems("train").by_id)))
-        _, artifact = fit_step(run, run.base, work.artifact)
+    with opened(config(tmp_path, replace(published, lora=lora))) as (session, resources):
+        with session.store.open("collect", {}, {}) as work:
+            keep(work, collected(sorted(resources.problems("train").by_id)))
+        _, artifact = fit_step(session, resources, resources.base, work.artifact)
     assert dtypes == [{torch.float32} if lora.r is None else {torch.float32, torch.bfloat16}]
     assert artifact.summary["update_resolved"]["dtype"] == "bfloat16"
     assert artifact.summary["update_resolved"]["share"] < 0.1
@@ -202,7 +201,7 @@ def test_a_run_that_cannot_fit_ends_before_its_first_sample(workplace: Workplace
     """A hundred thousand weights at 20 bytes each are some 2 MB, of which 0.0008 GiB are less than half."""
     refused = workplace.train(
         "trainer.memory_gb=0.0008",
-        strikes=(never("restrl.stages.runtime:load_model"), never("restrl.stages.runtime:Sandbox")),
+        strikes=(never("restrl.stages.resources:load_model"), never("restrl.stages.resources:Sandbox")),
     )
     assert refused.code == 2
     assert refused.err.startswith("error: model=tiny with its ")

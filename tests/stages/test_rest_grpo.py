@@ -19,7 +19,7 @@ from tests.stages.conftest import Workplace, make_workplace
 from tests.stages.processes import Strike, artifacts, contents, never, timeless
 
 pytestmark = pytest.mark.timeout(400)  # a busy machine is no failure
-NO_MODEL = (never("restrl.stages.runtime:load_model"), never("restrl.stages.runtime:Sandbox"))
+NO_MODEL = (never("restrl.stages.resources:load_model"), never("restrl.stages.resources:Sandbox"))
 STEPS = ("sample", "assemble", "grpo", "evaluate")
 
 
@@ -113,7 +113,7 @@ def test_stages_of_one_step_share_its_artifacts(undisturbed: Workplace) -> None:
 
 # Where the run is struck down, in the order in which a run gets there; each time the same command goes on.
 MOMENTS = {
-    "sample, second chunk": ("restrl.stages.runtime:Sandbox.judge", 2),
+    "sample, second chunk": ("restrl.stages.resources:Sandbox.judge", 2),
     "sample, before it is done": ("restrl.artifacts:Work.finish", 1),
     "assemble": ("restrl.stages.steps:assemble", 1),
     "grpo, between checkpoints": ("restrl.train.grpo_module:GrpoModule._update", 2),

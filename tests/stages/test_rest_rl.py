@@ -58,7 +58,7 @@ def test_rest_rl_compares_every_row_at_equal_completions(workplace: Workplace) -
     steps = {"sample": 1, "assemble": 1, "grpo": 1, "collect": 1, "fit": 2, "evaluate": 5}
     assert {step: len(artifacts(workplace.outputs, f"{step}-")) for step in steps} == steps
     before = timeless(results)
-    again = workplace.train(*REST_RL, strikes=(never("restrl.stages.runtime:load_model"),))
+    again = workplace.train(*REST_RL, strikes=(never("restrl.stages.resources:load_model"),))
     assert again.code == 0
     assert timeless(workplace.results()["rows"]) == before
 

@@ -21,16 +21,15 @@ from restrl.config import (
     TrainerConfig,
 )
 from restrl.scoring.verifier import Verifier
-from restrl.stages.console import Console
 from restrl.stages.evaluation import Method, evaluate_step
-from restrl.stages.runtime import Runtime
+from tests.stages.opened import opened
 from tests.threads import one_thread
 
 __all__ = ["one_thread"]
 
 
-def runtime(outputs: Path) -> Runtime:
-    config = Config(
+def small(outputs: Path) -> Config:
+    return Config(
         model=ModelConfig(name="tiny", source="random"),
         dataset=DatasetConfig(train_limit=6, max_tokens=3),
         engine=EngineConfig(chunk_problems=2),
@@ -38,7 +37,6 @@ def runtime(outputs: Path) -> Runtime:
         trainer=TrainerConfig(accelerator="cpu"),
         paths=PathsConfig(outputs=str(outputs)),
     )
-    return Runtime(config, Console())
 
 
 @pytest.fixture
@@ -56,23 +54,23 @@ def loaded(monkeypatch) -> list[weakref.ref]:
 
 
 def test_once_for_all_chunks_of_all_evaluations(tmp_path: Path, loaded: list[weakref.ref]) -> None:
-    with runtime(tmp_path) as run:
-        problems = run.problems("train")
+    with opened(small(tmp_path)) as (session, resources):
+        problems = resources.problems("train")
         for answers in (1, 2):  # two evaluations of three chunks each
             sampling = SamplingConfig(n=2, max_tokens=3)
             decoder = DecoderConfig(name="best_of_n", sampling=sampling, answers=answers)
             method = Method(decoder, ScorerConfig(name="verifier"))
-            _, outcomes = evaluate_step(run, run.base, problems, method, "evaluate")
+            _, outcomes = evaluate_step(session, resources, resources.base, problems, method, "evaluate")
             assert len(outcomes) == 6 * answers
     assert len(loaded) == 1
 
 
 def test_at_most_one_is_in_memory(tmp_path: Path, loaded: list[weakref.ref]) -> None:
-    with runtime(tmp_path) as run:
-        train, heldout = run.problems("train"), run.problems("heldout")
+    with opened(small(tmp_path)) as (_, resources):
+        train, heldout = resources.problems("train"), resources.problems("heldout")
         first, other = ScorerConfig(name="verifier"), ScorerConfig(name="verifier", max_tokens=99)
-        assert run.scorer(first, train) is run.scorer(ScorerConfig(name="verifier"), train)
-        run.scorer(other, train)
-        run.scorer(other, heldout)  # a verifier knows its problems
+        assert resources.scorer(first, train) is resources.scorer(ScorerConfig(name="verifier"), train)
+        resources.scorer(other, train)
+        resources.scorer(other, heldout)  # a verifier knows its problems
         gc.collect()
         assert [reference() is None for reference in loaded] == [True, True, False]

@@ -22,7 +22,7 @@ DECODE = (
     "decoder=mcts", "scorer=verifier", "decoder.answers=2", "decoder.mcts.iterations=4",
     "decoder.mcts.in_flight=3", "decoder.sampling.temperature=1", *SEARCH,
 )  # fmt: skip
-NOTHING_TO_DO = (never("restrl.stages.runtime:load_model"), never("restrl.stages.runtime:Sandbox"))
+NOTHING_TO_DO = (never("restrl.stages.resources:load_model"), never("restrl.stages.resources:Sandbox"))
 
 
 def search_workplace(folder: Path) -> Workplace:
@@ -98,18 +98,18 @@ def test_what_is_done_is_found_again(undisturbed: Workplace, expected: tuple[dic
 
 KILLS = {
     "collect": [
-        ("restrl.stages.waves:WaveLog.append", 1),  # nothing is kept
-        ("restrl.stages.runtime:Sandbox.judge", 2),
-        ("restrl.stages.waves:WaveLog.append", 2),
+        ("restrl.stages.searches:SearchFiles.append", 1),  # nothing is kept
+        ("restrl.stages.resources:Sandbox.judge", 2),
+        ("restrl.stages.searches:SearchFiles.append", 2),
         ("restrl.search.run:save_tree", 2),  # between two trees
         ("restrl.artifacts:Work.finish", 1),
-        ("restrl.stages.waves:WaveLog.remove", 1),
+        ("restrl.stages.searches:SearchFiles.remove", 1),
     ],
     "decode": [
-        ("restrl.stages.waves:WaveLog.append", 4),
+        ("restrl.stages.searches:SearchFiles.append", 4),
         ("restrl.stages.evaluation:judge_answers", 1),
         ("restrl.artifacts:Work.finish", 1),
-        ("restrl.stages:show_trees", 1),
+        ("restrl.stages.run:show_trees", 1),
     ],
 }
 

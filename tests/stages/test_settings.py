@@ -27,7 +27,8 @@ DO_NOT = {"stage.name", "model.name", "model.gradient_checkpointing", "dataset.n
           "sandbox.cache", "trainer.accelerator", "decoder.bootstrap", "vm.checkpoint_every",
           "scorer.tokens_per_batch", "evaluation.rows", "paths.outputs"}  # fmt: skip
 
-UNREAD = ("scorer.name",  # another scorer reads other keys
+UNREAD = ("engine.name",  # there is one
+          "scorer.name",  # another scorer reads other keys
           "evaluation.mcts.completions")  # evaluation.completions takes its place  # fmt: skip
 
 
@@ -78,6 +79,8 @@ def other(item: Any, value: Any, kind: Any) -> Any:
         return {int: 64, float: 0.5, str: "other", bool: True}[kind]
     if isinstance(value, bool):
         return not value
+    if isinstance(value, dict):
+        return {**value, "other": 1}
     if isinstance(value, list):
         return [*value, 2 if kind == list[int] else "other"]
     if isinstance(value, str):

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from restrl.config import SamplingConfig
+from restrl.engine.base import Capabilities
 from restrl.records import Completion, Request
 from restrl.train.loop import equal_bits
 from tests.train.toy import run, spell, tiny_model
@@ -20,6 +21,8 @@ WIDE = {"hidden_size": 256, "intermediate_size": 64, "num_hidden_layers": 1}
 
 class DiceEngine:
     """Completions of a token or two by dice: all of a prompt's begin behind the same token."""
+
+    capabilities = Capabilities(shares_weights=True, logprobs=True, seeds=True)
 
     def generate(self, requests: Sequence[Request], _progress: Any = None) -> list[tuple[Completion, ...]]:
         return [tuple(self._sample(request, i) for i in range(request.n)) for request in requests]

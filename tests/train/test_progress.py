@@ -20,7 +20,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, out: io.StringIO) -> str:
     module = SimpleNamespace(total_steps=5, steps_done=2, title="grpo", progress_text=lambda: "reward 0.5")
     monkeypatch.setattr(sys, "stdout", out)
     progress = StepProgress()
-    progress.on_train_start(None, module)
+    progress.on_train_start(SimpleNamespace(is_global_zero=True), module)
     for _ in range(3):
         progress.on_train_batch_end(None, module)
     progress.on_train_end(None, module)

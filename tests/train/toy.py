@@ -10,6 +10,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from restrl.config import GrpoConfig, SamplingConfig, TrainerConfig
+from restrl.engine.base import Capabilities
 from restrl.ranks import ALONE, Ranks
 from restrl.records import Completion, Problem, Request, StartState, Verdict
 from restrl.train.grpo import TrainResult, train_grpo
@@ -36,6 +37,8 @@ def spell(ids: Sequence[int]) -> str:
 
 class ToyEngine:
     """Samples token by token; a request's seed alone decides its completions."""
+
+    capabilities = Capabilities(shares_weights=True, logprobs=True, seeds=True)
 
     def __init__(self, model: Any) -> None:
         self.model = model

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from restrl.pictures.__main__ import main
+from restrl.pictures.page import trees_page
+from restrl.pictures.svg import tree_svg
+from restrl.pictures.words import colour
+from restrl.record_files import RecordLog
 from restrl.search.mcts import STATE, TESTS
-from restrl.search.picture import colour, tree_svg, trees_page
+from restrl.search.saved import SavedTree
 from tests.search.scripted import World, grow, script, settings, some_lines, some_rating, start
 
 EVIL = "\n<script>alert('a & b')</script>"
@@ -82,6 +88,33 @@ def test_the_svg_shows_the_most_visited_visible_nodes() -> None:
     assert len(picture.findall("{http://www.w3.org/2000/svg}path")) == len(boxes) - 1
     places = {(box.get("x"), box.get("y")) for box in boxes}
     assert len(places) == len(boxes)
+
+
+def test_the_command_draws_what_is_asked_for(tmp_path, capsys) -> None:
+    world = World(some_lines("abcd", 5), some_rating)
+    trees = [grow(world, start(name), TESTS, settings()) for name in "pq"]
+    RecordLog(tmp_path / "trees.jsonl", SavedTree).append(trees)
+    svg, page = tmp_path / "tree.svg", tmp_path / "trees.html"
+    assert main([str(tmp_path / "trees.jsonl"), str(svg), "--task", "q", "--most", "5"]) == 0
+    assert svg.read_text() == tree_svg(trees[1], 5)
+    assert main([str(tmp_path / "trees.jsonl"), str(page)]) == 0
+    assert page.read_text() == trees_page(trees)
+    for arguments, message in (
+        (["trees.jsonl", "x.svg", "--task", "z"], "no tree of a task_id that holds 'z'"),
+        (["none.jsonl", "x.svg"], "none.jsonl: no such file"),
+        (["trees.jsonl", "x.png"], "x.png: a picture ends in .svg, a page in .html"),
+    ):
+        assert main([str(tmp_path / arguments[0]), *arguments[1:]]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_the_picture_in_the_documentation_is_one_of_ours() -> None:
+    tree = grow(World(some_lines("abcd", 5), some_rating), start(), TESTS, settings(iterations=40))
+    texts = (Path("docs/searched_tree.svg").read_text(), tree_svg(tree, most=16))
+    shapes = [
+        {(node.tag, *sorted(node.attrib)) for node in ElementTree.fromstring(text).iter()} for text in texts
+    ]
+    assert shapes[0] == shapes[1]
 
 
 def test_colours_stay_in_range() -> None:

@@ -1,6 +1,6 @@
-"""Searched trees to look at: an HTML page to click through, and an SVG picture.
+"""Searched trees as an HTML page to click through.
 
-Both stand alone, without scripts or anything from elsewhere.  Programs come from a model: all text is
+It stands alone, without scripts or anything from elsewhere.  Programs come from a model: all text is
 escaped.
 """
 
@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from html import escape
 
+from restrl.pictures.words import colour, digits, first_line
 from restrl.search.saved import SavedNode, SavedRollout, SavedTree
 
 STYLE = """
@@ -87,9 +88,10 @@ class _Branches:
     def _rollout(self, rollout: SavedRollout) -> str:
         kind = ' class="best"' if rollout is self.best else ""
         ended = ", cut off at the limit" if rollout.finish == "length" else ""
+        code = escape(first_line(rollout.text))
         return (
             f"<details{kind}><summary>{_number(rollout.rating)} "
-            f'<span class="note">sampled from here{ended}</span> <code>{escape(_first(rollout.text))}</code>'
+            f'<span class="note">sampled from here{ended}</span> <code>{code}</code>'
             f"</summary><pre>{escape(rollout.text)}</pre></details>"
         )
 
@@ -101,91 +103,5 @@ def _node_line(node: SavedNode) -> str:
     return f"{_number(value)} N {node.visits} <code>{text}</code>{end}"
 
 
-def _first(text: str) -> str:
-    lines = text.strip("\n").splitlines()
-    return lines[0] if lines else ""
-
-
 def _number(value: float | None) -> str:
-    return f'<span class="number" style="background:{colour(value)}">{_digits(value)}</span>'
-
-
-def _digits(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
-def colour(value: float | None) -> str:
-    """From red (0) over yellow to green (1); grey where there is no value."""
-    if value is None:
-        return "#e8e8e8"
-    return f"hsl({120 * min(1.0, max(0.0, value)):.0f},70%,80%)"
-
-
-# --- SVG
-
-COLUMN, ROW, BOX = 250, 44, 34  # pixels
-CHARACTERS = 30  # of a line of code in a box
-
-
-def tree_svg(tree: SavedTree, most: int = 40) -> str:
-    """The ``most`` most visited visible nodes as an SVG: depth from left to right, V and N in each box."""
-    shown = _most_visited(tree, most)
-    rows: dict[int, float] = {}
-    below: dict[int, list[int]] = defaultdict(list)
-    for index in shown:
-        below[tree.nodes[index].parent].append(index)
-    leaves = [index for index in shown if not below[index]]
-    rows |= {index: float(row) for row, index in enumerate(leaves)}
-    for index in reversed(shown):  # children before parents
-        if kids := below[index]:
-            rows[index] = sum(rows[kid] for kid in kids) / len(kids)
-    height = len(leaves) * ROW + 20
-    width = (1 + max(tree.nodes[index].depth for index in shown)) * COLUMN + 20
-    lines = [_edge(tree, rows, index) for index in shown if tree.nodes[index].parent >= 0]
-    boxes = [_box(tree.nodes[index], rows[index]) for index in shown]
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'font-family="monospace" font-size="11"><rect width="100%" height="100%" fill="white"/>'
-        f"{''.join(lines + boxes)}</svg>\n"
-    )
-
-
-def _most_visited(tree: SavedTree, most: int) -> list[int]:
-    """Visible nodes whose ancestors are visible and shown, parents first."""
-    reachable: set[int] = set()
-    for index, node in enumerate(tree.nodes):
-        if node.visible and (node.parent < 0 or node.parent in reachable):
-            reachable.add(index)
-    chosen = sorted(reachable, key=lambda index: (-tree.nodes[index].visits, index))[:most]
-    kept: set[int] = {0}
-    for index in sorted(chosen):
-        if tree.nodes[index].parent in kept:
-            kept.add(index)
-    return sorted(kept)
-
-
-def _place(node: SavedNode, row: float) -> tuple[float, float]:
-    return 10 + node.depth * COLUMN, 10 + row * ROW
-
-
-def _edge(tree: SavedTree, rows: dict[int, float], index: int) -> str:
-    node = tree.nodes[index]
-    x, y = _place(node, rows[index])
-    px, py = _place(tree.nodes[node.parent], rows[node.parent])
-    x1, y1, y2 = px + COLUMN - 30, py + BOX / 2, y + BOX / 2
-    curve = f"M{x1:.0f},{y1:.0f} C{x:.0f},{y1:.0f} {x1:.0f},{y2:.0f} {x:.0f},{y2:.0f}"
-    return f'<path d="{curve}" fill="none" stroke="#999"/>'
-
-
-def _box(node: SavedNode, row: float) -> str:
-    x, y = _place(node, row)
-    value = node.value if node.visits else node.rating
-    label = _first(node.action).strip() or "start"
-    label = label if len(label) <= CHARACTERS else label[: CHARACTERS - 3] + "..."
-    known = f"V {_digits(value)}  N {node.visits}" if node.visits else f"rated {_digits(value)}"
-    facts = known + ("  whole program" if node.terminal else "")
-    return (
-        f'<rect x="{x:.0f}" y="{y:.0f}" width="{COLUMN - 30}" height="{BOX}" rx="4" fill="{colour(value)}" '
-        f'stroke="#777"/><text x="{x + 6:.0f}" y="{y + 14:.0f}" xml:space="preserve">{escape(label)}</text>'
-        f'<text x="{x + 6:.0f}" y="{y + 28:.0f}" fill="#444">{facts}</text>'
-    )
+    return f'<span class="number" style="background:{colour(value)}">{digits(value)}</span>'

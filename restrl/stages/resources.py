@@ -1,7 +1,7 @@
-"""What the steps of a run share: configuration, artifacts, problems, and what is costly to open.
+"""What is costly to open, and is opened once: problems, the policy with its engine, the sandbox, a scorer.
 
-The model and the sandbox are opened on first use, so that a run whose steps are all done opens neither, and
-at most one policy and one scorer are in memory.
+Model and sandbox are opened on first use, so that a run whose steps are all done opens neither, and at most
+one policy and one scorer are in memory.  All of it is this rank's own.
 """
 
 from __future__ import annotations
@@ -11,20 +11,21 @@ import dataclasses
 import gc
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
-from restrl.artifacts import Artifact, RecordLog, Store, Work
-from restrl.config import Config, DatasetConfig, LoraConfig, ModelConfig, ScorerConfig
-from restrl.data import load_problems
+from restrl.config import DatasetConfig, LoraConfig, ModelConfig, SandboxConfig, ScorerConfig
 from restrl.data.blocked import default_path, read_blocked
+from restrl.data.registry import load_problems
 from restrl.data.splits import Split
+from restrl.engine.base import Engine
 from restrl.engine.hf import HfEngine
+from restrl.engine.registry import engine_builder
 from restrl.errors import UserError
 from restrl.model import (
     Dtype,
@@ -41,14 +42,9 @@ from restrl.prompts import Prompter
 from restrl.records import Problem, to_json
 from restrl.sandbox import Sandbox
 from restrl.scoring.base import Scorer
-from restrl.scoring.registry import Resources, build_scorer
-from restrl.stages.console import Console
+from restrl.scoring.registry import ScorerInputs, build_scorer
 from restrl.stages.lengths import fitting
-from restrl.stages.settings import settings
-from restrl.train.strategy import accelerator
-
-R = TypeVar("R")
-T = TypeVar("T")
+from restrl.stages.session import Session
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ class LoadedPolicy:
     dtype: Dtype  # that it was loaded in
     model: Any  # a causal LM of transformers
     tokenizer: Any
-    engine: HfEngine
+    engine: Engine
     prompter: Prompter
     trainable: bool = False  # has been checked to be
 
@@ -91,38 +87,36 @@ class ProblemSet:
         return {problem.task_id: problem for problem in self.problems}
 
 
-class Runtime:
-    """Opens what a run needs, once.  Use it with ``with``: leaving ends the sandbox's processes."""
+class Resources:
+    """Opens what the steps need, once.  Use it with ``with``: leaving ends engine and sandbox."""
 
-    def __init__(self, config: Config, console: Console, trains: Sequence[str] = ()) -> None:
+    def __init__(self, session: Session, trains: Sequence[str] = ()) -> None:
         """``trains``: what comes after sampling (grpo, fit), for the estimate of memory.
 
-        Raises UserError where the configured device is not there.
+        Raises UserError for an engine that is not there.
         """
-        self.config = config
+        self.session, self.config, self.device = session, session.config, session.device
         self.trains = trains
-        self.console = console
-        self.store = Store(Path(config.paths.outputs), say=console.say)
+        self._build_engine = engine_builder(self.config.engine.name)
         self._problems: dict[tuple[Split, bool], ProblemSet] = {}
         self._policy: LoadedPolicy | None = None
         self._scorer: tuple[ScorerConfig, str, Scorer] | None = None  # with its problems' fingerprint
         self._exit = contextlib.ExitStack()
-        self.device = torch.device("cuda" if accelerator(config.trainer) == "gpu" else "cpu")
-        if torch.get_float32_matmul_precision() != config.trainer.matmul:  # global: leave it alone
-            torch.set_float32_matmul_precision(config.trainer.matmul)
 
-    def __enter__(self) -> Runtime:
+    def __enter__(self) -> Resources:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.release()
         self._exit.close()
 
     @cached_property
     def sandbox(self) -> Sandbox:
-        sandbox = self._exit.enter_context(Sandbox(self.config.sandbox))
+        settings = divided(self.config.sandbox, self.config.trainer.devices)
+        sandbox = self._exit.enter_context(Sandbox(settings))
         for line in sandbox.notices:
-            self.console.say(line)
-        self.store.machine["sandbox"] = sandbox.facts
+            self.session.console.say(line)
+        self.session.store.machine["sandbox"] = sandbox.facts
         return sandbox
 
     @cached_property
@@ -132,7 +126,7 @@ class Runtime:
         path = default_path(dataset, self.config.paths.outputs) if dataset.block_list is None else None
         if path is None or not path.exists() or not (blocked := read_blocked(path)):
             return dataset
-        self.console.say(f"{len(blocked)} problems blocked by {path}")
+        self.session.console.say(f"{len(blocked)} problems blocked by {path}")
         return dataclasses.replace(dataset, block_list=str(path))
 
     def problems(self, split: Split, sampled: bool = True) -> ProblemSet:
@@ -148,7 +142,7 @@ class Runtime:
             if sampled:
                 prompter = Prompter(self.tokenizer(self.base), self.base.model)
                 problems, too_long = fitting(
-                    problems, prompter, self.positions, self.config.dataset, split, self.console.say
+                    problems, prompter, self.positions, self.config.dataset, split, self.session.console.say
                 )
             lines = "\n".join(json.dumps(to_json(problem), sort_keys=True) for problem in problems)
             digest = hashlib.sha256(lines.encode()).hexdigest()[:16]
@@ -186,10 +180,11 @@ class Runtime:
             _ = self.sandbox  # what is sampled gets judged: a sandbox that cannot start says so before
             model = load_model(ref.model, self.config.paths, self.device, dtype)
             tokenizer = load_tokenizer(ref.model, self.config.paths)
-            engine = HfEngine(model, tokenizer, self.config.engine)
+            engine = self._build_engine(model, tokenizer, self.config.engine)
             prompter = Prompter(tokenizer, ref.model)
             self._policy = LoadedPolicy(ref, dtype, model, tokenizer, engine, prompter)
-            check_sampling(engine)
+            if isinstance(engine, HfEngine):
+                check_sampling(engine)
         if train and not self._policy.trainable:
             check_training(self._policy.model)
             self._policy.trainable = True
@@ -210,48 +205,22 @@ class Runtime:
         if self._scorer is None or self._scorer[:2] != wanted:
             self._scorer = None
             gc.collect()
-            resources = Resources(problems.by_id, self.device, lambda: self.sandbox)
-            self._scorer = (*wanted, build_scorer(config, resources))
+            inputs = ScorerInputs(problems.by_id, self.device, lambda: self.sandbox)
+            self._scorer = (*wanted, build_scorer(config, inputs))
         return self._scorer[2]
 
     def release(self) -> None:
         """Lets go of the policy in memory, such as one whose weights a training step changed."""
+        if self._policy is not None:
+            self._policy.engine.close()
         self._policy = None
         gc.collect()  # a finished trainer refers to itself and holds two copies of the weights
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def found(self, artifact: Artifact) -> Artifact:
-        """Says that a step was done before."""
-        self.console.say(f"{artifact.manifest['step']}: done before, {artifact.folder}")
-        return artifact
 
-    def open(
-        self, step: str, inputs: Mapping[str, str], config: Config | None = None, **more: Any
-    ) -> contextlib.AbstractContextManager[Work]:
-        """The artifact of a step: of its settings (see ``settings``), its inputs and the seed.
-
-        ``config``: in place of the run's own.  ``more``: what decides the step beside its settings.
-        """
-        found = settings(step, config or self.config, self.device)
-        return self.store.open(step, {**found, **more}, inputs, self.config.seed)
-
-
-def in_chunks(
-    log: RecordLog[R],
-    items: Sequence[T],
-    size: int,
-    make: Callable[[Sequence[T]], list[R]],
-    resumed: Callable[[int], None],
-) -> None:
-    """Appends ``make(chunk)``, a record per item, chunk by chunk.
-
-    Goes on after the last whole chunk that an interrupted run left; ``resumed`` is told how many items that
-    are.  Chunks, and not single records, because rounding depends on the batch: the same chunks give the same
-    samples to the bit.
-    """
-    done = len(items) if len(log) == len(items) else len(log) // size * size
-    log.truncate(done)
-    resumed(done)
-    for start in range(done, len(items), size):
-        log.append(make(items[start : start + size]))
+def divided(sandbox: SandboxConfig, ranks: int) -> SandboxConfig:
+    """The settings of one of so many ranks on a machine, which share its cores."""
+    if ranks == 1 or sandbox.workers is not None:
+        return sandbox
+    return dataclasses.replace(sandbox, workers=max(1, len(os.sched_getaffinity(0)) // ranks))

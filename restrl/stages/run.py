@@ -1,0 +1,150 @@
+"""The stages by name: each opens session and resources, runs its steps and reports."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from restrl.config import Config
+from restrl.data.splits import Split
+from restrl.errors import UserError
+from restrl.evaluate.outputs import write_outputs
+from restrl.evaluate.results import evaluate
+from restrl.evaluate.table import results_table
+from restrl.ranks import Ranks
+from restrl.stages.check import check_dataset
+from restrl.stages.collect import collect_step
+from restrl.stages.console import Console
+from restrl.stages.evaluation import ORACLE, configured_method, evaluate_step, show_trees
+from restrl.stages.fit import fit_step
+from restrl.stages.resources import Resources
+from restrl.stages.rest_grpo import compare_policies, rest_grpo
+from restrl.stages.rest_rl import rest_rl
+from restrl.stages.session import Session, new_session
+
+# what a user can mend, and no bug of ours
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+
+# returns pass@1 in [0, 1], what a sweep may optimize
+Stage = Callable[[Session, Resources], float | None]
+
+
+def run_stage(config: Config, ranks: Ranks, folder: Path) -> float | None:
+    """Runs ``stage``; ``folder``: of the run.  Raises UserError for input that the user can mend."""
+    name = config.stage.name
+    trains = [step for step in TRAINED.get(name, ()) if step == "fit" or config.grpo.iterations > 0]
+    return _run(config, ranks, folder, STAGES[name], f"stage={name}", trains)
+
+
+def run_decode(config: Config, ranks: Ranks, folder: Path) -> float | None:
+    """Runs the decoder on the problems of its split and writes verdicts, answers and results."""
+    return _run(config, ranks, folder, _decode, f"decoder={config.decoder.name}")
+
+
+def _run(
+    config: Config, ranks: Ranks, folder: Path, stage: Stage, title: str, trains: Sequence[str] = ()
+) -> float | None:
+    console = Console(ranks=ranks)
+    console.tree(dataclasses.asdict(config), title)
+    threading.excepthook = _thread_error
+    try:
+        session = new_session(config, console, ranks, folder)
+        with Resources(session, trains) as resources:
+            return stage(session, resources)
+    except OSError as error:  # writes of other libraries: event files, temporary folders
+        if error.errno not in DISK:
+            raise
+        place = error.filename or config.paths.outputs
+        raise UserError(
+            f"cannot write {place}: {error.strerror}; make room there or set paths.outputs to another folder"
+        ) from error
+
+
+def _thread_error(error: threading.ExceptHookArgs) -> None:
+    """Says nothing of a full disk: TensorBoard's writer raises it again in the main thread."""
+    if not (isinstance(error.exc_value, OSError) and error.exc_value.errno in DISK):
+        threading.__excepthook__(error)
+
+
+def _check(session: Session, resources: Resources) -> None:
+    del resources  # it judges with settings of its own problems, not with a model
+    check_dataset(session)
+
+
+def _rest_grpo(session: Session, resources: Resources) -> float | None:
+    return _train(session, resources, session.config.grpo.iterations)
+
+
+def _one_iteration(session: Session, resources: Resources) -> float | None:
+    return _train(session, resources, 1)
+
+
+def _train(session: Session, resources: Resources, iterations: int) -> float | None:
+    resources.problems("train")
+    if session.config.stage.evaluate:  # what is missing should not be found out after the training
+        resources.problems("heldout")
+        configured_method(session.config)
+    history = rest_grpo(session, resources, iterations)
+    if not session.config.stage.evaluate:
+        session.console.say(f"policy: {history.policy.model.path}")
+        return None
+    results: dict[str, Any] = compare_policies(session, resources, history)["trained"]
+    return results["pass@1"]  # type: ignore[no-any-return]
+
+
+def _sample(session: Session, resources: Resources) -> None:
+    artifact = rest_grpo(session, resources, 1, last_step="sample").iterations[0]["sample"]
+    session.console.say(f"samples: {artifact.folder}")
+
+
+def _assemble(session: Session, resources: Resources) -> None:
+    artifact = rest_grpo(session, resources, 1, last_step="assemble").iterations[0]["assemble"]
+    session.console.say(f"start states: {artifact.folder}")
+
+
+def _collect(session: Session, resources: Resources) -> None:
+    artifact = collect_step(session, resources, resources.base)
+    session.console.say(f"value targets: {artifact.folder}")
+
+
+def _value_model(session: Session, resources: Resources) -> None:
+    collected = collect_step(session, resources, resources.base)
+    scorer, _ = fit_step(session, resources, resources.base, collected)
+    session.console.say(f"value model: scorer={scorer.name} scorer.path={scorer.path}")
+
+
+def _decode(session: Session, resources: Resources) -> float | None:
+    config, folder = session.config, session.folder
+    decoder, method = config.decoder, configured_method(config)
+    split: Split = "train" if decoder.split == "train" else "heldout"
+    problems = resources.problems(split, sampled=decoder.name != "replay")
+    artifact, outcomes = evaluate_step(
+        session, resources, resources.base, problems, method, f"decode ({decoder.name})"
+    )
+    results = evaluate(outcomes, problems.problems, decoder, config.seed)
+    results |= {"oracle": method.oracle, **problems.left_out}
+    if decoder.name == "mcts":
+        session.write(lambda: show_trees(artifact, folder))
+    session.write(lambda: write_outputs(folder, outcomes, results))
+    title = f"{decoder.name} on {config.dataset.name} ({decoder.split}{problems.note})"
+    session.console.show(results_table(results, title + (ORACLE if method.oracle else "")))
+    session.console.say(f"results: {folder / 'results.json'} (artifact {artifact.folder})")
+    return results["pass@1"]  # type: ignore[no-any-return]
+
+
+STAGES: dict[str, Stage] = {
+    "rest_grpo": _rest_grpo,
+    "grpo": _one_iteration,
+    "sample": _sample,
+    "assemble": _assemble,
+    "evaluate": _decode,
+    "collect": _collect,
+    "value_model": _value_model,
+    "rest_rl": rest_rl,
+    "check": _check,
+}
+TRAINED = {"rest_grpo": ("grpo",), "grpo": ("grpo",), "value_model": ("fit",), "rest_rl": ("grpo", "fit")}

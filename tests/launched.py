@@ -1,0 +1,44 @@
+"""A run of two ranks that do what an environment variable says: ``python -m tests.launched FOLDER``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from restrl.cli import guarded
+from restrl.config import Config, TrainerConfig
+from restrl.errors import UserError
+from restrl.launch import on_all_ranks
+from restrl.ranks import Ranks
+
+
+def task(_config: Config, ranks: Ranks, folder: Path) -> float | None:
+    (folder / f"pid{ranks.rank}").write_text(str(os.getpid()))
+    what = os.environ["BEHAVIOUR"]
+    print(f"rank {ranks.rank}: {what}", flush=True)
+    if what == "work":
+        (folder / f"done{ranks.rank}").write_text(str(ranks.merge([i * i for i in ranks.share(range(5))])))
+    elif what == "all are wrong" or (what == "one is wrong" and not ranks.first):
+        raise UserError("bad input")
+    elif what == "one crashes" and not ranks.first:
+        raise ValueError("a bug")
+    elif what == "the first crashes" and ranks.first:
+        raise ValueError("a bug of the first")
+    elif what == "one is killed" and not ranks.first:
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif what in ("one is killed", "sleep"):
+        time.sleep(100)
+    ranks.wait()
+    return None
+
+
+def main() -> None:
+    config = Config(trainer=TrainerConfig(accelerator="cpu", devices=2))
+    on_all_ranks("tests.launched:task", config, Path(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    guarded(main)
