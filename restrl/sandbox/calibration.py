@@ -4,8 +4,8 @@ Two things make a right program late.  A slow machine (an old processor, hyper-t
 virtual machine whose host takes time away) is slow throughout: a fixed piece of Python is timed in the
 interpreter that runs the programs, in as many processes as there are workers, and all limits are multiplied
 by how many times slower than the reference it ran.  A machine that is busy now and then makes a program wait:
-that time is given back to the very program that waited (``inside/solution.py``), so the measure here is
-processor time, which waiting does not change.  Where the kernel does not say how long a process waited,
+that time is given back to the very program that waited (``inside/grading/solution.py``), so the measure here
+is processor time, which waiting does not change.  Where the kernel does not say how long a process waited,
 nothing can be given back, and the measure is the mean on the clock, waiting included.
 
 The factor takes few values, so that a machine's noise does not change it from run to run.

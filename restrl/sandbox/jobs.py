@@ -13,7 +13,7 @@ from typing import Any
 from restrl.config import SandboxConfig, deciding
 from restrl.errors import UserError
 from restrl.records import Verdict
-from restrl.sandbox.inside.codec import CodecError, encode
+from restrl.sandbox.inside.wire.codec import CodecError, encode
 from restrl.testforms import check_tests
 
 Program = tuple[str, Mapping[str, Any]]
@@ -85,6 +85,6 @@ def context_of(config: SandboxConfig, active: Sequence[str], interpreter: str) -
 def _code() -> str:
     """Of the sources that decide verdicts."""
     digest = hashlib.blake2b(digest_size=16)
-    for path in [*sorted((HERE / "inside").glob("*.py")), HERE / "flags.py", HERE / "pool.py"]:
+    for path in [*sorted((HERE / "inside").rglob("*.py")), HERE / "flags.py", HERE / "pool.py"]:
         digest.update(path.read_bytes() + b"\0")
     return digest.hexdigest()

@@ -21,8 +21,8 @@ from restrl.records import Verdict
 from restrl.sandbox.cache import VerdictCache
 from restrl.sandbox.calibration import Machine, probe
 from restrl.sandbox.flags import FLAGS, flags_of
-from restrl.sandbox.inside import folder
-from restrl.sandbox.inside.isolate import PROTECTIONS, Settings
+from restrl.sandbox.inside.confine import folder
+from restrl.sandbox.inside.confine.settings import PROTECTIONS, Settings
 from restrl.sandbox.jobs import Job, Program, context_of, distinct
 from restrl.sandbox.worker import DEPTH, Worker, default_python
 

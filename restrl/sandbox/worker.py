@@ -20,9 +20,9 @@ from collections import OrderedDict, deque
 from typing import Any
 
 from restrl.errors import UserError
-from restrl.sandbox.inside import folder
-from restrl.sandbox.inside.codec import CodecError, decode, encode
-from restrl.sandbox.inside.isolate import Settings
+from restrl.sandbox.inside.confine import folder
+from restrl.sandbox.inside.confine.settings import Settings
+from restrl.sandbox.inside.wire.codec import CodecError, decode, encode
 
 BOOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "inside", "boot.py")
 DEPTH = 2  # jobs a worker holds: the next one waits in its socket while one runs

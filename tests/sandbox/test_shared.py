@@ -12,8 +12,8 @@ import pytest
 
 from restrl.config import SandboxConfig
 from restrl.sandbox import Sandbox
-from restrl.sandbox.inside.binding import sealed
-from restrl.sandbox.inside.sharedtests import Ds1000Tests, UnittestTests
+from restrl.sandbox.inside.grading.inprocess_tests import Ds1000Tests, UnittestTests
+from restrl.sandbox.inside.inprocess.binding import sealed
 from tests.sandbox.attacks import in_process, snippets
 from tests.sandbox.test_attacks import TIERS
 
