@@ -59,7 +59,7 @@ class CallTests:
         if raw == self.right[index]:
             tally.passed += 1
             return
-        message: Value | Raised = solution.read(raw, Value, Raised, handle=lambda _number: _FOREIGN)
+        message = solution.read_or_raised(raw, Value, lambda _number: _FOREIGN)
         if isinstance(message, Raised):
             tally.fail(describe(message))
             return

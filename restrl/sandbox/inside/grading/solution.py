@@ -171,27 +171,35 @@ class Solution:
         """The solution's next message.  Raises Stop."""
         return bytes(self.guarded(lambda: self.channel.receive(self.deadline)))
 
-    def read(self, raw: bytes, *types: type[Message], handle: Callable[[int], Any] | None = None) -> Message:
-        """The message in ``raw``, of one of these types (``wire/messages.py``).  Raises Stop."""
-
+    def _read(self, raw: bytes, types: tuple[Any, ...], handle: Callable[[int], Any] | None) -> Any:
         def parse() -> Any:
             message = message_of(codec.decode(raw, handle))
             if type(message) not in types:
                 raise codec.CodecError("not a message that may stand here")
             return message
 
-        message: Message = self.guarded(parse)
+        return self.guarded(parse)
+
+    def read(self, raw: bytes, kind: type[Message]) -> Message:
+        """The message in ``raw``, of this type (``wire/messages.py``).  Raises Stop."""
+        message: Message = self._read(raw, (kind,), None)
+        return message
+
+    def read_or_raised(
+        self, raw: bytes, kind: type[Message], handle: Callable[[int], Any] | None = None
+    ) -> Message | Raised:
+        """The message in ``raw``, of this type or an exception of the program.  Raises Stop."""
+        message: Message | Raised = self._read(raw, (kind, Raised), handle)
         return message
 
     def request(self, raw: bytes, handle: Callable[[int], Any]) -> Value | Raised:
         """One question and its answer.  Raises Stop."""
         self.send(raw)
-        answer: Value | Raised = self.read(self.receive_raw(), Value, Raised, handle=handle)
-        return answer
+        return self.read_or_raised(self.receive_raw(), Value, handle)
 
     def loaded(self) -> list[str]:
         """Waits until the program's top level has run; its global names.  Raises Stop or LoadError."""
-        message: Loaded | Raised = self.read(self.receive_raw(), Loaded, Raised)
+        message = self.read_or_raised(self.receive_raw(), Loaded)
         if isinstance(message, Raised):
             raise LoadError(describe(message))
         if type(message.names) is not list:

@@ -40,7 +40,7 @@ class StdioTests:
 
     def _judge(self, solution: Solution, expected: str, limit: int) -> str:
         """Why this run failed the test, "" if it passed."""
-        message: Output | Raised = solution.read(solution.receive_raw(), Output, Raised)
+        message = solution.read_or_raised(solution.receive_raw(), Output)
         if isinstance(message, Raised):
             return describe(message)
         output, status, error = message
