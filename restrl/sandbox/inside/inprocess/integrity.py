@@ -1,9 +1,9 @@
 """Finds what a program has changed in the code that its tests are built from.
 
-What is watched: builtins, the tests' copy of unittest, the parts of the standard library that unittest is
-written with, every module of the packages that the tests import, the classes defined in all of these, the
-tests' own names and classes.  An attribute must be the object that it was before the program was loaded.
-Names that the tests themselves replace (mock's patch) are left out.
+An attribute must be the object that it was before the program was loaded.  Watched are the attributes of
+builtins, of the tests' copy of unittest, of the parts of the standard library that unittest is written with,
+of every module of the packages that the tests import, of the classes defined in all of these, and the tests'
+own names and classes.  Names that the tests themselves replace (mock's patch) are left out.
 """
 
 from __future__ import annotations
@@ -37,17 +37,15 @@ _SELF_CHANGING = ("torch.compiler", "torch._dynamo", "torch._inductor", "torch.f
 _BELOW = {"os": ("posixpath", "genericpath")}  # modules that a module's functions live in
 
 _BUILTINS = frozenset(name for name in vars(builtins) if not name.startswith("__"))
-# A namespace, names and their values; what its name is; all its names; what a new name would hide.
-Entry = tuple[Any, tuple[str, ...], tuple[Any, ...], str, frozenset[str], tuple[Any, ...]]
-# Entries, where their dicts count their changes, and what these counters said when the entries held.
-Group = tuple[list[Entry], list[Any], list[int]]
 Verify = Callable[[bool], str]
+# Both are SimpleNamespaces: the program would find classes of our own, and could change them.
+Entry = types.SimpleNamespace  # a namespace as it has to be, see _entry
+Group = types.SimpleNamespace  # the entries of a subject, see _group
 _remembered: dict[int, tuple[types.ModuleType, Group]] = {}
-_COUNTER = 24  # offset of ma_version_tag in a dict of CPython 3.6 to 3.13
 
 
 def remember(besides: Iterable[Any]) -> None:
-    """Notes what all loaded modules and those ``besides`` are like: children need not do it."""
+    """Notes what all loaded modules and those ``besides`` are like, so that children need not do it."""
     for module in [*sys.modules.values(), *besides]:
         if derives(type(module), types.ModuleType):
             _remembered[id(module)] = (module, _group(module))
@@ -56,9 +54,9 @@ def remember(besides: Iterable[Any]) -> None:
 def verifier(imported: Iterable[str], patched: Iterable[str]) -> tuple[Verify, Callable[[Any], None]]:
     """A function that names the first changed attribute, "" if there is none; and one that adds a subject.
 
-    Called when everything is loaded but the program.  ``imported``: modules that the tests import;
-    ``patched``: names that they replace.  The first function's argument says whether to look at the whole of
-    the libraries too, or at what is closest only.  Subjects are modules, classes and the tests' globals.
+    To be called when everything is loaded but the program.  ``imported``: modules that the tests import;
+    ``patched``: names that they replace.  The first function's argument says whether to look at the libraries
+    too, or only at what is closest to the tests.  A subject is a module, a class or the tests' globals.
     """
     exempt = frozenset(patched)
     near: list[Group] = []
@@ -109,28 +107,38 @@ def _known(subject: Any) -> Group:
 
 def _group(subject: Any) -> Group:
     entries = _entries(subject)
-    cells = [_counter(names) for names, *_rest in entries] if _counts_changes() else []
-    return entries, cells, [cell.value for cell in cells]
+    counters = [_counter(entry.names) for entry in entries] if _counts_changes() else []
+    return Group(
+        entries=entries,
+        counters=counters,  # where the entries' dicts count their changes; empty: they do not
+        counts=[counter.value for counter in counters],  # what the counters said when the entries held
+    )
 
 
-def _counter(names: Any) -> Any:
-    """Where the dict, or the dict behind a class's namespace, counts its changes.
-
-    Reading it touches none of the values: pages that a child shares with the server stay shared.
-    """
-    [real] = [names] if isinstance(names, dict) else gc.get_referents(names)
-    return ctypes.c_uint64.from_address(id(real) + _COUNTER)
+_COUNTER_OFFSET = 24  # bytes from the start of a dict to ma_version_tag, in CPython 3.6 to 3.12
 
 
 @functools.cache
 def _counts_changes() -> bool:
-    """Whether dicts of this interpreter have such a counter where it is looked for."""
+    """Whether dicts have such a counter at that offset: the version says so, and a trial shows it."""
     if sys.implementation.name != "cpython" or sys.version_info >= (3, 13):
         return False
     sample = {"a": 1}
     before = _counter(sample).value
     sample["a"] = 2
     return bool(_counter(sample).value != before)
+
+
+def _counter(names: Any) -> Any:
+    """Where the dict, or the dict behind a class's namespace, counts its changes.
+
+    No protection rests on this read: what has changed is found by comparing values, and is compared always
+    where there is no counter.  It saves comparing what nobody has touched: with pandas loaded, in-process
+    tests run six times as fast.  Reading a counter touches no value, so the pages that hold the values stay
+    shared with the server.
+    """
+    [real] = [names] if isinstance(names, dict) else gc.get_referents(names)
+    return ctypes.c_uint64.from_address(id(real) + _COUNTER_OFFSET)
 
 
 def _entries(subject: Any) -> list[Entry]:
@@ -141,11 +149,11 @@ def _entries(subject: Any) -> list[Entry]:
         return [_entry(subject, "tests", lambda _value: True)]
     names = vars(subject)
     module = str(names.get("__name__"))
-    found = [_entry(names, module, _is_watched)]
+    entries = [_entry(names, module, _is_watched)]
     for value in list(names.values()):
         if derives(type(value), type) and namespace(value).get("__module__") == module:
-            found.append(_class_entry(value, f"{module}.{class_name(value)}", _is_watched))
-    return found
+            entries.append(_class_entry(value, f"{module}.{class_name(value)}", _is_watched))
+    return entries
 
 
 def _is_watched(value: Any) -> bool:
@@ -162,28 +170,37 @@ def _entry(
     names: Any, label: str, watched: Callable[[Any], bool], below: tuple[Any, ...] = (_BUILTINS,)
 ) -> Entry:
     kept = {name: value for name, value in list(names.items()) if name not in _CHANGING and watched(value)}
-    return names, tuple(kept), tuple(kept.values()), label, _CHANGING.union(names), below
+    return Entry(
+        names=names,  # the namespace itself, as it is now
+        keys=tuple(kept),  # the watched names
+        values=tuple(kept.values()),  # what each of them has to be
+        label=label,  # what the namespace is called
+        known=_CHANGING.union(names),  # all names that were there
+        below=below,  # namespaces of which a new name would hide a name
+    )
 
 
 def _changed(groups: list[Group], exempt: frozenset[str]) -> str:
-    for entries, cells, counts in groups:
-        now = [cell.value for cell in cells]
-        if not cells or now != counts:
-            changed = _differs(entries, exempt)
+    """The first changed attribute of the groups, "" if there is none."""
+    for group in groups:
+        counts = [counter.value for counter in group.counters]
+        if not counts or counts != group.counts:
+            changed = _differs(group.entries, exempt)
             if changed:
                 return changed
-            counts[:] = now
+            group.counts = counts
     return ""
 
 
 def _differs(entries: list[Entry], exempt: frozenset[str], same: Any = operator.is_) -> str:
-    for names, keys, values, label, known, below in entries:
-        if not known.issuperset(names):
-            for name in names.keys() - known - exempt:
-                if any(name in hidden for hidden in below) and not _completes(names, name, label):
+    for entry in entries:
+        names, label = entry.names, entry.label
+        if not entry.known.issuperset(names):
+            for name in names.keys() - entry.known - exempt:
+                if any(name in hidden for hidden in entry.below) and not _completes(names, name, label):
                     return f"{label}.{name}"
-        if not all(map(same, map(names.get, keys), values)):
-            for key, value in zip(keys, values, strict=True):
+        if not all(map(same, map(names.get, entry.keys), entry.values)):
+            for key, value in zip(entry.keys, entry.values, strict=True):
                 new = names.get(key)
                 if new is not value and key not in exempt and not _wraps(new, value, label):
                     return f"{label}.{key}"
