@@ -256,7 +256,7 @@ def test_packages_of_the_sandboxs_processes_begin_with_who_may_lie_and_nothing_e
 
 
 def test_beside_a_program_no_class_is_defined_and_builtins_are_kept():
-    """A program would find our classes (object.__subclasses__), and could change builtins for our functions."""
+    """A program would find our classes (object.__subclasses__), and could change our functions' builtins."""
     paths = [path for path in inside_files("inprocess") if path.name != "__init__.py"]
     assert paths
     for path in paths:
