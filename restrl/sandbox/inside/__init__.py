@@ -9,7 +9,7 @@
 ``grading``    the tests' process: tests, expected values, verdicts   trusted; the only place of a verdict
 =============  =====================================================  ========================================
 
-All modules use the standard library only, relative imports only, and the syntax of Python 3.9: they also run
+All modules use the standard library only, relative imports only, and the syntax of Python 3.10: they also run
 under another interpreter (``sandbox.python``) in which restrl is not installed.  ``boot.py`` starts a
 process; ``probe.py`` is a process of its own that measures the machine.  ``tests/test_layout.py`` enforces
 who may import whom; ``restrl/sandbox/README.md`` shows the picture.

@@ -114,15 +114,17 @@ class _Units:
             clock.shorten()
         _note(self.tally, error)
         if self.tally.over:
-            self.solution.stop = self.solution.stop or Stop("failed", "a test failed")  # it answers no more
+            self.solution.stop = self.solution.stop or Stop(
+                "failed", "a test failed"
+            )  # no further question is sent
 
     def broke(self, error: BaseException) -> None:
-        """A statement that is no test failed: the program cannot pass any more."""
+        """A statement that is not a test failed: the program cannot pass any more."""
         self.broken = True
         self.failed(error)
 
     def nothing(self, error: BaseException) -> Any:
-        """What a variable holds whose value the solution failed to give: using it fails."""
+        """The value of a variable to which the solution failed to give one: each use of it fails."""
         self.broke(error)
         return _Nothing()
 

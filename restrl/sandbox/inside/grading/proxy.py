@@ -1,7 +1,7 @@
-"""The solution's functions and objects inside the tests: every use is a question over the pipe.
+"""The solution's functions and objects as tests see them: each use is a question to the program's process.
 
-A proxy is never equal to anything but itself, has no order and no arithmetic: a test that compares it fails.
-Only exact builtin values come back by value, so a comparison in a test is a comparison of real builtins.
+Only exact builtin values come back by value, so a comparison in a test is a comparison of real builtins.  A
+proxy is equal to itself only, and has no order and no arithmetic: a test that compares a proxy fails.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What a value holds that takes part in a comparison of it."""
+"""The parts of a value that take part in a comparison of it.
+
+Attributes of a class are read past its metaclass, which may be the program's.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ _METHODS: tuple[Any, ...] = (types.MethodType, types.BuiltinMethodType, types.Me
 
 
 def mro(cls: type) -> tuple[type, ...]:
-    """The class and its bases; nothing for a class of C that nobody has made ready yet."""
+    """The class and its bases; empty for a class of a C extension that is not initialized yet."""
     return _mro(cls) or ()
 
 
@@ -34,7 +37,7 @@ def derives(cls: type, base: type) -> bool:
 
 
 def contents(item: Any, cls: type) -> list[tuple[Any, bool]]:
-    """The parts of ``item``, of the trusted class ``cls``; with each, whether it is its inside."""
+    """The parts of ``item``, of the trusted class ``cls``; with each, whether it is the item's inside."""
     if derives(cls, dict):
         return [(part, False) for part in (*dict.keys(item), *dict.values(item))]
     for box in _ITERABLES:
@@ -52,7 +55,7 @@ def contents(item: Any, cls: type) -> list[tuple[Any, bool]]:
 
 
 def _inside(item: Any, cls: type) -> list[tuple[Any, bool]]:
-    """What an object with an equality of its own is made of, however it stores it."""
+    """The objects to which an object with an equality of its own refers, however it stores them."""
     equal = any("__eq__" in namespace(base) for base in mro(cls) if base is not object)
     if not equal or any(cls is method for method in _METHODS):
         return []

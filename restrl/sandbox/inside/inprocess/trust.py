@@ -1,8 +1,9 @@
 """Refuses values that would decide a comparison themselves.
 
-A class is trusted if it existed before the program was loaded, if it is no class that Python code can make,
-or if its own methods are code of a library or of the tests.  Any other class is the program's.  Its values
-may be compared as long as it leaves alone what decides (``_DECIDING``, and whatever a trusted base defines).
+A class is trusted if it existed before the program was loaded, if Python code cannot make such a class, or if
+its own methods are code of a library or of the tests.  Any other class is the program's.  Its values may be
+compared as long as the class defines nothing that decides a comparison: none of ``_DECIDING``, and nothing that
+a trusted base defines.
 """
 
 from __future__ import annotations
@@ -45,17 +46,18 @@ _remembered: dict[str, Any] = {}
 
 
 def remember() -> None:
-    """Notes the classes of all loaded modules: children of this process need not do it."""
+    """Notes the classes of all loaded modules, so that children need not do it."""
     _remembered.update(classes=classes(), modules=frozenset(sys.modules))
 
 
 def checker(
     mocks: types.ModuleType, anything: Any, own: Iterable[Any]
 ) -> tuple[Callable[[Any], str], Callable[[Any], bool]]:
-    """A function that says why a value is not trusted, "" if it is, and one that knows what libraries made.
+    """A function that says why a value is not trusted, "" if it is; and one that says if a library made it.
 
-    Called when everything is loaded but the program.  ``mocks``: the tests' own copy of unittest.mock;
-    ``anything``: what they have for its ANY; ``own``: objects, the classes that they define among them.
+    To be called when everything is loaded but the program.  ``mocks``: the tests' own copy of unittest.mock;
+    ``anything``: what they have for its ANY; ``own``: objects of the tests, the classes that they define
+    among them.
     """
     known = _known(own)
     kind = guard.classifier()
@@ -72,13 +74,13 @@ def checker(
         return cls is types.BuiltinFunctionType or id(value) in modules
 
     def within(cls: type) -> str:
-        """A function of the program that a class has whose object a library's object is made of."""
+        """A function of the program in ``cls``, of which an object is the inside of a library's object."""
         if _flags(cls) & _HEAP and not known(cls):
             return next((str(n) for n, value in namespace(cls).items() if _is_programs(value, kind)), "")
         return ""
 
     def problem(value: Any) -> str:
-        todo = [(value, False)]  # values, and whether they are what a library's object is made of
+        todo = [(value, False)]  # values, and whether they are the inside of a library's object
         seen: dict[int, Any] = {}
         while todo:
             item, inner = todo.pop()
@@ -105,7 +107,10 @@ def checker(
 
 
 def _known(own: Iterable[Any]) -> Callable[[type], bool]:
-    """Whether a class exists already.  ``own``: the new classes, if no new module came with others."""
+    """A function that says whether a class exists already.
+
+    ``own``: the classes that are new since ``remember``, if no module was loaded since.
+    """
     if _remembered and _remembered["modules"].issuperset(sys.modules):
         before, new = _remembered["classes"], {id(cls): cls for cls in own if derives(type(cls), type)}
     else:
@@ -115,7 +120,7 @@ def _known(own: Iterable[Any]) -> Callable[[type], bool]:
 
 def _judge(known: Callable[[type], bool], mocks: list[type], kind: guard.Kind) -> Callable[[type], str]:
     def lies(cls: type) -> str:
-        """What the class decides itself, "" if nothing."""
+        """The name by which the class decides comparisons itself, "" if there is none."""
         if not _flags(cls) & _HEAP or known(cls):
             return ""
         bases = mro(cls)
@@ -135,16 +140,16 @@ def _judge(known: Callable[[type], bool], mocks: list[type], kind: guard.Kind) -
 
 
 def classes() -> dict[int, type]:
-    """All classes there are but those that are made to be equal to anything, by id."""
-    found: dict[int, type] = {}
+    """All classes by id, without those that are made to be equal to anything."""
+    by_id: dict[int, type] = {}
     todo: list[type] = [object]
     subclasses: Callable[..., list[type]] = type.__subclasses__
     while todo:
         for cls in subclasses(todo.pop()):
-            if id(cls) not in found:
-                found[id(cls)] = cls
+            if id(cls) not in by_id:
+                by_id[id(cls)] = cls
                 todo.append(cls)
-    return {at: cls for at, cls in found.items() if _root(cls) not in _LIAR_MODULES}
+    return {key: cls for key, cls in by_id.items() if _root(cls) not in _LIAR_MODULES}
 
 
 def _root(cls: type) -> str:
@@ -171,7 +176,7 @@ def _told(item: Any, cls: type) -> str:
 
 
 def _redefined(cls: type, values: list[type], kind: guard.Kind) -> str:
-    """What of the special names, and of what the ``values`` among its bases define, the class redefines."""
+    """The first name that the class redefines, of those that decide or that its bases ``values`` define."""
     own = namespace(cls)
     for name, attribute in own.items():
         if name in _DECIDING:
@@ -218,7 +223,7 @@ _WRAPPERS: tuple[Any, ...] = (
 
 
 def _shadowed(item: Any, cls: type, kind: guard.Kind, lies: Callable[[type], str]) -> str:
-    """A method that the object has for itself alone, in front of its class's."""
+    """A function in the object's own namespace that hides a method of its class; "" if there is none."""
     if cls is types.FunctionType or derives(cls, types.ModuleType) or derives(cls, type):
         return ""
     try:

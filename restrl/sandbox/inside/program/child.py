@@ -6,7 +6,7 @@ and what a claim is worth is decided in the tests' process.
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # the other wraps it for enums: slow in a new process
+import _signal  # type: ignore[import-not-found]  # signal wraps it in enums, which is slow in a new process
 import builtins
 import os
 import signal

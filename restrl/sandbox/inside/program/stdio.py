@@ -1,4 +1,4 @@
-"""Programs that talk by standard input and output: a process of their own per case, on real descriptors."""
+"""Programs that talk by standard input and output: each case runs in a new process, on real descriptors."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _case(source: str, link: Channel, stdin: int, stdout: int, errors: int) -> N
 
 
 def _main(source: str, errors: int) -> int:
-    """Exit status of the program: 0 as after its last line or sys.exit(0)."""
+    """Runs the program; its exit status, which is 0 after its last line or sys.exit(0)."""
     status = 0
     try:
         load(source, "__main__")

@@ -20,7 +20,7 @@ _F64 = struct.Struct(">d")
 _C128 = struct.Struct(">dd")
 _BOUND = 1 << 63
 _INT, _STR = ord("i"), ord("s")
-LONG = 8  # items of a sequence from which on it pays to look whether all are of one type
+LONG = 8  # from so many items on it pays to check whether all items of a sequence are of one type
 
 
 class CodecError(ValueError):
@@ -93,7 +93,7 @@ def _sequence_writer(tag: bytes) -> Callable[..., None]:
                     return
                 except struct.error:  # one needs more than 64 bits
                     pass
-            elif types == {str}:  # the same texts again and again, as often as not
+            elif types == {str}:  # often the same few texts
                 codes = {item: encode(item) for item in set(value)}
                 out += [codes[item] for item in value]
                 return
@@ -169,7 +169,7 @@ def _read(data: bytes, at: int, depth: int, handle: Callable[[int], Any] | None)
         raise CodecError("nested too deep")
     tag = data[at]
     at += 1
-    if tag in _SIZED:  # every element takes at least one byte, so no length can exceed what is left
+    if tag in _SIZED:  # each element takes a byte at least, so no honest length exceeds the bytes left
         (size,) = _U32.unpack_from(data, at)
         at += 4
         if size > len(data) - at:
