@@ -64,7 +64,7 @@ def distinct(
 
 
 def packed(tests: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Tests as workers hold them: of call tests, each list of arguments and each result is encoded by itself."""
+    """Tests as workers hold them: each list of arguments and each result of call tests is encoded."""
     if tests["kind"] != "call":
         return tests
     inputs, outputs = ([encode(value) for value in tests[name]] for name in ("inputs", "outputs"))

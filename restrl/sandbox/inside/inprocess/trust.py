@@ -2,8 +2,8 @@
 
 A class is trusted if it existed before the program was loaded, if Python code cannot make such a class, or if
 its own methods are code of a library or of the tests.  Any other class is the program's.  Its values may be
-compared as long as the class defines nothing that decides a comparison: none of ``_DECIDING``, and nothing that
-a trusted base defines.
+compared as long as the class defines nothing that decides a comparison: no name of ``_DECIDING``, and no name
+that a trusted base defines.
 """
 
 from __future__ import annotations
