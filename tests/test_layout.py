@@ -194,21 +194,34 @@ def test_every_package_of_the_sandboxs_processes_has_a_rank(graph):
     assert set(APART) == set(INSIDE_RANK) - {"boot", "probe"}
 
 
+def upward_inside(graph):
+    """Per module of the sandbox's processes, the packages of its rank or above that it imports."""
+    upward = {
+        name: {p for p in inside_parts(modules) - {own} if INSIDE_RANK[p] >= INSIDE_RANK[own]}
+        for name, modules in graph.items()
+        if (own := inside_part(name))
+    }
+    return {name: parts for name, parts in upward.items() if parts}
+
+
+def not_apart(graph):
+    """Per module, the packages of the sandbox's processes that it reaches and must not."""
+    # boot.py imports "inside" by itself: the packages above it are not run there
+    inside = {name: {m for m in graph[name] if m.startswith(INSIDE)} for name in graph if inside_part(name)}
+    wrong = {
+        name: inside_parts(reachable(name, inside)) & APART.get(inside_part(name), set()) for name in inside
+    }
+    for name in set(graph) - set(inside):
+        wrong[name] = inside_parts(reachable(name, graph)) - OUTSIDE_MAY_REACH
+    return {name: parts for name, parts in wrong.items() if parts}
+
+
 def test_packages_of_the_sandboxs_processes_import_lower_ranks_only(graph):
-    for name in graph:
-        own = inside_part(name)
-        upward = [p for p in inside_parts(graph[name]) - {own} if own and INSIDE_RANK[p] >= INSIDE_RANK[own]]
-        assert upward == [], name
+    assert upward_inside(graph) == {}
 
 
 def test_what_must_stay_apart_in_memory_is_not_reached_by_any_path(graph):
-    # boot.py imports "inside" by itself: the packages above it are not run there
-    inside = {name: {m for m in graph[name] if m.startswith(INSIDE)} for name in graph if inside_part(name)}
-    for name in inside:
-        reached = inside_parts(reachable(name, inside))
-        assert reached & APART.get(inside_part(name), set()) == set(), name
-    for name in set(graph) - set(inside):
-        assert inside_parts(reachable(name, graph)) <= OUTSIDE_MAY_REACH, name
+    assert not_apart(graph) == {}
 
 
 @pytest.mark.parametrize(
@@ -308,3 +321,26 @@ def test_circles_are_seen():
     child, stdio = f"{INSIDE}.program.child", f"{INSIDE}.program.stdio"
     lazy = imported_modules("def f():\n    from .child import load", stdio, is_package=False)
     assert circle({child: {stdio}, stdio: lazy}) == [child, stdio]
+
+
+def test_the_sandboxs_rules_are_enforced():
+    def of(**edges):
+        modules = {f"{INSIDE}.{p}.x" for p in INSIDE_RANK} | {f"{SANDBOX}.pool"}
+        full = {name: set() for name in modules}
+        for name, imports in edges.items():
+            full[f"{INSIDE}.{name}.x" if name in INSIDE_RANK else f"{SANDBOX}.{name}"] = {
+                f"{INSIDE}.{p}.x" for p in imports
+            }
+        return full
+
+    good = of(server=["program", "confine"], program=["inprocess"], inprocess=["wire"], pool=["wire"])
+    assert (upward_inside(good), not_apart(good)) == ({}, {})
+    assert upward_inside(of(program=["grading"], confine=["program"], grading=["inprocess"])) == {
+        f"{INSIDE}.confine.x": {"program"},
+        f"{INSIDE}.grading.x": {"inprocess"},
+    }
+    assert not_apart(of(server=["program"], program=["grading"])) == {
+        f"{INSIDE}.program.x": {"grading"},
+        f"{INSIDE}.server.x": {"grading"},  # by way of program
+    }
+    assert not_apart(of(pool=["wire", "grading"])) == {f"{SANDBOX}.pool": {"grading"}}
