@@ -1,5 +1,7 @@
 """Judges programs that nobody trusts: reinforcement learning finds whatever a grader pays for.
 
+``README.md`` beside this file shows the processes, what crosses between them and what each protection stops.
+
     with Sandbox(SandboxConfig()) as sandbox:
         verdicts = sandbox.judge([(source of a whole program, tests), ...])
 

@@ -64,9 +64,8 @@ def probe(python: str, processes: int, unit: int = UNIT) -> Machine:
     try:
         answers = [json.loads(output) for output in outputs]
     except ValueError:
-        raise UserError(
-            f"sandbox.python={python}: does not run as Python 3.10 or later (see above)"
-        ) from None
+        problem = "does not run as Python 3.10 or later (see above)"
+        raise UserError(f"sandbox.python={python}: {problem}") from None
     schedstat = bool(answers[0]["schedstat"])
     seconds = statistics.median(answer["cpu" if schedstat else "wall"] for answer in answers)
     return Machine(answers[0]["identity"], seconds / REFERENCE_SECONDS, schedstat)

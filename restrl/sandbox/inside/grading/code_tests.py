@@ -114,9 +114,8 @@ class _Units:
             clock.shorten()
         _note(self.tally, error)
         if self.tally.over:
-            self.solution.stop = self.solution.stop or Stop(
-                "failed", "a test failed"
-            )  # no further question is sent
+            # the solution is asked nothing more
+            self.solution.stop = self.solution.stop or Stop("failed", "a test failed")
 
     def broke(self, error: BaseException) -> None:
         """A statement that is not a test failed: the program cannot pass any more."""

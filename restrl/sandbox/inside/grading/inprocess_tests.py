@@ -42,7 +42,7 @@ class InProcessTests:
     def run(self, start: Start, source: str) -> Tally:
         tally = Tally(self.whole, total=len(self.ids))
         key = secrets.token_bytes(32)
-        solution = start(self.job | {"mode": "shared", "source": source, "key": key})
+        solution = start(self.job | {"mode": "inprocess", "source": source, "key": key})
         try:
             solution.loaded()
             for name in self.ids:

@@ -56,8 +56,8 @@ class Server:
         self.connection = connection
         self.ending = False  # whether the server has still to say how the last program ended
 
-    def start(self, shared: bool) -> Started:
-        """Starts a process for a program, ``shared`` with its tests or not; one at a time.
+    def start(self, inprocess: bool) -> Started:
+        """Starts a process for a program; one at a time.  ``inprocess``: its tests run there too.
 
         Raises HarnessError.
         """
@@ -67,7 +67,7 @@ class Server:
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
             near.setblocking(False)
             try:
-                request = control.FORK_SHARED if shared else control.FORK
+                request = control.FORK_INPROCESS if inprocess else control.FORK
                 control.send_fd(self.connection, request, far.fileno())
                 if self.ending:
                     self.ended()
@@ -101,14 +101,14 @@ class Server:
 class Solution:
     """A process for one program, ended by ``end``.  ``host``: the lifeline's descriptor."""
 
-    def __init__(self, server: Server, limits: Limits, shared: bool, host: int) -> None:
+    def __init__(self, server: Server, limits: Limits, inprocess: bool, host: int) -> None:
         self.server = server
         self.limits = limits
         self.stop: Stop | None = None
         self.tasks = 1  # of a program that starts none itself
         self.harness_error = ""
         self.credit = 0.0  # seconds that this program was kept from the processor and got back
-        fd, self.parent = server.start(shared)
+        fd, self.parent = server.start(inprocess)
         self.channel = frames.Channel(fd, FRAME_LIMIT, lifeline=host)
 
     def begin(self, job: dict[str, Any]) -> None:

@@ -88,7 +88,7 @@ class Starter:
 
     def __call__(self, job: dict[str, Any]) -> Solution:
         """Raises HarnessError or OSError where there can be no process."""
-        self.solution = Solution(self.server, self.limits, job["mode"] == "shared", self.host)
+        self.solution = Solution(self.server, self.limits, job["mode"] == "inprocess", self.host)
         self.solution.begin(job)
         clock.start(self.limits.program)
         return self.solution

@@ -58,7 +58,7 @@ def _work(disable: list[str]) -> None:
         job = codec.decode(link.receive())
         if job["mode"] == "stdio":
             stdio.run(link, job)
-        elif job["mode"] == "shared":
+        elif job["mode"] == "inprocess":
             session.serve(link, job, disable)
         else:
             _serve_objects(link, job)

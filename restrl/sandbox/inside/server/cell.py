@@ -65,7 +65,7 @@ def _answer(control: socket.socket, isolation: Isolation) -> int:
         request, channel = protocol.receive_fd(control)
         if channel is None:
             return 0
-        if request == protocol.FORK_SHARED:
+        if request == protocol.FORK_INPROCESS:
             session.warm()
         try:
             pid = linux.plain_fork()
@@ -85,7 +85,7 @@ def _answer(control: socket.socket, isolation: Isolation) -> int:
             folder.empty(isolation.settings.folder)
         except OSError:
             return MORE  # the server has the right to
-        if request == protocol.FORK_SHARED and not was_warm:
+        if request == protocol.FORK_INPROCESS and not was_warm:
             return WARM
     return MORE
 

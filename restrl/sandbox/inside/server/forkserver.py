@@ -59,7 +59,7 @@ def _run_program(control: socket.socket, isolation: Isolation) -> bool:
     request, channel = protocol.receive_fd(control)
     if channel is None:
         return False
-    if request == protocol.FORK_SHARED:
+    if request == protocol.FORK_INPROCESS:
         session.warm()
     entry = Entry()
     try:

@@ -1,8 +1,10 @@
 """The connection between the tests' process and whoever forks programs: the fork server or one of its cells.
 
-Requests: ``FORK``, or ``FORK_SHARED`` for tests in the program's process, each with one end of a socket from
-which the new process reads its program; then ``KILL``.  Answers: ``FORK``, or ``REFUSED`` and a reason, to
-the first; ``Ended`` to the second.  No program holds an end of this connection.
+No program holds an end of this connection.
+
+Requests: ``FORK`` a process for a program, or ``FORK_INPROCESS`` one for a program with its tests, each with
+one end of a socket from which the new process reads its job; then ``KILL``.  Answers: to the first ``FORK``,
+or ``REFUSED`` and a reason; to the second ``Ended``.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import NamedTuple
 
 from .frames import Closed
 
-FORK, FORK_SHARED, KILL, REFUSED = b"F", b"S", b"K", b"E"
+FORK, FORK_INPROCESS, KILL, REFUSED = b"F", b"S", b"K", b"E"
 _ENDED = struct.Struct("=id200s")  # exit status, CPU seconds, problem
 _STILL_RUNNING = -1  # in the place of an exit status
 _CREDENTIALS = struct.Struct("=iII")  # process, user, group
