@@ -1,5 +1,7 @@
 """Judges programs that nobody trusts: reinforcement learning finds whatever a grader pays for.
 
+``README.md`` beside this file shows the processes, what crosses between them and what each protection stops.
+
     with Sandbox(SandboxConfig()) as sandbox:
         verdicts = sandbox.judge([(source of a whole program, tests), ...])
 
@@ -9,7 +11,7 @@ functions are proxies; values cross as a canonical encoding of exact builtin typ
 there is no frame to climb, no ``__eq__`` that lies and no result to forge.  Between the two stand Landlock, a
 system call filter, namespaces, rlimits and a user without rights, as far as the machine has them:
 ``python -m restrl.sandbox doctor`` says what it has, ``sandbox.require`` makes a lack an error.  Where it can
-be, a program's confinement is inherited from a process that forks it (``inside/cell.py``).
+be, a program's confinement is inherited from a process that forks it (``inside/server/cell.py``).
 
 **Tests** are a mapping with ``kind`` and the fields of that kind (``restrl.testforms`` checks them).
 
@@ -33,9 +35,10 @@ ds1000     ``code_context``: source that defines generate_test_case, exec_test, 
 **One process for two kinds.**  Tests of the kinds unittest and ds1000 use the solution's own objects, so they
 run beside it, with the same isolation.  Which tests there are is read from their source in the tests'
 process, and each success is believed only with a proof whose key the program cannot reach
-(``inside/shared.py``).  That a test asked the right question rests on three layers in the program's process:
-frames, code and memory are closed to it, values of its own classes decide no comparison, and what tests are
-built from is found changed.  A skipped test and an expected failure are no success.
+(``inside/inprocess/session.py``).  That a test asked the right question rests on three layers in the
+program's process: frames, code and memory are closed to the program, values of its own classes decide no
+comparison, and a change of what tests are built from is noticed.  A skipped test and an expected failure are
+no success.
 
 **Partial credit**: each call, each case, each assert line, each statement of check that asserts or calls the
 candidate, each test method and each case of DS-1000 is a test.  The first test that runs out of time, and a

@@ -8,8 +8,8 @@ import sys
 
 from restrl.config import SandboxConfig
 from restrl.errors import UserError
-from restrl.sandbox.inside import landlock
-from restrl.sandbox.inside.isolate import PROTECTIONS
+from restrl.sandbox.inside.confine import landlock
+from restrl.sandbox.inside.confine.settings import PROTECTIONS
 from restrl.sandbox.pool import Sandbox
 
 MEANING = {

@@ -1,14 +1,13 @@
 """Verdicts that were given before, in a file that several processes share.
 
-A verdict is found again under a digest of the program, its tests and everything else that decides it (see
-``jobs.py``), so that a re-run, a resumed run and the jobs of a sweep judge each program once.  Not kept are
-``harness_error``, which says nothing about the program, and ``timeout``: it is the one verdict that a
-machine's load can bring about, and a wrong one would stay.  A program whose verdict is a matter of chance
-keeps the first.
+The key is a digest of the program, its tests and everything else that decides the verdict (see ``jobs.py``).
+So a re-run, a resumed run and the jobs of a sweep judge each program once.  The cache does not keep
+``harness_error``, which says nothing about the program, and ``timeout``, which a busy machine can cause: a
+wrong one would stay.  If a program's verdict is a matter of chance, its first verdict is kept.
 
-The file is an SQLite database with a rollback journal: unlike the write-ahead log it also works between
-machines that share a folder, if its locks work there.  A killed process leaves whole transactions.  A cache
-that fails while it is used is left alone from then on, with a warning: programs are then judged.
+The file is an SQLite database with a rollback journal, which, unlike a write-ahead log, also works between
+machines that share a folder, if file locks work there.  A killed process leaves whole transactions.  If the
+cache fails while it is in use, it is not used from then on, with a warning, and every program is judged.
 """
 
 from __future__ import annotations
@@ -55,18 +54,18 @@ class VerdictCache:
 
     def find(self, digests: Sequence[bytes]) -> dict[bytes, Verdict]:
         """The verdicts that are known, of those asked for."""
-        found: dict[bytes, Verdict] = {}
+        known: dict[bytes, Verdict] = {}
         for start in range(0, len(digests) if self._usable else 0, BATCH):
-            some = digests[start : start + BATCH]
-            marks = ",".join("?" * len(some))
+            batch = digests[start : start + BATCH]
+            marks = ",".join("?" * len(batch))
             query = f"SELECT digest, verdict FROM verdicts WHERE digest IN ({marks})"
             try:
-                rows = self._file.execute(query, some).fetchall()
-                found |= {digest: from_json(Verdict, json.loads(text)) for digest, text in rows}
+                rows = self._file.execute(query, batch).fetchall()
+                known |= {digest: from_json(Verdict, json.loads(text)) for digest, text in rows}
             except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
                 self._give_up(error)
                 break
-        return found
+        return known
 
     def add(self, digest: bytes, verdict: Verdict) -> None:
         """Keeps a verdict, unless it is one of NOT_KEPT.  Written by the next ``flush`` or when many wait."""

@@ -1,14 +1,14 @@
 """How slow this machine is, measured once at start, and by how much limits in seconds grow for it.
 
 Two things make a right program late.  A slow machine (an old processor, hyper-threads that share a core, a
-virtual machine whose host takes time away) is slow throughout: a fixed piece of Python is timed in the
+virtual machine whose host takes time away) is slow throughout.  So a fixed piece of Python is timed in the
 interpreter that runs the programs, in as many processes as there are workers, and all limits are multiplied
-by how many times slower than the reference it ran.  A machine that is busy now and then makes a program wait:
-that time is given back to the very program that waited (``inside/solution.py``), so the measure here is
-processor time, which waiting does not change.  Where the kernel does not say how long a process waited,
-nothing can be given back, and the measure is the mean on the clock, waiting included.
+by the ratio of its time to the reference's.  A machine that is busy now and then makes a program wait.  That
+time is given back to the program that waited (``inside/grading/solution.py``), so the measure here is
+processor time, which does not grow by waiting.  Where the kernel does not say how long a process waited,
+nothing can be given back, and the measure is the mean time on the clock, waiting included.
 
-The factor takes few values, so that a machine's noise does not change it from run to run.
+The factor takes few values, so that noise does not change it from run to run.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def probe(python: str, processes: int, unit: int = UNIT) -> Machine:
     try:
         answers = [json.loads(output) for output in outputs]
     except ValueError:
-        raise UserError(f"sandbox.python={python}: does not run as Python 3.9 or later (see above)") from None
+        problem = "does not run as Python 3.10 or later (see above)"
+        raise UserError(f"sandbox.python={python}: {problem}") from None
     schedstat = bool(answers[0]["schedstat"])
     seconds = statistics.median(answer["cpu" if schedstat else "wall"] for answer in answers)
     return Machine(answers[0]["identity"], seconds / REFERENCE_SECONDS, schedstat)

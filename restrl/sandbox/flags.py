@@ -1,7 +1,7 @@
 """Suspicious constructs in a program's text: counted in the metrics, and a veto where the user says so.
 
-A flag is a hint, not a proof: a program can hide what it does, and an honest one may have a reason.  What
-keeps a wrong program from being paid is the wall between the solution and its tests, not this list.
+A flag is a hint, not a proof: a program can hide what it does, and an honest program may have a reason.  The
+separation of programs and tests keeps a wrong program from being paid, not this list.
 """
 
 from __future__ import annotations
@@ -24,6 +24,6 @@ _PATTERNS = {name: re.compile(pattern) for name, pattern in FLAGS.items()}
 
 
 def flags_of(source: str, seen: Iterable[str] = ()) -> tuple[str, ...]:
-    """The names of ``FLAGS`` that the text shows, or that the program was ``seen`` trying, in that order."""
+    """The names of ``FLAGS``, in order, that the text shows or that the program was ``seen`` trying."""
     tried = set(seen)
     return tuple(name for name, pattern in _PATTERNS.items() if name in tried or pattern.search(source))

@@ -1,4 +1,4 @@
-"""What a batch of programs comes down to: distinct jobs, each with a digest that says when it is the same."""
+"""The distinct jobs in a batch of programs; jobs are the same if their digests are equal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from restrl.config import SandboxConfig, deciding
 from restrl.errors import UserError
 from restrl.records import Verdict
-from restrl.sandbox.inside.codec import CodecError, encode
+from restrl.sandbox.inside.wire.codec import CodecError, encode
 from restrl.testforms import check_tests
 
 Program = tuple[str, Mapping[str, Any]]
@@ -37,8 +37,8 @@ def distinct(
 ) -> tuple[list[Job], list[int]]:
     """The distinct jobs, and for each program the index of its job.
 
-    ``settings``: what all tests are told beside their own fields.  ``context``: at most 64 bytes that stand
-    for whatever else decides verdicts.  Raises UserError for tests that are not of a known form.
+    ``settings``: fields that are added to all tests.  ``context``: at most 64 bytes that stand for whatever
+    else decides verdicts.  Raises UserError for tests that are not of a known form.
     """
     keys: dict[int, tuple[bytes, bytes]] = {}
     seen: dict[bytes, int] = {}
@@ -64,7 +64,7 @@ def distinct(
 
 
 def packed(tests: Mapping[str, Any]) -> Mapping[str, Any]:
-    """As workers hold them: each list of arguments and each result of call tests encoded for itself."""
+    """Tests as workers hold them: each list of arguments and each result of call tests is encoded."""
     if tests["kind"] != "call":
         return tests
     inputs, outputs = ([encode(value) for value in tests[name]] for name in ("inputs", "outputs"))
@@ -83,8 +83,8 @@ def context_of(config: SandboxConfig, active: Sequence[str], interpreter: str) -
 
 @functools.cache
 def _code() -> str:
-    """Of the sources that decide verdicts."""
+    """A digest of the sources that decide verdicts."""
     digest = hashlib.blake2b(digest_size=16)
-    for path in [*sorted((HERE / "inside").glob("*.py")), HERE / "flags.py", HERE / "pool.py"]:
+    for path in [*sorted((HERE / "inside").rglob("*.py")), HERE / "flags.py", HERE / "pool.py"]:
         digest.update(path.read_bytes() + b"\0")
     return digest.hexdigest()

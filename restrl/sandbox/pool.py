@@ -1,4 +1,8 @@
-"""The sandbox as the project uses it: programs and tests in, verdicts out."""
+"""The sandbox as the project uses it: programs and tests go in, verdicts come out.
+
+A verdict comes from the tests' process (``inside/grading/tester.py``); here it is kept, and vetoes and the
+reward are applied to it.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +25,12 @@ from restrl.records import Verdict
 from restrl.sandbox.cache import VerdictCache
 from restrl.sandbox.calibration import Machine, probe
 from restrl.sandbox.flags import FLAGS, flags_of
-from restrl.sandbox.inside import folder
-from restrl.sandbox.inside.isolate import PROTECTIONS, Settings
+from restrl.sandbox.inside.confine import folder
+from restrl.sandbox.inside.confine.settings import PROTECTIONS, Settings
 from restrl.sandbox.jobs import Job, Program, context_of, distinct
 from restrl.sandbox.worker import DEPTH, Worker, default_python
 
-RECYCLE = 10_000  # programs after which a worker is replaced; its cells are long before
+RECYCLE = 10_000  # programs after which a worker is replaced; a cell lives for far fewer
 
 
 class Sandbox:
@@ -57,7 +61,7 @@ class Sandbox:
             self.machine: Machine | None = None
             if config.calibrate or config.cache is not None:
                 self.machine = probe(self.python, min(count, len(cores)))
-            # with fewer workers than cores, those of two runs might share some while others stand idle
+            # with fewer workers than cores, two runs might pin theirs to the same cores while others are idle
             places = cores if count == len(cores) else [None] * count
             self.workers = [self._start(core) for core in places]
             for worker in self.workers:
@@ -85,7 +89,7 @@ class Sandbox:
 
     @property
     def factor(self) -> float:
-        """What the configured limits in seconds are multiplied by, because this machine is slow."""
+        """By what the configured limits in seconds are multiplied, because this machine is slow."""
         return self.machine.factor if self.machine and self.config.calibrate else 1.0
 
     @property
@@ -141,7 +145,7 @@ class Sandbox:
     ) -> list[Verdict]:
         """The verdict of each (source of the whole program, tests) pair, in order.
 
-        Pairs run in parallel, identical ones once, and those not at all whose verdict is in the cache.
+        Pairs run in parallel, identical pairs once, and pairs whose verdict is in the cache not at all.
         ``progress`` is called with the number of pairs just judged.  Raises UserError for tests that are not
         of a known form.
         """
@@ -155,7 +159,7 @@ class Sandbox:
             note = (lambda i: progress(shares[i])) if progress else (lambda _i: None)
             try:
                 again = self._run_all(jobs, self._unknown(jobs, note), self.workers, note)
-                for index in again:  # alone: nothing else of ours competes for the machine
+                for index in again:  # alone: no other program of this sandbox competes for the machine
                     self._run_all(jobs, [index], self.workers[:1], note)
             except BaseException:  # no half-done job may answer later
                 for worker in self.workers:
@@ -169,11 +173,11 @@ class Sandbox:
 
     def _unknown(self, jobs: list[Job], note: Callable[[int], None]) -> list[int]:
         """The jobs that have to be judged; the others have their verdicts from the cache."""
-        found = self.cache.find([job.digest for job in jobs]) if self.cache is not None else {}
-        self.known += len(found)
+        known = self.cache.find([job.digest for job in jobs]) if self.cache is not None else {}
+        self.known += len(known)
         for index, job in enumerate(jobs):
-            if job.digest in found:
-                job.verdict = found[job.digest]
+            if job.digest in known:
+                job.verdict = known[job.digest]
                 note(index)
         return [index for index, job in enumerate(jobs) if job.verdict is None]
 
@@ -220,15 +224,14 @@ class Sandbox:
         note: Callable[[int], None],
         blame: bool,
     ) -> None:
-        """A new pair of processes in the place of a dead or old one; what it held is given out again.
+        """Puts a new pair of processes in the place of a dead or old one, and queues the jobs it held again.
 
-        ``blame``: the pair died on the first program that it held; the others were never begun.
+        ``blame``: the pair died of the first program that it held; the others had not begun.
         """
         held = list(worker.jobs)
         ended = worker.stop()
-        if (
-            blame and held and ended == -signal.SIGALRM
-        ):  # the tests did not end with what this program returned
+        if blame and held and ended == -signal.SIGALRM:
+            # the tests did not end with what this program returned
             answer = {"status": "timeout", "passed": 0, "total": 1, "detail": "the tests did not end",
                       "seconds": self.config.program_seconds * self.factor}  # fmt: skip
             self._settle(jobs, held.pop(0), answer, again, note)

@@ -1,8 +1,8 @@
 """One worker: a fork server and a tests' process, both fresh interpreters, as the host sees them.
 
-The host may be a process with threads and torch loaded: it only ever executes new interpreters and
-never forks without exec.  Both children are in sessions of their own, so that Ctrl-C reaches the host
-alone, and end by themselves when the host is gone.
+The host may be a process with threads and torch loaded, so it never forks without exec: it starts new
+interpreters.  Both children are in sessions of their own, so that Ctrl-C reaches the host alone, and end by
+themselves when the host is gone.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from collections import OrderedDict, deque
 from typing import Any
 
 from restrl.errors import UserError
-from restrl.sandbox.inside import folder
-from restrl.sandbox.inside.codec import CodecError, decode, encode
-from restrl.sandbox.inside.isolate import Settings
+from restrl.sandbox.inside.confine import folder
+from restrl.sandbox.inside.confine.settings import Settings
+from restrl.sandbox.inside.wire.codec import CodecError, decode, encode
 
 BOOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "inside", "boot.py")
 DEPTH = 2  # jobs a worker holds: the next one waits in its socket while one runs
@@ -32,8 +32,8 @@ TESTS_HELD = 512  # prepared tests that a worker keeps
 class Worker:
     """A pair of processes that judges one program at a time.
 
-    ``core``: the processor that they and their programs keep to; they take turns, and one that is woken where
-    the other runs need not be woken elsewhere.  None: any.
+    ``core``: the processor to which both and their programs keep; None: any.  They take turns, so one
+    processor is enough, and waking a process on the processor that is in use is faster than on another.
     """
 
     def __init__(self, python: str, settings: Settings, core: int | None = None) -> None:
@@ -97,7 +97,7 @@ class Worker:
             raise UserError(f"sandbox.python={self.python}: cannot be run ({error.strerror})") from None
 
     def wait_ready(self) -> None:
-        """Waits for the server's word on what it enforces.  Raises UserError if it does not start."""
+        """Waits for the server's report on what it enforces.  Raises UserError if there is no server."""
         line = self.server.stdout.readline()
         self.server.stdout.close()
         if not line:
@@ -155,7 +155,7 @@ class Worker:
         return self.socket.fileno() < 0
 
     def stop(self) -> int | None:
-        """Kills both processes and whatever runs below them; how the tests' process had ended."""
+        """Kills both processes and all below them; the exit code of the tests' process if it had ended."""
         self.socket.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.tester.wait(1.0)  # its lifeline is cut, or it is ending already
@@ -171,11 +171,11 @@ class Worker:
 
 def environment(folder: str, python: str) -> dict[str, str]:
     """All that programs see of the environment.  ``python`` is the one that they run as a command."""
-    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    single_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     path = f"{os.path.dirname(os.path.abspath(python))}:/usr/local/bin:/usr/bin:/bin"
     fixed = {"PATH": path, "LANG": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0"}
     quiet = {"PYTHONDONTWRITEBYTECODE": "1", "MPLBACKEND": "Agg"}
-    return one | fixed | quiet | {"HOME": folder, "TMPDIR": folder}
+    return single_thread | fixed | quiet | {"HOME": folder, "TMPDIR": folder}
 
 
 def default_python(python: str | None) -> str:

@@ -30,7 +30,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", ".."))
 
 from restrl.config import SandboxConfig
 from restrl.sandbox import Sandbox
-from restrl.sandbox.inside.server import COMMON
+from restrl.sandbox.inside.server.forkserver import COMMON
 
 CORES = len(os.sched_getaffinity(0))
 SLOW = 0.2  # seconds that a reference computes

@@ -9,11 +9,12 @@ import random
 import socket
 import time
 
-from restrl.sandbox.inside import codec, wire
-from restrl.sandbox.inside.codetests import AssertTests, CheckTests
-from restrl.sandbox.inside.kinds import CallTests, StdioTests
-from restrl.sandbox.inside.sharedtests import UnittestTests
-from restrl.sandbox.inside.solution import Limits, Solution
+from restrl.sandbox.inside.grading.call_tests import CallTests
+from restrl.sandbox.inside.grading.code_tests import AssertTests, CheckTests
+from restrl.sandbox.inside.grading.inprocess_tests import UnittestTests
+from restrl.sandbox.inside.grading.solution import Limits, Solution
+from restrl.sandbox.inside.grading.stdio_tests import StdioTests
+from restrl.sandbox.inside.wire import codec, frames
 from restrl.sandbox.jobs import packed
 
 
@@ -86,7 +87,7 @@ def broken(rng, messages):
             payloads[i] = payloads[i][: rng.randrange(len(payloads[i]) + 1)]
         else:
             payloads[i] = mutated(rng, payloads[i])
-    stream = b"".join(map(wire.frame, payloads))
+    stream = b"".join(map(frames.frame, payloads))
     return mutated(rng, stream) if rng.random() < 0.2 else stream
 
 

@@ -1,6 +1,7 @@
 """No attack is paid, none outlives its limit, nothing is left."""
 
 import os
+import re
 import time
 
 import pytest
@@ -115,6 +116,17 @@ def test_there_are_enough_attacks():
     assert len(ATTACKS) >= 80
     assert all(len(each) >= 10 for each in FAMILIES.values())
     assert set().union(*TIER_FAMILIES.values()) == set(FAMILIES)
+
+
+def test_modules_that_attacks_name_are_in_the_programs_process():
+    """An attack on a module that is not there any more would attack nothing."""
+    sources = [source for family in FAMILIES.values() for source in family.values()]
+    named = sorted({name for source in sources for name in re.findall(r"inside(?:\.\w+)+", source)})
+    assert named
+    source = f"import sys\ndef f(x): return all(name in sys.modules for name in {named})"
+    with Sandbox(CONFIG) as sandbox:
+        (verdict,) = sandbox.judge([(source, CALL | {"inputs": [[0]], "outputs": [True]})])
+    assert verdict.status == "passed", verdict.detail
 
 
 def unjudged(verdicts, crowd_before):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from restrl.config import SandboxConfig
 from restrl.errors import UserError
 from restrl.records import Verdict
-from restrl.sandbox import Sandbox
+from restrl.sandbox import Sandbox, jobs
 from restrl.sandbox.cache import FILE, VerdictCache
 from restrl.sandbox.jobs import context_of, distinct
 from tests.sandbox.test_pool import IDENTITY, call
@@ -202,6 +203,21 @@ def test_whatever_decides_a_verdict_is_in_its_digest() -> None:
     assert len(contexts) == 13
     same = {context(workers=3), context(require=["user"]), context(cache="x"), context(calibrate=False)}
     assert same == {context()}
+
+
+def test_a_change_of_any_module_of_the_sandboxs_processes_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "sandbox"
+    shutil.copytree(jobs.HERE, here, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(jobs, "HERE", here)
+    modules = sorted((here / "inside").rglob("*.py"))
+    assert {path.parent.name for path in modules} >= {"inside", "wire", "confine", "program", "grading"}
+    seen = {jobs._code.__wrapped__()}
+    for path in modules:
+        path.write_text(path.read_text() + "\n# changed")
+        seen.add(jobs._code.__wrapped__())
+    assert len(seen) == len(modules) + 1
 
 
 def test_every_setting_has_been_thought_of() -> None:

@@ -12,8 +12,10 @@ import pytest
 
 from restrl.config import SandboxConfig
 from restrl.sandbox import Sandbox
-from restrl.sandbox.inside import cell, isolate, linux, wire
-from restrl.sandbox.inside.isolate import CHANNEL_FD
+from restrl.sandbox.inside.confine import namespaces
+from restrl.sandbox.inside.confine.settings import CHANNEL_FD
+from restrl.sandbox.inside.server import cell
+from restrl.sandbox.inside.wire import control
 from tests.sandbox.leaks import cells, left_behind
 from tests.sandbox.test_pool import IDENTITY, call, one
 
@@ -192,7 +194,7 @@ def test_one_that_cannot_be_confined_runs_nothing(step):
         cell.main(far, isolation)
     far.close()
     with near:
-        wire.send_fd(near, b"F", near.fileno())
+        control.send_fd(near, b"F", near.fileno())
         answer = near.recv(1000)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
     problem = "PermissionError: [Errno 1] not here"
@@ -205,10 +207,10 @@ def test_files_of_proc_can_be_read_whatever_the_umask(tmp_path):
     if (pid := os.fork()) == 0:
         os.umask(0o077)
         try:
-            linux.own_mounts()
+            namespaces.own_mounts()
         except OSError:
             os._exit(77)
-        isolate._mask_proc(str(tmp_path))
+        namespaces.mask_proc(str(tmp_path))
         modes = [
             os.stat(f"/proc/{name}").st_mode & 0o777 for name in ("", "self", "self/maps", "self/cmdline")
         ]

@@ -8,7 +8,8 @@ import pytest
 
 from restrl.config import SandboxConfig
 from restrl.sandbox import Sandbox
-from restrl.sandbox.inside import child, isolate
+from restrl.sandbox.inside.confine import isolate
+from restrl.sandbox.inside.program import child
 from tests.sandbox.test_pool import one
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restrl.sandbox.inside.codec import CodecError, Handle, decode, encode
-from restrl.sandbox.inside.compare import same
-from restrl.sandbox.inside.wire import Channel, Closed, TimedOut, WireError, frame
+from restrl.sandbox.inside.grading.compare import same
+from restrl.sandbox.inside.wire.codec import CodecError, Handle, decode, encode
+from restrl.sandbox.inside.wire.frames import Channel, Closed, TimedOut, WireError, frame
 
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.complex_numbers(allow_nan=False)

@@ -12,7 +12,7 @@ from restrl.config import Config, PathsConfig, SandboxConfig
 from restrl.sandbox import Sandbox, pool
 from restrl.sandbox.__main__ import doctor
 from restrl.sandbox.calibration import Machine
-from restrl.sandbox.inside.isolate import PROTECTIONS
+from restrl.sandbox.inside.confine.settings import PROTECTIONS
 from restrl.stages.report import write_report
 from tests.stages.opened import opened
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from restrl.sandbox.inside import folder
+from restrl.sandbox.inside.confine import folder
 
 DEEP = 3000  # deeper than Python recurses, and a path longer than the system takes
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restrl.sandbox.inside import codec, wire
+from restrl.sandbox.inside.wire import codec, frames
 from tests.sandbox.broken_peers import HONEST, JUDGES, Peer, one_case
 from tests.sandbox.test_codec import VALUES
 
@@ -123,7 +123,7 @@ def test_cycles_have_no_encoding_wherever_they_are(kinds, bystander, through_dic
 
 @pytest.mark.parametrize("kind", HONEST)
 def test_honest_transcripts_pass(kind):
-    peer = Peer(b"".join(wire.frame(codec.encode(message)) for message in HONEST[kind]))
+    peer = Peer(b"".join(frames.frame(codec.encode(message)) for message in HONEST[kind]))
     tally = JUDGES[kind].run(peer.run, "source")
     peer.close()
     assert (tally.passed, tally.detail) == (tally.total, "")

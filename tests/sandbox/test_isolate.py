@@ -7,8 +7,8 @@ import pytest
 
 from restrl.config import SandboxConfig
 from restrl.sandbox import Sandbox
-from restrl.sandbox.inside import readable
-from restrl.sandbox.inside.isolate import Entry
+from restrl.sandbox.inside.confine import readable
+from restrl.sandbox.inside.confine.entry import Entry
 from tests.sandbox.test_attacks import OneByOne, SharedProcesses
 from tests.sandbox.test_pool import IDENTITY, call, one
 

@@ -10,9 +10,9 @@ import pytest
 
 from restrl.config import SandboxConfig
 from restrl.sandbox import Sandbox
-from restrl.sandbox.inside.clock import OutOfTime
-from restrl.sandbox.inside.codetests import _Units
-from restrl.sandbox.inside.kinds import Tally
+from restrl.sandbox.inside.grading.clock import OutOfTime
+from restrl.sandbox.inside.grading.code_tests import _Units
+from restrl.sandbox.inside.grading.tally import Tally
 from tests.sandbox.leaks import descendants
 from tests.sandbox.test_pool import IDENTITY, call, one, short
 
@@ -46,7 +46,7 @@ def test_a_small_message_that_becomes_large_values(sandbox):
     """2 million empty sets are 10 MB on the wire and 430 MB as objects."""
     source = """
     import socket, sys
-    codec = sys.modules["inside.codec"]
+    codec = sys.modules["inside.wire.codec"]
     link = socket.socket(fileno=3)
     def send(data): link.sendall(len(data).to_bytes(4, "big") + data)
     count = 2 * 10 ** 6

@@ -10,7 +10,7 @@ from restrl.config import SandboxConfig
 from restrl.errors import UserError
 from restrl.sandbox import Sandbox
 from restrl.sandbox.flags import flags_of
-from restrl.sandbox.inside.codec import encode
+from restrl.sandbox.inside.wire.codec import encode
 
 
 @pytest.fixture(scope="module")

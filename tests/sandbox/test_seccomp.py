@@ -5,10 +5,11 @@ import struct
 
 import pytest
 
-from restrl.sandbox.inside import linux, seccomp
+from restrl.sandbox.inside.confine import seccomp, syscalls
+from restrl.sandbox.inside.confine.syscalls import Policy
 
 ALLOW, KILL, REFUSED = 0x7FFF0000, 0x80000000, 0x00050000
-ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}[linux.MACHINE]
+ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}[syscalls.MACHINE]
 
 
 def outcome(program, number, arguments=(0, 0, 0), arch=ARCH):
@@ -41,14 +42,14 @@ SPECIAL = ("clone", "clone3", "socketpair", "prlimit64", "utimensat")
 
 
 def test_every_call_is_judged_by_its_own_entry(program, shared_pids):
-    denied = seccomp.DENIED + (seccomp.DENIED_IN_SHARED_PIDS if shared_pids else [])
-    expected = {linux.number(name): REFUSED | errno.EPERM for name in denied}
-    expected |= {linux.number(name): REFUSED for name in seccomp.IGNORED}
-    special = {linux.number(name) for name in SPECIAL}
-    for number in range(linux.HIGHEST):
+    denied = syscalls.names(Policy.DENY, *[Policy.DENY_IN_SHARED_PIDS] * shared_pids)
+    expected = {syscalls.number(name): REFUSED | errno.EPERM for name in denied}
+    expected |= {syscalls.number(name): REFUSED for name in syscalls.names(Policy.IGNORE)}
+    special = {syscalls.number(name) for name in SPECIAL}
+    for number in range(syscalls.HIGHEST):
         if number not in special:
             assert outcome(program, number)[0] == expected.get(number, ALLOW), number
-    for number in (linux.HIGHEST, linux.HIGHEST + 1, 1000, 0x40000000 | 41, 0x7FFFFFFF):
+    for number in (syscalls.HIGHEST, syscalls.HIGHEST + 1, 1000, 0x40000000 | 41, 0x7FFFFFFF):
         assert outcome(program, number)[0] == REFUSED | errno.ENOSYS
 
 
@@ -70,13 +71,13 @@ def test_every_call_is_judged_by_its_own_entry(program, shared_pids):
     ],
 )
 def test_calls_that_depend_on_an_argument(program, name, arguments, expected):
-    assert outcome(program, linux.number(name), arguments)[0] == expected
+    assert outcome(program, syscalls.number(name), arguments)[0] == expected
 
 
 def test_another_architecture_ends_the_process(program):
-    assert outcome(program, linux.number("kill"), arch=0x40000003)[0] == KILL  # 32-bit x86
+    assert outcome(program, syscalls.number("kill"), arch=0x40000003)[0] == KILL  # 32-bit x86
 
 
 def test_no_call_has_a_long_way(program):
     """Each program pays for the way of every number: at most 4 steps, 9 halvings, 6 on arguments."""
-    assert max(outcome(program, number)[1] for number in range(linux.HIGHEST + 1)) <= 4 + 9 + 6
+    assert max(outcome(program, number)[1] for number in range(syscalls.HIGHEST + 1)) <= 4 + 9 + 6

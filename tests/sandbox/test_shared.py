@@ -7,13 +7,15 @@ import hashlib
 import importlib.util
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
 from restrl.config import SandboxConfig
 from restrl.sandbox import Sandbox
-from restrl.sandbox.inside.binding import sealed
-from restrl.sandbox.inside.sharedtests import Ds1000Tests, UnittestTests
+from restrl.sandbox.inside.grading.inprocess_tests import Ds1000Tests, UnittestTests
+from restrl.sandbox.inside.inprocess import guard
+from restrl.sandbox.inside.inprocess.binding import sealed
 from tests.sandbox.attacks import in_process, snippets
 from tests.sandbox.test_attacks import TIERS
 
@@ -426,6 +428,28 @@ def test_a_running_test_in_the_programs_hands_is_not_turned_against_itself(sandb
     tests = {"kind": "unittest", "test": in_process.CALLBACK_TEST}
     assert one(sandbox, "def f(x, callback): return x * x + 7", tests).reward == 1
     assert sandbox.judge([(in_process.CALLBACK_ATTACKS[attack], tests)])[0].reward == 0
+
+
+def test_a_program_beside_tests_finds_no_module_of_ours(sandbox):
+    """Wherever a module lies below inside/, it is out of sys.modules before the program is loaded."""
+    source = """
+        import sys
+        def task_func(x): return [name for name in sys.modules if name.split(".")[0] == "inside"]
+    """
+    test = "import unittest\nclass TestCases(unittest.TestCase):\n" \
+        "    def test_it(self): self.assertEqual(task_func(1), [])\n"  # fmt: skip
+    verdict = one(sandbox, source, {"kind": "unittest", "test": test})
+    assert verdict.status == "passed", verdict.detail
+
+
+def test_all_code_below_inside_is_the_harnesss():
+    """Frames and code of the harness are closed to programs, whichever package they are in."""
+    kind = guard.classifier()
+    inside = Path(guard.__file__).parents[1]
+    owners = {path: kind(str(path)) for path in inside.rglob("*.py")}
+    assert {path.parent.name for path in owners} > {"inside", "inprocess", "wire", "program", "server"}
+    assert set(owners.values()) == {guard.HARNESS}
+    assert kind(str(inside.parent / "pool.py")) != guard.HARNESS
 
 
 def test_what_a_program_tried_is_a_flag(sandbox):

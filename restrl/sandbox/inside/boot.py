@@ -1,4 +1,8 @@
-"""Starts a server or a tests' process: ``python -s boot.py server|tester {json}``.  Run as a script."""
+"""Starts a fork server or a tests' process: ``python -s boot.py server|tester {json}``.  Run as a script.
+
+Each process imports its own packages only (see the package's docstring).  The folder from which they are
+imported is then taken from ``sys.path``, which programs and tests search.
+"""
 
 import contextlib
 import json
@@ -13,22 +17,24 @@ def main() -> None:
     if options["core"] is not None:
         with contextlib.suppress(OSError):
             os.sched_setaffinity(0, {options["core"]})
-            # to be woken is no reason to be first
+            # batch: a process that is woken does not preempt the one that runs
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     if role == "server":
-        from inside import codec, folder, isolate, server, stdio, values  # type: ignore[import-not-found]  # noqa: F401
+        from inside.confine import folder  # type: ignore[import-not-found]
+        from inside.confine.settings import Settings  # type: ignore[import-not-found]
+        from inside.server import forkserver  # type: ignore[import-not-found]
 
         del sys.path[0]
         sys.argv = [""]
-        settings = isolate.Settings(**options["settings"])
+        settings = Settings(**options["settings"])
         try:
-            server.serve(socket.socket(fileno=options["control"]), settings)
+            forkserver.serve(socket.socket(fileno=options["control"]), settings)
         finally:  # the host removes it, unless it was killed
             folder.remove(settings.folder)
             with contextlib.suppress(OSError):
                 os.rmdir(os.path.dirname(settings.folder))
     else:
-        from inside import tester
+        from inside.grading import tester  # type: ignore[import-not-found]
 
         del sys.path[0]
         host, control = (socket.socket(fileno=options[name]) for name in ("host", "control"))

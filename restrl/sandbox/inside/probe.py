@@ -1,6 +1,6 @@
 """What an interpreter is and how fast it runs here, as JSON: ``python -s probe.py ROUNDS UNIT``.
 
-``cpu``: the least processor seconds of one unit of work; ``wall``: the mean seconds on the clock;
+``cpu``: the fewest processor seconds of one round of work; ``wall``: the mean seconds on the clock;
 ``schedstat``: whether the kernel says how long a process waited for a processor; ``identity``: changes with
 the interpreter and with the packages installed for it.
 """

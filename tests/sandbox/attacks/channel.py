@@ -3,7 +3,7 @@
 
 _ZERO = "\ndef f(x):\n    return 0\n"
 _SEND = (
-    "import os, sys\ncodec = sys.modules['inside.codec']\nfor m in {messages}:\n    d = codec.encode(m)\n"
+    "import os, sys\ncodec = sys.modules['inside.wire.codec']\nfor m in {messages}:\n    d = codec.encode(m)\n"
     "    os.write(3, len(d).to_bytes(4, 'big') + d)"
 )
 _ALL = "for fd in range(0, 64):\n    try: os.write(fd, {data})\n    except OSError: pass"

@@ -18,7 +18,7 @@ ATTACKS = {
     "sys.modules": "import sys\nfor n in list(sys.modules):\n    if 'inside' in n:\n        del sys.modules[n]" + _ZERO,
     "codec writes true": "import sys\nfor n, m in list(sys.modules.items()):\n    if n.endswith('codec'):\n"
     "        m.encode = lambda *a: b'T'\n        m._WRITERS.clear()" + _ZERO,
-    "encoder answers 18": "import sys\nfor n, m in list(sys.modules.items()):\n    if n == 'inside.codec':\n"
+    "encoder answers 18": "import sys\nfor n, m in list(sys.modules.items()):\n    if n == 'inside.wire.codec':\n"
     "        old = m.encode\n        m.encode = lambda v, *a: old(('value', True, None))" + _ZERO,
     "import hook": "import sys\nclass H:\n    def find_spec(self, *a): return None\nsys.meta_path[:] = [H()]" + _ZERO,
     "json": "import json\njson.dumps = lambda *a, **k: '{\"passed\": 3, \"total\": 3}'" + _ZERO,

@@ -1,0 +1,68 @@
+"""What a program's process may say to the tests' process, by the word that a message begins with.
+
+A message crosses as a plain tuple ``(word, *parts)`` in the codec's encoding.  The tests' process reads it
+into one of these types.  Word and number of parts are checked here; the parts are whatever the program
+claims, of any builtin type.  The program's process sends plain tuples: a program could change these classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Loaded(NamedTuple):
+    """The program's top level has run."""
+
+    names: Any  # list of str: its global names, where the kind of tests asks for them
+
+
+class Value(NamedTuple):
+    """The result of a call or an operation."""
+
+    value: Any
+    arguments: Any  # list: the positional arguments as the call left them; None if it changed none
+
+
+class Raised(NamedTuple):
+    """The program raised an exception."""
+
+    kind: Any  # str: name of its class
+    text: Any  # str
+
+
+class Output(NamedTuple):
+    """A run of the whole program on one standard input has ended."""
+
+    output: Any  # bytes: what it printed
+    status: Any  # int: as waitpid gives it
+    error: Any  # bytes: the exception that ended it, or nothing
+
+
+class TestEnded(NamedTuple):
+    """A test in the program's process has ended; whether it succeeded is not yet said."""
+
+
+class Proof(NamedTuple):
+    """What shows that the test succeeded."""
+
+    proof: Any  # bytes: the keyed hash; empty if it failed
+    failure: Any  # str: why it failed
+    flags: Any  # list of str: what the program was seen trying
+
+
+TYPES: dict[str, Any] = {
+    "loaded": Loaded,
+    "value": Value,
+    "raise": Raised,
+    "output": Output,
+    "ended": TestEnded,
+    "proof": Proof,
+}
+
+
+def message_of(claim: Any) -> Any:
+    """The message that a decoded value is, of one of the types above; None if it is none."""
+    if type(claim) is not tuple or not claim or type(claim[0]) is not str:
+        return None
+    cls = TYPES.get(claim[0])
+    return cls(*claim[1:]) if cls is not None and len(claim) == 1 + len(cls._fields) else None
