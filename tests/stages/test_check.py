@@ -14,10 +14,12 @@ from restrl.data import load_problems
 from restrl.data.__main__ import main
 from restrl.data.blocked import blocked_text, default_path, read_blocked
 from restrl.errors import UserError
-from restrl.records import Problem
-from restrl.stages.check import all_problems, check_dataset, empty_program
+from restrl.records import Problem, Verdict
+from restrl.stages.check import all_problems, check_dataset, check_problems, empty_program
 from restrl.stages.session import new_session
+from tests.stages.conftest import Workplace
 from tests.stages.opened import opened
+from tests.thread_ranks import on_ranks
 
 ADD = {"kind": "call", "fn_name": "add", "inputs": [[1, 2], [2, 2]], "outputs": [3, 4]}
 NOTHING = {"kind": "call", "fn_name": "add", "inputs": [[1, 2]], "outputs": [None]}
@@ -177,6 +179,30 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert set(read_blocked(path)) == {"wrong", "free"}
     assert main(["check", *overrides]) == 0  # 7 programs; three of the empty bodies are the same one
     assert f"5 verdicts were known from {tmp_path}/verdicts" in capsys.readouterr().out
+
+
+def test_the_stage_is_the_command(tmp_path: Path, workplace: Workplace) -> None:
+    path = problems_file(tmp_path)
+    done = workplace.train("stage=check", f"dataset.path={path}")
+    assert (done.code, done.err) == (0, "")
+    assert "free: an empty body passes" in done.out
+    assert "2 of 4 problems are sound" in done.out
+    [blocked] = (workplace.outputs / "checks").iterdir()
+    assert set(read_blocked(blocked)) == {"wrong", "free"}
+
+
+def test_ranks_divide_the_programs() -> None:
+    problems = [Problem(str(i), "", ADD, reference="good" if i % 2 else None) for i in range(5)]
+
+    class Judge:
+        def judge(self, programs, advance):
+            advance(len(programs))
+            return [Verdict("passed" if text == "good" else "failed", 0, 1, 0.0, 0.0) for text, _ in programs]
+
+    counts: list[int] = []
+    alone = check_problems(problems, Judge(), counts.append)
+    assert (alone.references, alone.empty, counts) == ({"passed": 2}, {"failed": 5}, [2, 5])
+    assert on_ranks(2, lambda ranks: check_problems(problems, Judge(), lambda _: None, ranks)) == [alone] * 2
 
 
 def test_an_interrupted_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
