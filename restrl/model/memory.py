@@ -23,7 +23,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from restrl.config import Config, LoraConfig, ModelConfig, PathsConfig, SamplingConfig
 from restrl.errors import UserError
-from restrl.model import load_pretrained, weights_dtype
+from restrl.model.load import weights_dtype
+from restrl.model.source import load_pretrained
 from restrl.model.tiny import tiny_model
 
 GIB = 2**30

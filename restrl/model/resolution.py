@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from restrl.model import adapter_delta, adapter_layers
+from restrl.model.adapters import adapter_delta, adapter_layers
 
 
 def resolved_share(pairs: Iterator[tuple[Tensor, Tensor]], dtype: torch.dtype) -> float | None:

@@ -25,9 +25,11 @@ from transformers.utils import logging
 from restrl.attention import model_name
 from restrl.config import LoraConfig, ModelConfig, PathsConfig
 from restrl.errors import UserError
-from restrl.model import Dtype, cast_weights, load_pretrained, save_weights, weights_dtype
 from restrl.model.dropout import without_dropout
 from restrl.model.hub import load_from
+from restrl.model.load import Dtype, cast_weights, weights_dtype
+from restrl.model.save import save_weights
+from restrl.model.source import load_pretrained
 from restrl.model.tiny import tiny_model
 from restrl.model.weights import model_folder
 

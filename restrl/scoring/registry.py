@@ -19,9 +19,10 @@ from transformers import (
 
 from restrl.config import ModelConfig, PathsConfig, ScorerConfig, deciding
 from restrl.errors import UserError
-from restrl.model import model_fingerprint, weights_dtype
 from restrl.model.hub import load_from
+from restrl.model.load import weights_dtype
 from restrl.model.selfcheck import check_value_model
+from restrl.model.source import model_fingerprint
 from restrl.model.value import load_value_model
 from restrl.protocols import Judge
 from restrl.records import Problem

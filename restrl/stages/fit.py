@@ -18,7 +18,7 @@ from restrl.config import PathsConfig, ScorerConfig, VmConfig
 from restrl.evaluate.diagnostic_plots import diagnostics_figure
 from restrl.evaluate.diagnostics import Rated, diagnostics
 from restrl.files import user_errors, write_json_atomic, write_lines_atomic
-from restrl.model import Dtype
+from restrl.model.load import Dtype
 from restrl.model.selfcheck import check_value_model
 from restrl.model.value import add_value_lora, freeze_layers, keep_layers, new_value_model, save_value_model
 from restrl.records import Cost, TreeTargets

@@ -9,7 +9,7 @@ import torch
 
 from restrl.attention import base_of
 from restrl.config import ModelConfig
-from restrl.model import Dtype, load_model, weights_dtype
+from restrl.model.load import Dtype, load_model, weights_dtype
 from restrl.model.resolution import resolved_share, updated_weights
 from restrl.stages.resources import PolicyRef
 from restrl.stages.session import Session

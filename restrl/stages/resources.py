@@ -27,17 +27,10 @@ from restrl.engine.base import Engine
 from restrl.engine.hf import HfEngine
 from restrl.engine.registry import engine_builder
 from restrl.errors import UserError
-from restrl.model import (
-    Dtype,
-    load_model,
-    load_tokenizer,
-    model_fingerprint,
-    pinned,
-    positions_of,
-    weights_dtype,
-)
+from restrl.model.load import Dtype, load_model, load_tokenizer, positions_of, weights_dtype
 from restrl.model.memory import check_memory
 from restrl.model.selfcheck import check_sampling, check_training
+from restrl.model.source import model_fingerprint, pinned
 from restrl.prompts import Prompter
 from restrl.records import Problem, to_json
 from restrl.sandbox import Sandbox

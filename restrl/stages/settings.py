@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from restrl.config import Config, deciding
-from restrl.model import weights_dtype
+from restrl.model.load import weights_dtype
 from restrl.scoring.registry import scorer_fingerprint
 from restrl.train.strategy import precision
 

@@ -16,7 +16,8 @@ import numpy as np
 from restrl.actions import cut_positions, text_of
 from restrl.artifacts import Artifact, Work
 from restrl.config import LoraConfig
-from restrl.model import add_lora, save_model
+from restrl.model.adapters import add_lora
+from restrl.model.save import save_model
 from restrl.prompts import Prompter
 from restrl.protocols import Progress
 from restrl.records import Cost, Group, Problem, StartState

@@ -19,7 +19,8 @@ from torch import nn
 from restrl.attention import base_of
 from restrl.config import LoraConfig, TrainerConfig
 from restrl.errors import UserError
-from restrl.model import Dtype, cast_weights, merged_weights
+from restrl.model.adapters import merged_weights
+from restrl.model.load import Dtype, cast_weights
 from restrl.ranks import Ranks
 
 

@@ -21,7 +21,7 @@ import torch
 from restrl.config import DatasetConfig, EngineConfig, ModelConfig, PathsConfig
 from restrl.data import load_problems
 from restrl.engine.hf import HfEngine
-from restrl.model import load_model, load_tokenizer
+from restrl.model.load import load_model, load_tokenizer
 from restrl.prompts import Prompter
 from restrl.records import Request
 

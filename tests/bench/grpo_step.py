@@ -32,7 +32,7 @@ from restrl.config import (
 )
 from restrl.data import load_problems
 from restrl.engine.hf import HfEngine
-from restrl.model import load_model, load_tokenizer
+from restrl.model.load import load_model, load_tokenizer
 from restrl.prompts import Prompter
 from restrl.records import Problem, StartState, Verdict
 from restrl.train.grpo import train_grpo

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from restrl.config import ModelConfig, PathsConfig
-from restrl.model import load_model
+from restrl.model.load import load_model
 from restrl.model.policy_lm import PolicyLM
 from restrl.objective.packing import TokenGroup, micro_batches, pack
 

@@ -33,7 +33,7 @@ from restrl.config import (
     TrainerConfig,
     VmConfig,
 )
-from restrl.model import load_tokenizer
+from restrl.model.load import load_tokenizer
 from restrl.prompts import Prompter
 from restrl.records import Completion, Problem, Request, Verdict
 from restrl.stages.collect import collect_step

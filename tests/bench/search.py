@@ -35,7 +35,7 @@ from restrl.config import (
 )
 from restrl.data import load_problems
 from restrl.engine.hf import HfEngine
-from restrl.model import load_model, load_tokenizer
+from restrl.model.load import load_model, load_tokenizer
 from restrl.prompts import Prompter
 from restrl.records import Completion, Request, State
 from restrl.sandbox import Sandbox

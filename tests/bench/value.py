@@ -33,7 +33,7 @@ from restrl.config import (
 )
 from restrl.data import load_problems
 from restrl.engine.hf import HfEngine
-from restrl.model import load_model, load_tokenizer
+from restrl.model.load import load_model, load_tokenizer
 from restrl.model.value import new_value_model
 from restrl.model.value_lm import ValueLM
 from restrl.objective.tree_packing import pack_trees, tree_batches

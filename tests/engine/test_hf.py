@@ -14,7 +14,7 @@ from restrl.config import EngineConfig, LoraConfig
 from restrl.engine.hf import HfEngine, _Run
 from restrl.engine.sampling import uniforms
 from restrl.errors import UserError
-from restrl.model import add_lora
+from restrl.model.adapters import add_lora
 from restrl.model.tiny import tiny_model, tiny_tokenizer
 from restrl.records import Request
 

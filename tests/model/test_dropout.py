@@ -22,7 +22,8 @@ from transformers import (
 )
 
 from restrl.config import LoraConfig, ModelConfig, PathsConfig
-from restrl.model import add_lora, load_model
+from restrl.model.adapters import add_lora
+from restrl.model.load import load_model
 from restrl.model.value import load_value_model, new_value_model
 
 SIZES: dict[str, Any] = {"vocab_size": 50, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}

@@ -14,16 +14,11 @@ from safetensors import SafetensorError
 
 from restrl.config import LoraConfig, ModelConfig, PathsConfig
 from restrl.errors import UserError
-from restrl.model import (
-    add_lora,
-    load_model,
-    load_tokenizer,
-    model_fingerprint,
-    pinned,
-    positions_of,
-    save_model,
-)
+from restrl.model.adapters import add_lora
 from restrl.model.hub import PROBE_SECONDS
+from restrl.model.load import load_model, load_tokenizer, positions_of
+from restrl.model.save import save_model
+from restrl.model.source import model_fingerprint, pinned
 from restrl.model.tiny import tiny_model, tiny_tokenizer
 
 PATHS = PathsConfig()
@@ -280,7 +275,7 @@ def test_what_does_not_come_from_the_hub_is_not_pinned(monkeypatch, tmp_path):
     def never(*_args, **_options):
         raise AssertionError("the hub was asked")
 
-    monkeypatch.setattr("restrl.model.hub_commit", never)
+    monkeypatch.setattr("restrl.model.source.hub_commit", never)
     for config in (at(tmp_path), TINY, ModelConfig(path="./no/such"), ModelConfig(path="nothing")):
         assert pinned(config) is config
     assert model_fingerprint(TINY, PATHS) == "tiny"

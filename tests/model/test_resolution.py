@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from restrl.config import LoraConfig
-from restrl.model import add_lora, merged_weights
+from restrl.model.adapters import add_lora, merged_weights
 from restrl.model.resolution import resolved_share, updated_weights
 from restrl.model.tiny import tiny_model
 

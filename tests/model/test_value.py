@@ -15,7 +15,8 @@ from transformers.utils import logging
 
 from restrl.config import LoraConfig, ModelConfig, PathsConfig
 from restrl.errors import UserError
-from restrl.model import load_model, save_model
+from restrl.model.load import load_model
+from restrl.model.save import save_model
 from restrl.model.tiny import tiny_model, tiny_tokenizer
 from restrl.model.value import (
     add_value_lora,

@@ -6,7 +6,9 @@ from transformers import LlamaForCausalLM
 
 from restrl.config import ModelConfig, PathsConfig
 from restrl.errors import UserError
-from restrl.model import load_model, load_tokenizer, model_fingerprint, weights
+from restrl.model import weights
+from restrl.model.load import load_model, load_tokenizer
+from restrl.model.source import model_fingerprint
 from restrl.model.tiny import tiny_model, tiny_tokenizer
 
 CONFIG = ModelConfig(name="packed", source="gguf_package", gguf_package="some-weights", hub_id="owner/name")

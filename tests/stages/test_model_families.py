@@ -8,7 +8,7 @@ import pytest
 
 from restrl.config import DatasetConfig, EvaluationConfig, LoraConfig, ModelConfig, RowConfig, ScorerConfig
 from restrl.errors import UserError
-from restrl.model import save_model
+from restrl.model.save import save_model
 from restrl.model.tiny import tiny_tokenizer
 from restrl.model.value import save_value_model
 from restrl.records import State

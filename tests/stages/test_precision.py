@@ -23,7 +23,7 @@ from restrl.config import (
     TrainerConfig,
     VmConfig,
 )
-from restrl.model import load_model
+from restrl.model.load import load_model
 from restrl.model.tiny import tiny_tokenizer
 from restrl.records import Cost, StartState
 from restrl.stages.fit import fit_step

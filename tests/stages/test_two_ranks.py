@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from tests.stages.conftest import Workplace
+from tests.stages.conftest import Workplace, make_workplace
 from tests.stages.processes import ROOT, Strike, contents, timeless
+from tests.stages.test_rest_rl import REST_RL
 from tests.stages.test_search import COLLECT, DECODE, search_workplace
 
 pytestmark = pytest.mark.timeout(400)  # a busy machine is no failure
@@ -81,6 +85,28 @@ def test_answers_of_a_run_that_two_ranks_began(tmp_path: Path, alone: Workplace)
     assert (run.code, run.err) == (0, "")
     assert timeless(workplace.lines("trees.jsonl")) == timeless(alone.lines("trees.jsonl"))
     check_same(workplace, alone, {"draw", "evaluate"})
+
+
+def test_both_stages_end_in_one_process_s_weights(tmp_path: Path) -> None:
+    """Fingerprints of what was trained name the number of ranks; everything else is the same."""
+    weights: list[dict[str, torch.Tensor]] = []
+    results = []
+    for ranks in ((), TWO):
+        (tmp_path / str(len(ranks))).mkdir()
+        workplace = make_workplace(tmp_path / str(len(ranks)))
+        run = workplace.train(*REST_RL, "grpo.lr=1e-3", "trainer=cpu", *ranks)
+        assert (run.code, run.err) == (0, "")
+        weights.append({})
+        for path in workplace.outputs.rglob("model.safetensors"):
+            step = json.loads((path.parents[1] / "manifest.json").read_text())
+            name = step["step"] + step["config"].get("vm", {}).get("targets", "")
+            weights[-1] |= {f"{name} {key}": value for key, value in load_file(path).items()}
+        results.append(timeless(workplace.results()["rows"]))
+    alone, two = weights
+    assert {name.split()[0] for name in alone} == {"grpo", "fitall", "fitterminal"}
+    assert alone.keys() == two.keys()
+    assert max(float((alone[name] - two[name]).abs().max()) for name in alone) < 1e-5
+    assert rounded(results[0]) == rounded(results[1])
 
 
 def test_bad_input_is_said_once(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from restrl.config import ModelConfig, ObjectiveConfig, PathsConfig, SamplingConfig, TrainerConfig
 from restrl.errors import UserError
-from restrl.model import load_model
+from restrl.model.load import load_model
 from restrl.records import Completion, StartState
 from restrl.train.checkpoint import remove_checkpoints
 from tests.train.toy import STATES, ToyEngine, ToyJudge, run, tiny_model, toy_grpo

