@@ -229,7 +229,10 @@ def check_memory(config: Config, paths: PathsConfig, trains: Iterable[str], devi
 
 
 def memory(config: Config, device: torch.device) -> tuple[str, float]:
-    """Whose memory it is, in words, and its bytes: the GPU's, or what this machine or container has."""
+    """Whose memory it is, in words, and its bytes: the GPU's, or this process's part of the machine's.
+
+    The machine may be a container; its ``trainer.devices`` processes share it.
+    """
     if config.trainer.memory_gb is not None:
         return "trainer.memory_gb says", config.trainer.memory_gb * GIB
     if device.type == "cuda":
@@ -238,7 +241,9 @@ def memory(config: Config, device: torch.device) -> tuple[str, float]:
     for path in CGROUP_LIMITS:
         if Path(path).exists() and (text := Path(path).read_text().strip()).isdigit():
             limits.append(int(text))
-    return "this machine has", float(min(limits))
+    processes = config.trainer.devices
+    where = "this machine has" if processes == 1 else f"each of this machine's {processes} processes has"
+    return where, min(limits) / processes
 
 
 def _gib(size: float) -> str:

@@ -85,6 +85,7 @@ class Replicated(Strategy):
         return DDPStrategy(
             cluster_environment=RanksEnvironment(self.ranks, self.config.devices),
             find_unused_parameters=self.config.find_unused,
+            gradient_as_bucket_view=True,  # no second copy of the gradient
         )
 
     @contextlib.contextmanager

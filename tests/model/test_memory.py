@@ -176,3 +176,5 @@ def test_memory_is_the_machines_or_the_containers(tmp_path: Path, monkeypatch: p
     properties = dataclasses.make_dataclass("Properties", ["total_memory"])
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties(80 * 10**9))
     assert memory(config, GPU) == ("the GPU has", 80e9)
+    config.trainer.devices = 2  # processes, which share it
+    assert memory(config, CPU) == ("each of this machine's 2 processes has", 2**28)
