@@ -61,7 +61,8 @@ class StepCheckpoint(ModelCheckpoint):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
         received = self.signals.agreed()
-        if received or pl_module.steps_done % self.every == 0:
+        # should_stop: max_time is over; after the epoch's end Lightning would take the schedule for done
+        if received or trainer.should_stop or pl_module.steps_done % self.every == 0:
             self.save(trainer, pl_module)
         if received:
             self.signals.release()
@@ -70,10 +71,6 @@ class StepCheckpoint(ModelCheckpoint):
     def teardown(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
         super().teardown(trainer, pl_module, stage)
         self.signals.release()
-
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        if pl_module.steps_done < pl_module.total_steps:  # max_time is over
-            self.save(trainer, pl_module)
 
     def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
         self.signals.release()

@@ -13,6 +13,7 @@ from restrl.config import GrpoConfig, SamplingConfig, TrainerConfig
 from restrl.engine.base import Capabilities
 from restrl.ranks import ALONE, Ranks
 from restrl.records import Completion, Problem, Request, StartState, Verdict
+from restrl.train.extras import Extras
 from restrl.train.grpo import TrainResult, train_grpo
 
 VOCABULARY = 12
@@ -116,6 +117,7 @@ def run(
     trainer: TrainerConfig | None = None,
     signature: str = "toy",
     ranks: Ranks = ALONE,
+    extras: Extras | None = None,
     **changes: Any,
 ) -> tuple[Any, TrainResult]:
     """Trains the toy; returns the model and the result."""
@@ -134,5 +136,6 @@ def run(
         seed=seed,
         signature=signature,
         ranks=ranks,
+        extras=extras,
     )
     return model, result
