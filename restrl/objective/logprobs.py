@@ -84,7 +84,9 @@ class _ChunkedLogprobs(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor,
                 temperature: float, chunk: int, terms: LogitTerms) -> tuple[Tensor, Tensor]:  # fmt: skip
         count = len(targets)
-        logprobs, entropy, lse = torch.empty(3, count, dtype=torch.float32, device=hidden.device)
+        logprobs, entropy, lse = (
+            torch.empty(count, dtype=torch.float32, device=hidden.device) for _ in range(3)
+        )  # no views of one tensor: a strategy hangs its hooks on what a module returns
         buffers = _Buffers(hidden, weight, min(chunk, count), 2)
         for start in range(0, count, chunk):
             part = slice(start, min(start + chunk, count))

@@ -58,7 +58,8 @@ class GrpoModule(StepModule):
         self.model.eval()  # no dropout while sampling
         changed = self.sampled_updates != self.updates  # also in the first step, after a resume too
         weights = self.weights.named_weights(self.model.model) if changed else None
-        rollout = self.rollouts.make(batch, self.steps_done, weights)
+        with self.weights.generating(self.model):
+            rollout = self.rollouts.make(batch, self.steps_done, weights)
         self.sampled_updates = self.updates
         torch.clear_autocast_cache()  # weights that were cast without gradient while sampling
         metrics = rollout_metrics(rollout) | self._learn(rollout)

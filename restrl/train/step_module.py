@@ -64,6 +64,9 @@ class StepModule(lightning.LightningModule):
         """The last step's numbers in a few words."""
         return ", ".join(f"{key} {value:.3g}" for key, value in self.last_metrics.items())
 
+    def configure_model(self) -> None:
+        self.weights.wrap(self.model)
+
     def accumulate(self, loss: Tensor, last: bool) -> None:
         """Adds a micro-batch's gradient; ``last``: the step's last one before an update, on every rank."""
         with self.weights.accumulating(self.trainer, last):

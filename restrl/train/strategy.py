@@ -48,6 +48,14 @@ class Strategy:
         else:
             cast_weights(model, torch.float32, frozen=False)
 
+    def wrap(self, module: nn.Module) -> None:
+        """Divides the weights of a PolicyLM or ValueLM among the ranks, in place, when training begins."""
+
+    def generating(self, module: nn.Module) -> contextlib.AbstractContextManager[None]:
+        """A block in which an engine that shares the module may sample from it, without other ranks."""
+        del module
+        return contextlib.nullcontext()
+
     def place_frozen(self, module: nn.Module, device: torch.device) -> nn.Module:
         """A module that is only read, such as the reference policy, where it is used from."""
         return module.to(device)
