@@ -1,4 +1,4 @@
-"""ReST-RL: reinforcement learning of code models with tests as the only teacher (arXiv 2508.19576).
+"""ReST-RL: reinforcement learning of code models with tests as the only source of reward (arXiv 2508.19576).
 
 Importing the package decides how long OpenMP's threads spin before they sleep.  It has to be said before
 torch loads, whose OpenMP library (GNU's, in the builds for Linux) reads the environment once.  By default a

@@ -91,10 +91,10 @@ def guarded(main: Callable[[], Any]) -> None:
     except OSError as error:
         if process.entered:
             raise
-        mend = "set paths.outputs to another folder"
+        fix = "set paths.outputs to another folder"
         if error.errno == errno.ENAMETOOLONG:  # folders of a multirun are named by its overrides
-            mend = "set 'hydra.sweep.subdir=${hydra.job.num}'"
-        _end(UserError(f"cannot write {error.filename}: {error.strerror}; {mend}"))
+            fix = "set 'hydra.sweep.subdir=${hydra.job.num}'"
+        _end(UserError(f"cannot write {error.filename}: {error.strerror}; {fix}"))
     except KeyboardInterrupt:
         print("interrupted: the same command goes on where this one stopped", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)

@@ -19,9 +19,9 @@ EVERY_SPLIT = "train+test+validation+prompt"
 FULL = Source("mbpp", REPO, REVISION, EVERY_SPLIT, "full")
 SANITIZED = Source("mbpp_sanitized", REPO, REVISION, EVERY_SPLIT, "sanitized")
 PLUS = Source("mbpp_plus", "evalplus/mbppplus", "b2d74c91837c3f2a20c1299ae98133cbe7cfa077", "test")
-# What is mended in MBPP+'s published tests.
+# What is fixed in MBPP+'s published tests.
 _UNSAID = "        exact_match = exp == (out is not None)"
-MENDS = (
+FIXES = (
     # the last line of assertion() in 737, 787 and 794: it finds out whether the result is right and does not
     # say so, so that any function passes; EvalPlus' own grader does say so
     (_UNSAID, f"{_UNSAID}\n    assert exact_match"),
@@ -74,8 +74,8 @@ def load_plus(config: DatasetConfig, split: Split) -> list[Problem]:
 
 def _plus_problem(row: Row) -> Problem:
     test = row.text("test")
-    for published, mended in MENDS:
-        test = test.replace(published, mended)
+    for published, fixed in FIXES:
+        test = test.replace(published, fixed)
     called = re.findall(r"^ +assertion\((\w+)\(\*inp\)", test, flags=re.MULTILINE)
     if not called:
         raise UserError(f"{row.where}: test: no line assertion(function(*inp), ...); this is not MBPP+")

@@ -29,7 +29,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
 def save_weights(model: Any, folder: Path) -> None:
     """Writes weights and configuration into ``folder``, adapters merged; the model stays as it is.
 
-    Raises UserError where a weight is not finite: what started from such a model would never mend.
+    Raises UserError where a weight is not finite: what started from such a model would never fix.
     """
     weights = merged_weights(model)
     if bad := next((name for name, tensor in weights.items() if not tensor.isfinite().all()), None):

@@ -35,7 +35,7 @@ def shaped_rewards(
     return rewards
 
 
-def spread(rewards: Tensor) -> Tensor:
+def reward_std(rewards: Tensor) -> Tensor:
     """[K] population standard deviation of each group's judged rewards; 0 where none was judged."""
     known = ~rewards.isnan()
     count = known.sum(-1).clamp(min=1)
@@ -55,7 +55,7 @@ def trained_groups(rewards: Tensor, test_rewards: Tensor, variance_floor: float 
     varies = _span(rewards) > 0
     if variance_floor is None:
         return varies
-    return varies & (_span(test_rewards) > 0) & (spread(test_rewards) > variance_floor)
+    return varies & (_span(test_rewards) > 0) & (reward_std(test_rewards) > variance_floor)
 
 
 def group_advantages(rewards: Tensor, objective: ObjectiveConfig) -> Tensor:

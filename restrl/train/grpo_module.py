@@ -73,7 +73,7 @@ class GrpoModule(StepModule):
     def progress_text(self) -> str:
         numbers = self.last_metrics
         return (
-            f"reward {numbers['reward']:.3f}, spread {numbers['spread']:.3f}, "
+            f"reward {numbers['reward']:.3f}, reward std {numbers['reward_std']:.3f}, "
             f"{numbers['trained_groups']:.0f} groups trained, {numbers['tokens_per_second']:.0f} tokens/s"
         )
 
