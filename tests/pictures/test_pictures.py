@@ -100,7 +100,7 @@ def test_the_command_draws_what_is_asked_for(tmp_path, capsys) -> None:
     assert main([str(tmp_path / "trees.jsonl"), str(page)]) == 0
     assert page.read_text() == trees_page(trees)
     for arguments, message in (
-        (["trees.jsonl", "x.svg", "--task", "z"], "no tree of a task_id that holds 'z'"),
+        (["trees.jsonl", "x.svg", "--task", "z"], "no tree of a task_id that contains 'z'"),
         (["none.jsonl", "x.svg"], "none.jsonl: no such file"),
         (["trees.jsonl", "x.png"], "x.png: a picture ends in .svg, a page in .html"),
     ):
