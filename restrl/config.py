@@ -116,7 +116,7 @@ class GrpoConfig:
     # 4. GRPO
     # n = G
     rollout: SamplingConfig = field(default_factory=lambda: SamplingConfig(n=8), metadata={"step": "grpo"})
-    # what ends a rollout before max_tokens; stop: a stop string or the end-of-sequence token; eos: the latter
+    # a rollout ends early at a stop string or the end-of-sequence token (stop), or only at the latter (eos)
     rollout_until: str = _limits("stop", choices=("stop", "eos"), step="grpo")
     prompts_per_step: int = _limits(8, ge=1, step="grpo")
     epochs: int = _limits(1, ge=1, step="grpo")
@@ -254,7 +254,7 @@ class ScorerConfig:
     max_tokens: int = _limits(2048, ge=8)  # of one input
     tokens_per_batch: int = _limits(8192, ge=1, decides=False)
     aggregate: str = _limits("last", choices=("last", "min", "mean", "product"))  # of a program's steps
-    separator: str | None = None  # what ends a step
+    separator: str | None = None  # the token that ends a step
     squash: bool = False  # sigmoid of unbounded scores
 
 

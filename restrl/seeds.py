@@ -1,4 +1,4 @@
-"""Seeds derived from names: every use of randomness has its own generator, whatever the order of calls."""
+"""Seeds derived from names: every use of randomness has its own generator, so call order does not matter."""
 
 from __future__ import annotations
 

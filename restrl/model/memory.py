@@ -211,7 +211,7 @@ def _activations(config: Config, sizes: Geometry, layers: int, tokens: int, item
 
 
 def check_memory(config: Config, paths: PathsConfig, trains: Iterable[str], device: torch.device) -> None:
-    """Raises UserError for a run that cannot fit; it says what needs how much memory, and what would fit."""
+    """Raises UserError for a run that cannot fit; the message lists the memory needs and possible changes."""
     sizes = geometry(config.model, paths)
     if sizes is None:
         return

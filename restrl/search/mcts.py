@@ -35,7 +35,7 @@ from restrl.seeds import derive_seed
 
 @dataclass(frozen=True)
 class RewardSource:
-    """What values programs: the differences between the paper's two searches, as data."""
+    """The source of rewards for programs: the differences between the paper's two searches, as data."""
 
     verifies: bool  # runs the tests: its calls count as verifier calls
     rates_states: bool  # values new children too; their values are backed up instead of the rollouts' ratings
