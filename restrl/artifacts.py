@@ -182,9 +182,7 @@ class Store:
         self.ranks = ranks
         self.root = Path(root) / "artifacts"
         self._say = say
-        self.machine: dict[
-            str, Any
-        ] = {}  # facts about this machine, for manifests only, not for fingerprints
+        self.machine: dict[str, Any] = {}  # facts about this machine, only for manifests
 
     @contextlib.contextmanager
     def open(

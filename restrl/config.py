@@ -34,9 +34,7 @@ class ModelConfig:
     prompt: str = _limits("auto", choices=("auto", "chat", "plain"))
     system: str | None = None  # system message of the chat; null: the template's own default
     date: str = "2025-01-01"  # the date that a chat template sees as today
-    trust_remote_code: bool = _limits(
-        False, decides=False
-    )  # custom code is part of the fingerprinted content
+    trust_remote_code: bool = _limits(False, decides=False)  # the model's fingerprint covers its code
     gradient_checkpointing: bool = _limits(False, decides=False)
     lr: float = _limits(1e-7, gt=0, decides=False)  # for a model of this size; grpo.lr reads it
     value_lr: float = _limits(1e-7, gt=0, decides=False)  # for a value model on it; vm.lr reads it
@@ -210,9 +208,7 @@ class DecoderConfig:
     name: str = "sample"
     split: str = _limits("heldout", choices=("heldout", "train"), decides=False)  # its problems are read
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    answers: int = _limits(
-        1, ge=1
-    )  # per problem, for best_of_n and mcts; each answer has its own completions
+    answers: int = _limits(1, ge=1)  # per problem (best_of_n, mcts), each with its own completions
     mcts: MctsConfig = field(default_factory=MctsConfig)
     path: str | None = _limits(None, decides=False)  # replay: a file of samples
     k: list[int] = field(default_factory=lambda: [1], metadata={"decides": False})

@@ -277,9 +277,7 @@ def _signals(others: _Others) -> Iterator[None]:
     def terminated(_number: int, _frame: FrameType | None) -> None:
         others.leaving.set()
         others.signal(signal.SIGTERM)
-        if (
-            signal.getsignal(signal.SIGTERM) is terminated
-        ):  # a training has its own handler, which ends after a step
+        if signal.getsignal(signal.SIGTERM) is terminated:  # a training has its own handler
             others.leave(quietly=False)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.raise_signal(signal.SIGTERM)

@@ -88,9 +88,7 @@ class Verdict:
     status: Status
     passed: int  # number of passed tests; without partial credit, those before the first failure
     total: int  # number of all tests
-    reward: (
-        float | None
-    )  # passed / total; without partial credit 0 or 1; None: not judged (not the same as 0)
+    reward: float | None  # passed / total; without partial credit 0 or 1; None (not 0): not judged
     seconds: float  # wall clock minus the time that the program waited for a processor
     detail: str = ""  # first failure, one line, at most 200 characters
     flags: tuple[str, ...] = ()  # suspicious constructs seen
@@ -128,9 +126,7 @@ class State:
 
     task_id: str
     prompt_ids: tuple[int, ...]  # the engine's prompt: chat prompt, opened answer, initial state
-    ids: tuple[
-        int, ...
-    ]  # tokens sampled after the prompt (never re-tokenized): whole actions or a completion
+    ids: tuple[int, ...]  # sampled after the prompt, never re-tokenized: whole actions or a completion
     text: str  # the program so far
     terminal: bool = False  # a whole program: nothing follows
 

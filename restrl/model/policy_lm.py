@@ -1,8 +1,8 @@
 """The module of policy training: packed completions in, log-probabilities of their tokens out.
 
 All computations of the policy with gradient happen in ``PolicyLM.forward``, so a strategy (DDP, FSDP2,
-DeepSpeed) can wrap it as one module.  Strategies gather parameters before a forward pass and synchronise
-them after a backward pass, so no other code may use the parameters in between.
+DeepSpeed) can wrap it as one module.  Such strategies gather parameters before a forward pass and synchronise
+them after a backward pass, so code outside of ``forward`` must not compute with the parameters.
 """
 
 from __future__ import annotations

@@ -107,9 +107,7 @@ def math_shepherd(
 
     def good(ids: Tensor, mask: Tensor) -> Tensor:
         hidden = model.get_decoder()(input_ids=ids, attention_mask=mask).last_hidden_state
-        two: Tensor = (
-            hidden @ model.get_output_embeddings().weight[signs].T
-        )  # only the two logits that are needed
+        two: Tensor = hidden @ model.get_output_embeddings().weight[signs].T  # only the two logits
         return two.float().softmax(-1)[..., 0]
 
     return StepRewardModel(StepReader(text, good, special=True), model, tokenizer, problems, config)

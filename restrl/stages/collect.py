@@ -39,7 +39,7 @@ def collect_step(session: Session, resources: Resources, policy: PolicyRef) -> A
             artifact = session.found(work.artifact)
         else:
             artifact = _collect(session, resources, policy, work, files)
-        files.remove()  # here and not in _collect, because a run may be killed between finish and this line
+        files.remove()  # also needed if an earlier run was killed just before this line
         _say(session, artifact)
         return artifact
 

@@ -81,7 +81,7 @@ def evaluate_step(
         else:
             with session.console.progress(title, source.count(problems.problems)) as advance:
                 artifact = _evaluate(session, resources, problems, method, source, work, files, advance)
-        files.remove()  # here and not above, because a run may be killed between finish and this line
+        files.remove()  # also needed if an earlier run was killed just before this line
         return artifact, [outcome for judged in artifact.read(Judged) for outcome in judged.outcomes]
 
 

@@ -66,7 +66,7 @@ def fit_step(
         else:
             say(f"fit: {work.folder}")
             artifact = _fit(session, resources, policy, collected, vm, work)
-        # here and not in _fit, because a run may be killed between finish and this line
+        # also needed if an earlier run was killed just before this line
         session.write(lambda: remove_checkpoints(work.folder))
     say(f"fit: {artifact.summary['text']}")
     name = "orm" if vm.targets == "terminal" else "vm"

@@ -93,9 +93,7 @@ class Resources:
         self._build_engine = engine_builder(self.config.engine.name)
         self._problems: dict[tuple[Split, bool], ProblemSet] = {}
         self._policy: LoadedPolicy | None = None
-        self._scorer: tuple[ScorerConfig, str, Scorer] | None = (
-            None  # config, fingerprint of its problems, scorer
-        )
+        self._scorer: tuple[ScorerConfig, str, Scorer] | None = None  # str: fingerprint of its problems
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> Resources:

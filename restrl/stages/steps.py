@@ -146,7 +146,7 @@ def grpo_step(
         else:
             session.console.say(f"grpo (iteration {iteration}): {work.folder}")
             artifact = _train(session, resources, policy, list(states.read(StartState)), iteration, work)
-        # here and not in _train, because a run may be killed between finish and this line
+        # also needed if an earlier run was killed just before this line
         session.write(lambda: remove_checkpoints(work.folder))
         model = dataclasses.replace(
             policy.model, source="hub", path=str(artifact.folder / POLICY), revision=None, lora=LoraConfig()

@@ -101,7 +101,7 @@ class StepModule(lightning.LightningModule):
         if self.skipped_in_row >= MAX_SKIPPED:
             raise UserError(
                 f"{self.title}, {what}: not finite in {MAX_SKIPPED} steps in a row, which were skipped; "
-                "the last checkpoint holds the state before them. Lower the learning rate, or use "
+                "the last checkpoint is intact. Lower the learning rate, or use "
                 "trainer.precision=32-true; the same command goes on from that checkpoint"
             )
 
