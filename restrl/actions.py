@@ -1,12 +1,12 @@
-"""What an action is, and where in the tokens it ends.
+"""The definition of actions, and their ends in the sampled tokens.
 
-An action is one line of code.  A state is a prefix of whole actions, held as the token ids that were sampled:
-text is never tokenized again, because the same text cut elsewhere is a prefix that the model never saw.
+An action is one line of code.  A state is a prefix of whole actions, held as the sampled token ids.  Text is
+never re-tokenized, because another tokenization of the same text is a prefix that the model never saw.
 
-Tokenizers differ in where they put the newline.  One that *leads* merges it with the indentation after it
-(SmolLM2: ``":", "\\n   ", " return"``), so that a line ends before its newline and the newline opens the
-next action.  One that *trails* merges it with what stands before it (Qwen: ``":\\n", "   ", " return"``), so
-that a line ends after its newline.  Cuts lie at the boundaries of the tokens as they were sampled.
+Tokenizers differ in how they treat newlines.  A tokenizer that *leads* merges a newline with the indentation
+after it (SmolLM2: ``":", "\\n   ", " return"``), so a line ends before its newline, and the newline begins
+the next action.  A tokenizer that *trails* merges a newline with the text before it (Qwen: ``":\\n", "   ",
+" return"``), so a line ends after its newline.  Cuts lie at the boundaries of the sampled tokens.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _PROBE = "def f(x):\n    y = [x]\n    return y\n"
 
 
 def text_of(ids: Sequence[int], k: int, tokenizer: Any) -> str:
-    """The text of ``ids[:k]``; where k is a cut, followed by the rest's text it is the text of ``ids``."""
+    """The text of ``ids[:k]``; if k is a cut, this text plus the text of ``ids[k:]`` is that of ``ids``."""
     return decode(ids[:k], tokenizer)
 
 
 def decode(ids: Sequence[int], tokenizer: Any) -> str:
-    """The exact text of ``ids`` inside a longer text: special tokens stay, no white space is tidied up.
+    """The exact text of ``ids`` inside a longer text, with special tokens and all white space.
 
-    Some tokenizers drop the first space of what they decode, so an anchor token stands before and is cut off.
+    Some tokenizers drop the first space of a decoded text, so an anchor is put before ``ids`` and cut off.
     """
     anchor, skip = _anchor(tokenizer)
     text: str = tokenizer.decode(
@@ -39,7 +39,7 @@ def decode(ids: Sequence[int], tokenizer: Any) -> str:
 
 @lru_cache(maxsize=16)
 def _anchor(tokenizer: Any) -> tuple[tuple[int, ...], int]:
-    """The tokens of a letter, and the characters they decode to."""
+    """The tokens of a letter, and the number of characters that they decode to."""
     ids = tuple(tokenizer("x", add_special_tokens=False)["input_ids"])
     return ids, len(
         tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
@@ -48,9 +48,9 @@ def _anchor(tokenizer: Any) -> tuple[tuple[int, ...], int]:
 
 @lru_cache(maxsize=16)
 def newline_of(tokenizer: Any) -> Newline:
-    """Whether the tokenizer merges a newline with what follows or with what stands before.
+    """Whether the tokenizer merges a newline with the text after it or before it.
 
-    Where it does neither (the newline is always a token of its own), it leads.
+    A tokenizer that does neither (a newline is always a separate token) counts as leading.
     """
     ids = tokenizer(_PROBE, add_special_tokens=False)["input_ids"]
     pieces = [decode([i], tokenizer) for i in ids]
@@ -60,7 +60,7 @@ def newline_of(tokenizer: Any) -> Newline:
 
 
 def initial_text(code: str, tokenizer: Any) -> str:
-    """``code`` as a state has to end for this tokenizer: without its last newline, or with exactly one.
+    """``code`` with the end that a state needs for this tokenizer: no trailing newline, or exactly one.
 
     Empty code stays empty.
     """
@@ -71,9 +71,9 @@ def initial_text(code: str, tokenizer: Any) -> str:
 def cut_positions(ids: Sequence[int], tokenizer: Any) -> list[int]:
     """Ascending positions k, 0 < k <= len(ids), where ``ids[:k]`` is a prefix of whole actions.
 
-    A cut lies before a token that begins with a newline, and after one that holds a newline further on (or
-    that is newlines alone, where the tokenizer trails).  Blank lines make no action of their own: they belong
-    to the action that follows.  The end of ``ids`` is a cut only where a line ends there.
+    A cut lies before a token that begins with a newline, and after a token that contains a newline further on
+    (or, if the tokenizer trails, that consists of newlines).  Blank lines are no separate actions: they
+    belong to the next action.  The end of ``ids`` is a cut only if a line ends there.
     """
     return [k for k, _ in cut_actions(ids, tokenizer)]
 
@@ -81,11 +81,11 @@ def cut_positions(ids: Sequence[int], tokenizer: Any) -> list[int]:
 def cut_actions(ids: Sequence[int], tokenizer: Any) -> list[tuple[int, str]]:
     """The ``cut_positions``, each with the text of the action that ends there.
 
-    The texts up to a cut k add up to ``text_of(ids, k)``: no prefix is decoded again for each of its cuts.
+    The texts up to a cut k concatenate to ``text_of(ids, k)``, so prefixes need not be decoded again.
     """
     trails = newline_of(tokenizer) == "trails"
     cuts = []
-    line = ""  # what the current action holds so far
+    line = ""  # the text of the current action so far
     for k, piece in enumerate(_pieces(ids, tokenizer)):
         opens = piece.startswith("\n") and not (trails and not piece.strip("\n"))
         if opens and line.strip():
@@ -99,14 +99,14 @@ def cut_actions(ids: Sequence[int], tokenizer: Any) -> list[tuple[int, str]]:
 
 
 def _pieces(ids: Sequence[int], tokenizer: Any) -> list[str]:
-    """The text that each token adds; a character that several tokens spell belongs to the last of them."""
+    """The text that each token adds; a character that several tokens encode belongs to the last of them."""
     pieces = []
-    start = 0  # first token of the character that is not complete yet
+    start = 0  # first token of the character that is incomplete so far
     for k in range(1, len(ids) + 1):
         piece = _piece(ids[start], tokenizer) if k == start + 1 else decode(ids[start:k], tokenizer)
         if piece.endswith("\ufffd") and k < len(ids) and k - start < 4:
-            apart = piece + _piece(ids[k], tokenizer)
-            if decode(ids[start : k + 1], tokenizer) != apart:  # the next token goes on with the character
+            separate = piece + _piece(ids[k], tokenizer)
+            if decode(ids[start : k + 1], tokenizer) != separate:  # the next token continues the character
                 pieces.append("")
                 continue
         pieces.append(piece)
@@ -116,5 +116,5 @@ def _pieces(ids: Sequence[int], tokenizer: Any) -> list[str]:
 
 @lru_cache(maxsize=2**17)
 def _piece(token: int, tokenizer: Any) -> str:
-    """The text of one token, which decoding takes a hundred times as long to find as to remember."""
+    """The text of one token, cached because decoding takes a hundred times as long."""
     return decode([token], tokenizer)

@@ -1,14 +1,14 @@
-"""Artifacts: what a step made, in a folder that is named by what it was made from.
+"""Artifacts: the results of steps, in folders that are named by everything that determines them.
 
 An artifact is ``outputs/artifacts/<step>-<fingerprint>/`` with records as JSONL (or a model folder) and a
-``manifest.json``.  The fingerprint covers the step, the configuration it read, its inputs and its seed, so a
-finished step is found again and never run twice, as long as all that it made still stands.  A process may
-die at any moment: the manifest says "done" only after everything else stands on the disk, a record is one
-line, and a torn last line is dropped.
+``manifest.json``.  The fingerprint covers the step, the configuration that it read, its inputs and its seed.
+So a finished step is found again and never runs twice, as long as its files exist.  A process may die at any
+moment: the manifest says "done" only after all other files are on the disk, a record is one line, and a torn
+last line is dropped.
 
-Assumes that the folder's file system has ``flock`` and an atomic ``os.replace``, and that all ranks of a run
-see it.  The first rank locks, reads and writes; the others learn from it what it found, at the same calls.
-Deletes nothing but the records of an artifact that has to be made again.
+Assumes that the folder's file system supports ``flock`` and an atomic ``os.replace``, and that all ranks of a
+run see it.  Every rank makes the same calls; the first rank locks, reads and writes, and sends the others
+the results.  Nothing is deleted except the records of an artifact that has to be made again.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ _log = logging.getLogger(__name__)
 
 
 def fingerprint(step: str, config: Mapping[str, Any], inputs: Mapping[str, str], seed: int = 0) -> str:
-    """16 hex digits that depend on every value, and not on the order of keys.
+    """16 hex digits that depend on every value, but not on the order of keys.
 
-    ``config``: plain data, or configuration nodes, of which the deciding settings count.  ``inputs``: name ->
-    fingerprint of what the step reads.  Raises TypeError for a value or a key that JSON does not tell apart
-    from others.
+    ``config``: plain data or configuration nodes; of a node only the deciding settings count.  ``inputs``:
+    name -> fingerprint of each input.  Raises TypeError for a value or key that JSON does not represent
+    uniquely.
     """
     content = {"step": step, "config": _plain(config), "inputs": dict(inputs), "seed": seed}
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -76,7 +76,7 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Artifact:
-    """What a finished step left."""
+    """The result of a finished step."""
 
     folder: Path
     fingerprint: str
@@ -91,24 +91,24 @@ class Artifact:
         return from_json(Cost, self.manifest["cost"])
 
     def read(self, cls: type[R], name: str = RECORDS) -> Records[R]:
-        """The records of one of its files, each parsed when it is asked for.
+        """The records of one of its files, each parsed on access.
 
-        Raises UserError where lines are missing, and for a broken line when it is asked for.
+        Raises UserError if lines are missing, and on access to a broken line.
         """
         records = Records(self.folder / name, cls)
-        wanted = self.manifest["records"].get(name, len(records))
-        if len(records) != wanted:
+        expected = self.manifest["records"].get(name, len(records))
+        if len(records) != expected:
             raise UserError(
-                f"{self.folder / name}: {len(records)} records, and the manifest says {wanted}; "
+                f"{self.folder / name}: {len(records)} records, and the manifest says {expected}; "
                 f"remove {self.folder} to make it again"
             )
         return records
 
 
 class Work:
-    """An artifact that this run holds the lock of: finished before (``done``), or to be made now.
+    """An artifact that this run has locked: finished before (``done``), or to be made now.
 
-    ``folder`` exists.  Other files than records appear in it by ``write_*_atomic`` or ``atomic_folder``.
+    ``folder`` exists.  Files other than records are written with ``write_*_atomic`` or ``atomic_folder``.
     """
 
     def __init__(
@@ -127,13 +127,13 @@ class Work:
 
     @property
     def artifact(self) -> Artifact:
-        """The finished artifact; only where ``done``."""
+        """The finished artifact; only if ``done``."""
         if not self.done:
             raise RuntimeError(f"{self.folder} is not finished")
         return Artifact(self.folder, self.fingerprint, self._manifest)
 
     def records(self, cls: type[R], name: str = RECORDS) -> RecordLog[R]:
-        """The log ``name``, with the whole records that an interrupted run left in it."""
+        """The log ``name``, including the complete records of an interrupted run."""
         if name not in self._logs:
             self._logs[name] = RecordLog(self.folder / name, cls, self._ranks)
         return self._logs[name]
@@ -144,10 +144,10 @@ class Work:
         summary: Mapping[str, Any] | None = None,
         folders: Sequence[str] = (),
     ) -> Artifact:
-        """Marks the artifact as done: from now on it is found instead of made.
+        """Marks the artifact as done, so later runs find it instead of making it again.
 
-        ``folders``: those that later steps read, such as a model's.  The manifest lists their files beside
-        the records, so that an artifact which lost one of them is noticed.
+        ``folders``: folders that later steps read, such as that of a model.  The manifest lists their files
+        and the files of records, so that the loss of a file is noticed.
         """
         self._manifest = self._ranks.by_first(lambda: self._finished(cost, summary, folders))
         return self.artifact
@@ -155,7 +155,7 @@ class Work:
     def _finished(
         self, cost: Cost | None, summary: Mapping[str, Any] | None, folders: Sequence[str]
     ) -> dict[str, Any]:
-        """The manifest of the finished artifact, as it now stands on the disk."""
+        """Writes and returns the manifest of the finished artifact."""
         files = [self.folder / name for name in self._logs]
         files += [path for name in folders for path in sorted((self.folder / name).rglob("*"))]
         manifest = self._manifest | {
@@ -182,7 +182,7 @@ class Store:
         self.ranks = ranks
         self.root = Path(root) / "artifacts"
         self._say = say
-        self.machine: dict[str, Any] = {}  # of this process's machine: manifests say it, fingerprints do not
+        self.machine: dict[str, Any] = {}  # facts about this machine, only for manifests
 
     @contextlib.contextmanager
     def open(
@@ -190,8 +190,8 @@ class Store:
     ) -> Iterator[Work]:
         """The artifact of a step, locked while the block runs.
 
-        Another process that wants the same one waits at its own ``open`` and then finds it done (or, if this
-        one dies, goes on with it).  Raises UserError.
+        Another process that opens the same artifact waits, and then finds it done (or, if this process dies,
+        continues it).  Raises UserError.
         """
         key = fingerprint(step, config, inputs, seed)
         folder = self.root / f"{step}-{key}"
@@ -230,7 +230,7 @@ class Store:
 
 
 def _lost(folder: Path, manifest: Mapping[str, Any]) -> str | None:
-    """The first file of a finished artifact that is gone or not as long as it was; None: all are there."""
+    """The first file of a finished artifact that is missing or has another size; None: all are intact."""
     for name, size in manifest.get("files", {}).items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != size:
@@ -239,7 +239,7 @@ def _lost(folder: Path, manifest: Mapping[str, Any]) -> str | None:
 
 
 def _reopened(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest of a finished artifact that is made again from its beginning."""
+    """Removes the records of a finished artifact that has to be made again; returns its new manifest."""
     with user_errors(folder):
         for name in manifest["records"]:
             (folder / name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What ``train.py`` and ``decode.py`` share: the schema for Hydra, exit codes, one-line errors."""
+"""Shared by ``train.py`` and ``decode.py``: the schema for Hydra, exit codes, one-line errors."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ from restrl.errors import UserError
 from restrl.launch import EXIT_INTERRUPTED, EXIT_USER_ERROR, RankFailure
 from restrl.ranks import ranks_of
 
-OTHERS_SECONDS = 3.0  # for the first rank to say what is wrong, and for torchrun to end this one
+OTHERS_SECONDS = 3.0  # time for the first rank to report the error, and for torchrun to end this one
 
 
 def register_schema() -> None:
-    """Makes ``schema`` known to Hydra: the first entry of each defaults list, the types of what follows."""
+    """Registers ``schema`` with Hydra: the first entry of each defaults list, which types the others."""
     ConfigStore.instance().store(name="schema", node=Config)
 
 
 @dataclass
 class _Process:
-    """What this process did so far, for ``guarded``."""
+    """The state of this process, for ``guarded``."""
 
-    entered: bool = False  # a job of ours began: what happened before was Hydra's doing
-    failed: int = 0  # jobs of a multirun that bad input ended
+    entered: bool = False  # whether our code has begun; errors before that come from Hydra
+    failed: int = 0  # number of jobs of a multirun that ended because of bad input
 
 
 _process: _Process | None = None  # None in a process that a launcher started
 
 
 def job(run: Callable[[DictConfig], float | None]) -> Callable[[DictConfig], float | None]:
-    """What ``hydra.main`` wraps: bad input ends a single run at once, and in a multirun only its own job."""
+    """Wraps a function for ``hydra.main``.  Bad input ends a single run, but only one job of a multirun."""
 
     @functools.wraps(run)
     def wrapped(composed: DictConfig) -> float | None:
-        return _run_job(run, composed)  # a function of this module, which a launcher finds by its name
+        return _run_job(run, composed)  # a function at module level, so that launchers can pickle it
 
     return wrapped
 
@@ -65,7 +65,7 @@ def _run_job(run: Callable[[DictConfig], float | None], composed: DictConfig) ->
         if hydra.mode != RunMode.MULTIRUN:
             _end(error)
         if _process is None:
-            raise  # the launcher carries it to the process that waits
+            raise  # the launcher passes it on to the waiting process
         _process.failed += 1
         _say(f"job {hydra.job.num} ({', '.join(hydra.overrides.task)}): {_line(error)}")
         return None
@@ -74,7 +74,7 @@ def _run_job(run: Callable[[DictConfig], float | None], composed: DictConfig) ->
 def guarded(main: Callable[[], Any]) -> None:
     """Runs a ``hydra.main`` function and exits: 0 done, 2 bad input (one line), 130 interrupted.
 
-    1: another rank died, with a line that says which.
+    Exit code 1: another rank died; a line says which.
     """
     global _process
     process = _process = _Process()
@@ -91,10 +91,10 @@ def guarded(main: Callable[[], Any]) -> None:
     except OSError as error:
         if process.entered:
             raise
-        mend = "set paths.outputs to another folder"
+        remedy = "set paths.outputs to another folder"
         if error.errno == errno.ENAMETOOLONG:  # folders of a multirun are named by its overrides
-            mend = "set 'hydra.sweep.subdir=${hydra.job.num}'"
-        _end(UserError(f"cannot write {error.filename}: {error.strerror}; {mend}"))
+            remedy = "set 'hydra.sweep.subdir=${hydra.job.num}'"
+        _end(UserError(f"cannot write {error.filename}: {error.strerror}; {remedy}"))
     except KeyboardInterrupt:
         print("interrupted: the same command goes on where this one stopped", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
@@ -104,7 +104,7 @@ def guarded(main: Callable[[], Any]) -> None:
 
 @contextlib.contextmanager
 def _own_folders() -> Iterator[None]:
-    """A rank that torchrun or srun started beside the first has Hydra's folders where nobody sees them."""
+    """Gives all ranks but the first, when torchrun or srun started them, temporary folders for Hydra."""
     if ranks_of().first:
         yield
         return
@@ -131,6 +131,6 @@ def _line(error: BaseException) -> str:
     if isinstance(error, UserError):
         return " ".join(str(error).split())
     if isinstance(error, MissingConfigException) and error.options is not None:
-        group, _, wanted = str(error.missing_cfg_file).rpartition("/")
-        return f"{group}={wanted}: no such choice; {group} may be {', '.join(sorted(error.options))}"
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        return f"{group}={choice}: no such choice; {group} may be {', '.join(sorted(error.options))}"
     return " ".join(explain(error).split())

@@ -1,8 +1,8 @@
 """The typed schema behind every configuration group.
 
-The library takes these dataclasses; only ``train.py`` and ``decode.py`` know Hydra.  A field's allowed range
-stands beside it; ``restrl/config_check.py`` checks a composed configuration.  A field also says whether it
-decides the numbers of a step: fingerprints are made of those that do (``deciding``).
+The library takes these dataclasses; only ``train.py`` and ``decode.py`` know Hydra.  Each field declares its
+allowed range, and ``restrl/config_check.py`` checks a composed configuration.  A field also declares whether
+it decides the numbers of a step: fingerprints cover only fields that do (``deciding``).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ModelConfig:
     prompt: str = _limits("auto", choices=("auto", "chat", "plain"))
     system: str | None = None  # system message of the chat; null: the template's own default
     date: str = "2025-01-01"  # the date that a chat template sees as today
-    trust_remote_code: bool = _limits(False, decides=False)  # such code is part of the content
+    trust_remote_code: bool = _limits(False, decides=False)  # the model's fingerprint covers its code
     gradient_checkpointing: bool = _limits(False, decides=False)
     lr: float = _limits(1e-7, gt=0, decides=False)  # for a model of this size; grpo.lr reads it
     value_lr: float = _limits(1e-7, gt=0, decides=False)  # for a value model on it; vm.lr reads it
@@ -48,17 +48,17 @@ class DatasetConfig:
     heldout_path: str | None = None  # a file of held-out problems; null: split by seed
     train_limit: int | None = _limits(None, ge=1)  # first n problems of a seeded shuffle; null = all
     heldout_limit: int | None = _limits(None, ge=1)
-    heldout_fraction: float = _limits(0.2, ge=0, lt=1)  # where the data set has no split of its own
+    heldout_fraction: float = _limits(0.2, ge=0, lt=1)  # if the data set has no split of its own
     seed: int = _limits(0, ge=0)  # of the split, the shuffle and the generator
     max_tokens: int = _limits(1024, ge=1)  # new tokens per completion; all sampling reads it
-    variant: str | None = None  # of a data set that has several; null: its default
+    variant: str | None = None  # for a data set with several variants; null: the default
     block_list: str | None = None  # file of task ids not to train on; null: data check's; none: off
     too_long: str = _limits("error", choices=("error", "drop"))  # a prompt without room for an answer
 
 
 @dataclass
 class SharedSamplingConfig:
-    """Values that other groups read by interpolation; no code reads them."""
+    """Values that other groups use by interpolation; no code reads them."""
 
     temperature: float = _limits(0.7, ge=0)
     top_p: float = _limits(1.0, gt=0, le=1)
@@ -90,7 +90,7 @@ class ObjectiveConfig:
 class ShapingConfig:
     symbol_reward: float = _limits(1e-3, ge=0)
     trailing_penalty: float = _limits(1e-6, ge=0)  # per character after the stop string
-    # a group whose reward std is not above it is not trained; null: the bonus alone may train a group
+    # a group is trained only if its reward std is above this; null: the bonus alone may train a group
     variance_floor: float | None = _limits(0.0, ge=0)
     overlong_max: int | None = _limits(None, ge=1)  # DAPO L_max, tokens; null = off
     overlong_cache: int = _limits(0, ge=0)  # DAPO C, tokens
@@ -110,17 +110,17 @@ class GrpoConfig:
     ratio: float = _limits(0.5, ge=0, le=1, step="assemble")
     replacement: bool = _limits(False, step="assemble")
     complete_solution: bool = _limits(False, step="assemble")
-    blank_actions: bool = _limits(False, step="assemble")  # a blank line is an action of its own
+    blank_actions: bool = _limits(False, step="assemble")  # blank lines count as separate actions
     # 4. GRPO
     # n = G
     rollout: SamplingConfig = field(default_factory=lambda: SamplingConfig(n=8), metadata={"step": "grpo"})
-    # what ends a rollout before max_tokens: a stop string or the end-of-sequence token, or only the latter
+    # a rollout ends early at a stop string or the end-of-sequence token (stop), or only at the latter (eos)
     rollout_until: str = _limits("stop", choices=("stop", "eos"), step="grpo")
     prompts_per_step: int = _limits(8, ge=1, step="grpo")
     epochs: int = _limits(1, ge=1, step="grpo")
-    max_steps: int | None = _limits(None, ge=1, step="grpo")  # null: as many as epochs takes
+    max_steps: int | None = _limits(None, ge=1, step="grpo")  # null: given by epochs
     updates_per_step: int = _limits(1, ge=1, step="grpo")  # passes over a step's batch (mu)
-    # times that groups without variance are replaced; 0 = off
+    # how many times groups without variance are replaced; 0 = off
     dynamic_sampling: int = _limits(0, ge=0, step="grpo")
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig, metadata={"step": "grpo"})
     shaping: ShapingConfig = field(default_factory=ShapingConfig, metadata={"step": "grpo"})
@@ -138,7 +138,7 @@ class GrpoConfig:
 class EngineConfig:
     name: str = _limits("hf", choices=("hf",))  # restrl/engine/registry.py has the same names
     batch_size: int = _limits(64, ge=1)  # rows decoded at a time
-    kv_gb: float = _limits(8.0, gt=0)  # GiB for their keys and values; fewer rows where they need more
+    kv_gb: float = _limits(8.0, gt=0)  # GiB for keys and values; limits the number of rows
     chunk_problems: int = _limits(32, ge=1)  # problems between two saves of a step
 
 
@@ -165,18 +165,17 @@ class SandboxConfig:
 @dataclass
 class TrainerConfig:
     name: str = _limits("auto", decides=False)
-    # the device that it comes to is what decides
+    # the resolved device decides, not this setting
     accelerator: str = _limits("auto", choices=("auto", "cpu", "gpu"), decides=False)
     devices: int = _limits(1, ge=1)  # processes on each machine
-    num_nodes: int = _limits(1, ge=1)  # machines; its product with devices decides
+    num_nodes: int = _limits(1, ge=1)  # machines; the product with devices decides
     strategy: str = _limits("auto", choices=("auto", "ddp"))
-    find_unused: bool = _limits(False, decides=False)  # ddp: parameters may have no part in a step
+    find_unused: bool = _limits(False, decides=False)  # ddp: a step may leave some parameters unused
     precision: str = _limits("auto", choices=("auto", "32-true", "bf16-mixed", "bf16-true"))
-    memory_gb: float | None = _limits(
-        None, gt=0, decides=False
-    )  # GiB that a run may plan with; null: what the device has
+    # GiB that a run may use; null: the memory of the device
+    memory_gb: float | None = _limits(None, gt=0, decides=False)
     matmul: str = _limits("highest", choices=("highest", "high", "medium"))  # precision of float32 products
-    # what follows are arguments of Lightning's Trainer, handed on as they are
+    # the following are passed on unchanged to Lightning's Trainer
     max_time: str | None = _limits(None, decides=False)  # DD:HH:MM:SS of a training step
     log_every_n_steps: int = _limits(1, ge=1, decides=False)
     enable_model_summary: bool = _limits(False, decides=False)
@@ -190,18 +189,18 @@ class TrainerConfig:
 class MctsConfig:
     name: str = _limits("collect", decides=False)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)  # of one expansion
-    num_decision: int = _limits(5, ge=1)  # children of a node that selection may go to
+    num_decision: int = _limits(5, ge=1)  # children of a node that selection may choose
     c: float = _limits(0.2, ge=0)  # weight of exploration
     eps: float = _limits(0.1, gt=0)
-    # what ends a tree, whichever comes first; null: not limited
+    # limits of a tree, of which the first one reached ends it; null: not limited
     iterations: int | None = _limits(100, ge=1)
     completions: int | None = _limits(None, ge=1)
     model_tokens: int | None = _limits(None, ge=1)
     seconds: float | None = _limits(None, gt=0)  # of a tree's share of each batch of requests
-    revisit_terminals: bool = True  # false: only what can be expanded is selected
+    revisit_terminals: bool = True  # false: select only nodes that can be expanded
     skip_blank: bool = False  # comments join the next action
     reuse_rollouts: bool = False  # every prefix of a judged rollout gives a value target
-    in_flight: int = _limits(64, ge=1)  # trees that grow at a time; decides the rounding of batches
+    in_flight: int = _limits(64, ge=1)  # trees that grow at the same time; affects rounding in batches
 
 
 @dataclass
@@ -209,7 +208,7 @@ class DecoderConfig:
     name: str = "sample"
     split: str = _limits("heldout", choices=("heldout", "train"), decides=False)  # its problems are read
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    answers: int = _limits(1, ge=1)  # per problem of best_of_n and mcts, each with its own completions
+    answers: int = _limits(1, ge=1)  # per problem (best_of_n, mcts), each with its own completions
     mcts: MctsConfig = field(default_factory=MctsConfig)
     path: str | None = _limits(None, decides=False)  # replay: a file of samples
     k: list[int] = field(default_factory=lambda: [1], metadata={"decides": False})
@@ -251,17 +250,17 @@ class ScorerConfig:
     max_tokens: int = _limits(2048, ge=8)  # of one input
     tokens_per_batch: int = _limits(8192, ge=1, decides=False)
     aggregate: str = _limits("last", choices=("last", "min", "mean", "product"))  # of a program's steps
-    separator: str | None = None  # what ends a step
-    squash: bool = False  # sigmoid of scores that nothing bounds
+    separator: str | None = None  # the token that ends a step
+    squash: bool = False  # sigmoid of unbounded scores
 
 
 @dataclass
 class RowConfig:
-    """One way to answer the held-out problems: whose samples, which decoder, and what it chooses by."""
+    """A method in the table of held-out results: the policy that samples, the decoder, and its scorer."""
 
     policy: str = _limits("base", choices=("base", "trained"))
     decoder: str = _limits("sample", choices=("greedy", "sample", "best_of_n", "mcts"))
-    # of best_of_n and mcts, which need one; vm and orm are fitted by the run
+    # needed by best_of_n and mcts; the run fits vm and orm
     scorer: str = _limits("none", choices=("none", "vm", "orm", "verifier"))
 
 
@@ -293,19 +292,19 @@ class StageConfig:
 
 @dataclass
 class Config:
-    """What ``train.py`` and ``decode.py`` run from."""
+    """The configuration of ``train.py`` and ``decode.py``."""
 
     stage: StageConfig = field(default_factory=StageConfig, metadata={"decides": False})
     model: ModelConfig = field(default_factory=ModelConfig)
-    # its problems are an input of steps
+    # its problems are inputs of steps
     dataset: DatasetConfig = field(default_factory=DatasetConfig, metadata={"decides": False})
-    # the groups that read it decide
+    # the groups that use its values decide
     sampling: SharedSamplingConfig = field(default_factory=SharedSamplingConfig, metadata={"decides": False})
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    # name -> a class of Lightning's, as Hydra instantiates it (restrl/train/extras.py)
+    # name -> node with _target_ for Hydra to instantiate (restrl/train/extras.py)
     logger: dict[str, Any] = field(default_factory=dict, metadata={"decides": False})
     callbacks: dict[str, Any] = field(default_factory=dict, metadata={"decides": False})
     decoder: DecoderConfig = field(default_factory=DecoderConfig)

@@ -1,4 +1,4 @@
-"""The check of a composed configuration: a bad key or value ends in one line that says what it may be."""
+"""The check of a composed configuration: a bad key or value gives one line that says what is allowed."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from restrl.errors import UserError
 
 CHOOSING = ("best_of_n", "mcts")  # decoders that a scorer chooses for
 STAGE_1 = ("rest_grpo", "sample", "assemble", "grpo")
-ANSWERING = ("rest_grpo", "grpo", "evaluate")  # stages that end with answers of `decoder`, as decode.py does
+ANSWERING = ("rest_grpo", "grpo", "evaluate")  # stages that, like decode.py, end with answers of `decoder`
 
 
 def check(composed: DictConfig) -> Config:
-    """The configuration as dataclasses, after every value was checked against its range.
+    """The configuration as dataclasses, with every value checked against its range.
 
-    Raises UserError that names the key, its value and what it may be.
+    Raises UserError that names the key, its value and the allowed values.
     """
     try:
-        values = OmegaConf.to_container(composed, resolve=True)  # plain, so that +key=... is found out too
+        values = OmegaConf.to_container(composed, resolve=True)  # a plain container, to detect +key=... too
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
     except OmegaConfBaseException as error:
         raise UserError(explain(error)) from error
@@ -39,7 +39,7 @@ def check(composed: DictConfig) -> Config:
 
 
 def _check_together(config: Config) -> None:
-    """Finds values that contradict each other, which a run would otherwise find out after hours."""
+    """Rejects contradictory values, which would otherwise end a run after hours."""
     _check_training(config)
     _check_decoder(config)
     if config.stage.name == "rest_rl":
@@ -101,7 +101,7 @@ def _check_rows(rows: list[RowConfig], trained: bool) -> None:
             )
         if row in rows[:i]:
             raise UserError(
-                f"evaluation.rows[{i}]: the same as rows[{rows.index(row)}]; each row must be once"
+                f"evaluation.rows[{i}]: the same as rows[{rows.index(row)}]; each row must be unique"
             )
 
 
@@ -144,7 +144,7 @@ def _describe(limits: Any) -> str:
 
 
 def explain(error: BaseException) -> str:
-    """One line for an error of composition or conversion: the key, what is wrong and what it may be."""
+    """One line for an error of composition or conversion: the key, the error and the allowed values."""
     file = ""
     while (inner := _inner(error)) is not None:
         if named := re.match(r"In '(.+)': ", str(error)):  # a file of conf/, not the command line
@@ -154,7 +154,7 @@ def explain(error: BaseException) -> str:
 
 
 def _inner(error: BaseException) -> BaseException | None:
-    """What an error of composition wraps: Hydra names the error of a file only as the context of its own."""
+    """The error inside an error of composition; Hydra attaches the error of a file only as its context."""
     return error.__cause__ or (error.__context__ if isinstance(error, ConfigCompositionException) else None)
 
 
@@ -164,7 +164,7 @@ def _explain(error: BaseException) -> str:
     if not key:
         return first_line
     if getattr(error, "object_type", None) is RowConfig and "." not in str(key):
-        key = f"evaluation.rows[].{key}"  # OmegaConf names the key inside the row alone
+        key = f"evaluation.rows[].{key}"  # OmegaConf gives only the key inside the row
     parent, _, name = str(key).rpartition(".")
     known = _keys_of(parent)
     if name.endswith("]") and (inside := _keys_of(str(key))):
@@ -177,7 +177,7 @@ def _explain(error: BaseException) -> str:
 
 
 def _keys_of(path: str) -> list[str] | None:
-    """The keys of the schema's node at ``path`` ("" = the root, ``name[i]`` an element); None without one."""
+    """The keys of the schema's node at ``path`` ("" = root, ``name[i]`` = element); None if there is none."""
     kind: Any = Config
     for part in path.split(".") if path else []:
         name, bracket, _ = part.partition("[")

@@ -1,4 +1,4 @@
-"""What the fields of the schema (``restrl/config.py``) say of themselves, and what is made of that."""
+"""The metadata of fields in the schema (``restrl/config.py``), and the settings that decide numbers."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def limits(
 ) -> Any:
     """A dataclass field with its allowed range: ge <= value <= le, gt < value < lt, or one of choices.
 
-    ``decides``: whether a step's numbers depend on the setting itself.  False for names, for paths (a file is
-    fingerprinted by its content), for how work is divided or saved where that does not change the result, and
-    for what is computed from a step's records afterwards.  ``step``: the only step that reads the setting, in
-    a group that several steps read.
+    ``decides``: whether a step's numbers depend on the setting itself.  It is False for names, for paths
+    (files are fingerprinted by content), for settings of how work is divided or saved that do not change the
+    result, and for settings of later computations on a step's records.  ``step``: the only step that reads
+    the setting, in a group that several steps read.
     """
     allowed = {"ge": ge, "gt": gt, "le": le, "lt": lt, "choices": choices}
     return field(default=default, metadata={**allowed, "decides": decides, "step": step})
@@ -34,12 +34,12 @@ def deciding(node: Any, step: str | None = None) -> dict[str, Any]:
 
     ``step``: settings that only another step reads are left out.
     """
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for item in dataclasses.fields(node):
         if not item.metadata.get("decides", True):
             continue
         if step is not None and item.metadata.get("step") not in (None, step):
             continue
         value = getattr(node, item.name)
-        found[item.name] = deciding(value) if dataclasses.is_dataclass(value) else value
-    return found
+        settings[item.name] = deciding(value) if dataclasses.is_dataclass(value) else value
+    return settings

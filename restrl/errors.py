@@ -1,4 +1,4 @@
-"""The one error that a user can mend."""
+"""The one error that a user can fix."""
 
 from __future__ import annotations
 

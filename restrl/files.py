@@ -1,4 +1,4 @@
-"""Writes that happen as a whole or not at all, and errors that say which file could not be written."""
+"""Atomic writes, and errors that name the file that could not be written."""
 
 from __future__ import annotations
 
@@ -26,12 +26,15 @@ def user_errors(path: Path) -> Iterator[None]:
 
 
 def write_text_atomic(path: Path, text: str) -> None:
-    """``path`` holds either what it held before or all of ``text``.  Raises UserError."""
+    """Writes ``text``; at any moment ``path`` holds either its old content or all of ``text``.
+
+    Raises UserError.
+    """
     write_lines_atomic(path, [text])
 
 
 def write_lines_atomic(path: Path, lines: Iterable[str]) -> None:
-    """``write_text_atomic`` of lines, which bring their newlines, without holding all of them."""
+    """As ``write_text_atomic``, for lines that end with newlines, without holding all of them in memory."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with user_errors(path):
         try:
@@ -48,7 +51,7 @@ def write_lines_atomic(path: Path, lines: Iterable[str]) -> None:
 
 
 def write_json_atomic(path: Path, data: Any) -> None:
-    """``write_text_atomic`` of ``data`` as indented JSON.  Raises UserError."""
+    """Writes ``data`` as indented JSON, as ``write_text_atomic`` does.  Raises UserError."""
     write_text_atomic(path, json.dumps(data, indent=2) + "\n")
 
 
@@ -56,7 +59,7 @@ def write_json_atomic(path: Path, data: Any) -> None:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """An empty folder to fill, which becomes ``path`` when the block ends without an error.
 
-    For models: ``path`` exists only when it is whole.  A former ``path`` is replaced.  Raises UserError.
+    For models: ``path`` exists only when it is complete.  An older ``path`` is replaced.  Raises UserError.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     with user_errors(path):

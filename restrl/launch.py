@@ -1,12 +1,12 @@
-"""Runs a task on all ranks: on those that torchrun, srun or submitit started, or on some that it starts.
+"""Runs a task on all ranks, which torchrun, srun or submitit has started, or which this module starts.
 
-The task is a function ``(config, ranks, folder) -> result``, named by "module:function".  Where nobody says
-who this process is and ``trainer.devices`` is above 1, this process becomes the first rank and starts the
-others: fresh interpreters that get the composed configuration through a pipe, and not from Hydra, so that
-they make no run folder.  What they print goes to ``rank1.log`` and so on in the run's folder.
+The task is a function ``(config, ranks, folder) -> result``, named by "module:function".  If no launcher has
+given this process a rank and ``trainer.devices`` is above 1, this process becomes the first rank and starts
+the others.  They are fresh interpreters that receive the composed configuration through a pipe and not from
+Hydra, so they create no run folder.  Their output goes to ``rank1.log`` and so on in the run's folder.
 
-No rank outlives another.  Ctrl-C and SIGTERM reach all; if a rank dies, the first one ends the others and
-raises RankFailure; the kernel kills them if the first one is killed.
+All ranks end together.  Ctrl-C and SIGTERM reach every rank.  If another rank dies, the first rank ends the
+rest and raises RankFailure.  If the first rank is killed, the kernel kills the others.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ Task = Callable[[Config, Ranks, Path], float | None]
 EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
 TAIL = 12  # lines of a dead rank's log that are shown
 POLL_SECONDS = 0.1
-# Bad input usually ends all ranks: the first one is given this long to say so itself.
+# Bad input usually ends all ranks, so the first rank gets this much time to report the error itself.
 OWN_ERROR_SECONDS = 20.0
-LEAVE_SECONDS = 5.0  # for a rank to leave by itself after a signal
-STUCK_SECONDS = 30.0  # for the first rank to notice that another one died
+LEAVE_SECONDS = 5.0  # time for a rank to end by itself after a signal
+STUCK_SECONDS = 30.0  # time for the first rank to notice that another one died
 _PR_SET_PDEATHSIG = 1
 
 
 class RankFailure(Exception):  # noqa: N818 (it is the failure that is reported)
-    """Another rank died.  The text is what to print; ``code``: the exit code of the run."""
+    """Another rank died.  The text is the message to print; ``code``: the exit code of the run."""
 
     def __init__(self, text: str, code: int) -> None:
         super().__init__(text)
@@ -54,19 +54,19 @@ class RankFailure(Exception):  # noqa: N818 (it is the failure that is reported)
 
 
 def on_all_ranks(task: str, config: Config, folder: Path) -> float | None:
-    """The task's result on this rank.  ``folder``: this run's, which the first rank's is for all.
+    """The task's result on this rank.  ``folder``: the run's folder; that of the first rank is used by all.
 
-    Raises UserError where ``trainer`` asks for another number of ranks than were started, and RankFailure.
+    Raises UserError if ``trainer`` configures another number of ranks than were started, and RankFailure.
     """
     run, ranks = _named(task), ranks_of()
-    wanted = config.trainer.devices * config.trainer.num_nodes
-    if wanted == ranks.size == 1:
+    configured = config.trainer.devices * config.trainer.num_nodes
+    if configured == ranks.size == 1:
         return run(config, ranks, folder)
     if ranks.size > 1:
-        if ranks.size != wanted:
+        if ranks.size != configured:
             raise UserError(
                 f"trainer.devices={config.trainer.devices} x trainer.num_nodes={config.trainer.num_nodes} "
-                f"are {wanted} ranks, and {ranks.size} were started: make them agree"
+                f"are {configured} ranks, and {ranks.size} were started: make them agree"
             )
         return _connected(run, config, ranks, folder)
     if config.trainer.num_nodes > 1:
@@ -81,12 +81,12 @@ def on_all_ranks(task: str, config: Config, folder: Path) -> float | None:
 
 def _named(task: str) -> Task:
     module, _, function = task.partition(":")
-    found: Task = getattr(importlib.import_module(module), function)
-    return found
+    run: Task = getattr(importlib.import_module(module), function)
+    return run
 
 
 def _check_device(trainer: TrainerConfig, ranks: Ranks) -> str:
-    """The type of this rank's device.  Raises UserError where there is none."""
+    """The type of this rank's device.  Raises UserError if the device is missing."""
     if trainer.accelerator == "cpu":
         return "cpu"
     from restrl.stages.session import device_of
@@ -115,53 +115,54 @@ def _connected(run: Task, config: Config, ranks: Ranks, folder: Path) -> float |
 
 
 class _Others:
-    """The ranks that the first one started."""
+    """The ranks that the first rank started."""
 
     def __init__(self, task: str, config: Config, folder: Path, size: int) -> None:
         self.logs = {rank: folder / f"rank{rank}.log" for rank in range(1, size)}
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self.failed: tuple[int, int] | None = None  # the first rank that died, and its exit code
-        self.leaving = threading.Event()  # from now on ranks may end
-        self._order = pickle.dumps((task, config, str(folder)))
+        self.leaving = threading.Event()  # once it is set, ranks may end
+        self._job = pickle.dumps((task, config, str(folder)))
         self._ready, self._ready_end = os.pipe()
 
     def start(self, environment: dict[str, str]) -> None:
-        """Starts them, and waits until each has loaded what it needs.  Raises RankFailure."""
+        """Starts the ranks, and waits until each has loaded its modules.  Raises RankFailure."""
         paths = [str(Path(restrl.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         environment = {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         for rank, log in self.logs.items():
-            own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            identity = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
             with open(log, "wb") as out:
                 process = subprocess.Popen(
                     [sys.executable, "-m", "restrl.launch", str(self._ready_end), str(os.getpid())],
                     stdin=subprocess.PIPE,
                     stdout=out,
                     stderr=subprocess.STDOUT,
-                    env={**os.environ, **environment, **own},
+                    env={**os.environ, **environment, **identity},
                     pass_fds=[self._ready_end],
-                    start_new_session=True,  # Ctrl-C comes from here, once
+                    start_new_session=True,  # the terminal's Ctrl-C must not reach it: we pass it on
                 )
             self.processes[rank] = process
             assert process.stdin is not None
-            with contextlib.suppress(BrokenPipeError), process.stdin as pipe:  # it died: found out below
-                pipe.write(self._order)
+            # a broken pipe means that the rank died, which the loop below detects
+            with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+                pipe.write(self._job)
         os.close(self._ready_end)
         waiting = len(self.processes)
         while waiting:
-            self.look()
+            self.check()
             if self.failed is not None:
                 raise self.failure()
             if select.select([self._ready], [], [], POLL_SECONDS)[0]:
                 waiting -= len(os.read(self._ready, waiting))
 
-    def look(self) -> None:
-        """Notes the rank that died; of several the one that did not do so because it lost another."""
+    def check(self) -> None:
+        """Notes a rank that died; of several, preferably one that did not die because it lost another."""
         dead = [(rank, p.returncode) for rank, p in self.processes.items() if p.poll() not in (None, 0)]
         if self.failed is None and dead:
             self.failed = min(dead, key=lambda item: (item[1] > 0, item[1] != EXIT_USER_ERROR))
 
     def failure(self) -> RankFailure:
-        """What to say of the rank that died."""
+        """The error that describes the rank that died."""
         assert self.failed is not None
         rank, code = self.failed
         log = self.logs[rank]
@@ -173,14 +174,14 @@ class _Others:
         return RankFailure(f"rank {rank} {how}; {log} ends with:{tail or ' nothing'}", 1)
 
     def watch(self) -> None:
-        """Ends the run when a rank dies; runs in a thread of its own."""
+        """Ends the run when a rank dies; runs in a separate thread."""
         while self.failed is None:
             if self.leaving.wait(POLL_SECONDS):
                 return
-            self.look()
+            self.check()
         if self.failed[1] == EXIT_USER_ERROR and self.leaving.wait(OWN_ERROR_SECONDS):
             return
-        self.signal(signal.SIGKILL)  # what this rank waits for will not come: it has to notice
+        self.signal(signal.SIGKILL)  # so that the collective call in which this rank may wait fails
         main = threading.main_thread().ident
         assert main is not None
         signal.pthread_kill(main, signal.SIGUSR2)
@@ -194,14 +195,14 @@ class _Others:
                 process.send_signal(number)
 
     def leave(self, *, quietly: bool) -> None:
-        """Returns when all have ended; ``quietly``: by themselves, for all is done."""
+        """Returns when all ranks have ended.  ``quietly``: they are done and end by themselves."""
         self.leaving.set()
         if not quietly:
             self.signal(signal.SIGINT)
-        until = time.monotonic() + (STUCK_SECONDS if quietly else LEAVE_SECONDS)
+        deadline = time.monotonic() + (STUCK_SECONDS if quietly else LEAVE_SECONDS)
         for process in self.processes.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, until - time.monotonic()))
+                process.wait(max(0.0, deadline - time.monotonic()))
         self.signal(signal.SIGKILL)
         for process in self.processes.values():
             process.wait()
@@ -210,7 +211,7 @@ class _Others:
 
 @contextlib.contextmanager
 def _started(task: str, config: Config, folder: Path) -> Iterator[Ranks]:
-    """This process as the first of ``trainer.devices`` ranks, with the others running."""
+    """Starts the other ranks; yields this process as the first of ``trainer.devices`` ranks."""
     size = config.trainer.devices
     environment = {
         "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size),
@@ -234,7 +235,7 @@ def _started(task: str, config: Config, folder: Path) -> Iterator[Ranks]:
             raise
         else:
             others.leave(quietly=True)
-            others.look()
+            others.check()
             if others.failed is not None:
                 raise others.failure()
         finally:
@@ -243,18 +244,18 @@ def _started(task: str, config: Config, folder: Path) -> Iterator[Ranks]:
 
 
 def _cause(error: BaseException, others: _Others) -> RankFailure | None:
-    """The death of another rank where ``error`` follows from it, such as a connection that broke."""
+    """The failure of another rank, if it caused ``error`` (for example by a broken connection)."""
     if isinstance(error, (UserError, KeyboardInterrupt, SystemExit)):
         return None
-    until = time.monotonic() + 20 * POLL_SECONDS
-    while others.failed is None and time.monotonic() < until:
-        others.look()
+    deadline = time.monotonic() + 20 * POLL_SECONDS
+    while others.failed is None and time.monotonic() < deadline:
+        others.check()
         time.sleep(POLL_SECONDS / 10)
     return None if others.failed is None else others.failure()
 
 
 def _abort() -> None:
-    """Breaks this rank's connections, so that nobody waits for it."""
+    """Closes this rank's connections, so that no rank waits for it."""
     from torch import distributed
 
     if distributed.is_initialized():
@@ -264,7 +265,7 @@ def _abort() -> None:
 
 @contextlib.contextmanager
 def _signals(others: _Others) -> Iterator[None]:
-    """Hands Ctrl-C and SIGTERM on to the other ranks, and ends this one as it would end alone."""
+    """Passes Ctrl-C and SIGTERM on to the other ranks; this rank ends as a single process would."""
     if threading.current_thread() is not threading.main_thread():
         raise UserError("trainer.devices above 1 needs the main thread: use another hydra/launcher")
 
@@ -276,16 +277,16 @@ def _signals(others: _Others) -> Iterator[None]:
     def terminated(_number: int, _frame: FrameType | None) -> None:
         others.leaving.set()
         others.signal(signal.SIGTERM)
-        if signal.getsignal(signal.SIGTERM) is terminated:  # a training ends at its next step instead
+        if signal.getsignal(signal.SIGTERM) is terminated:  # a training has its own handler
             others.leave(quietly=False)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.raise_signal(signal.SIGTERM)
 
-    def bereaved(_number: int, _frame: FrameType | None) -> None:
+    def rank_died(_number: int, _frame: FrameType | None) -> None:
         if not others.leaving.is_set():
             raise others.failure()
 
-    handlers: dict[int, Any] = {signal.SIGINT: interrupted, signal.SIGUSR2: bereaved}
+    handlers: dict[int, Any] = {signal.SIGINT: interrupted, signal.SIGUSR2: rank_died}
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         handlers[signal.SIGTERM] = terminated
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started by nohup or in a shell's background
@@ -308,9 +309,9 @@ def _free_port() -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """A rank that the first one started.
+    """Runs a rank that the first rank started.
 
-    ``arguments``: the descriptor to which a byte says that it is there, and the first one's process id.
+    ``arguments``: the descriptor to which it writes a byte when it is ready, and the first rank's process id.
     """
     ready, parent = map(int, arguments)
     _die_with_parent(parent)
@@ -331,7 +332,7 @@ def main(arguments: list[str]) -> int:
 
 def _die_with_parent(parent: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it is dead already
+    if os.getppid() != parent:  # the first rank has died already
         raise SystemExit(1)
 
 

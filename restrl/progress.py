@@ -1,4 +1,4 @@
-"""Progress as lines, for output that goes into a file: a bar that moves would fill it."""
+"""Progress as lines, for output to a file, which a moving bar would fill."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ProgressLines:
         self.started = self.last = time.monotonic()
 
     def advance(self, n: int, note: str = "") -> None:
-        """``n`` more of ``total`` are done; ``note`` goes to the end of a line."""
+        """Counts ``n`` more of ``total`` as done; ``note`` is appended to the line."""
         self.done += n
         now = time.monotonic()
         if self.done < self.total and now - self.last < LINE_EVERY_SECONDS:

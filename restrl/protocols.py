@@ -1,4 +1,4 @@
-"""What the parts of restrl need of each other, as protocols: whoever has the methods fits."""
+"""The interfaces between the parts of restrl, as protocols: any class with the methods fits."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any, Protocol
 
 from restrl.records import Problem, Verdict
 
-Progress = Callable[[int], None]  # told how many more completions (or programs) of the caller's are done
-Program = tuple[str, Mapping[str, Any]]  # its source, and the tests that judge it
+Progress = Callable[[int], None]  # receives the number of further completions (or programs) that are done
+Program = tuple[str, Mapping[str, Any]]  # source code, and the tests that judge it
 
 
 class Judge(Protocol):
-    """What runs programs against their tests, such as ``restrl.sandbox.Sandbox``."""
+    """Runs programs against their tests, such as ``restrl.sandbox.Sandbox``."""
 
     def judge(self, programs: Sequence[Program], progress: Progress | None = None, /) -> Sequence[Verdict]:
         """``judge(programs)[i]`` is the verdict of ``programs[i]``."""
@@ -20,11 +20,11 @@ class Judge(Protocol):
 
 
 class Prompter(Protocol):
-    """Problems to a policy's tokens, and its text back to programs, such as ``restrl.prompts.Prompter``."""
+    """Converts problems to tokens and sampled text to programs, such as ``restrl.prompts.Prompter``."""
 
     @property
     def stop(self) -> tuple[str, ...]:
-        """Strings of which the first ends a completion."""
+        """Stop strings; the first one that appears ends a completion."""
         ...
 
     def encode(self, problem: Problem, /) -> tuple[tuple[int, ...], str]:
@@ -32,5 +32,5 @@ class Prompter(Protocol):
         ...
 
     def program(self, code: str, completion: str, /) -> str:
-        """The whole program that a state and its completion make."""
+        """The whole program of a state and its completion."""
         ...

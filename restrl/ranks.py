@@ -1,12 +1,12 @@
-"""The processes of a run (ranks): who this one is, how they divide work, and how they agree.
+"""The processes of a run (ranks): the identity of this process, division of work, and agreement.
 
-Every rank runs the same code in the same order.  Work is a list of items: each rank takes its ``share``,
-and ``merge`` puts the results together, in the order of the items, on every rank.  What only one may do
-(write files, print) the first rank does (``by_first``), and the others learn what came of it.  Decisions that
-change which of these calls come next (is there something to train, was the gradient finite, is the time over)
-are made from merged or agreed values alone: a rank that decides differently would leave the others waiting.
+Every rank runs the same code in the same order.  Work is a list of items: each rank takes its ``share``, and
+``merge`` collects the results in the order of the items, on every rank.  The first rank alone writes files
+and prints (``by_first``), and the others receive the result.  Decisions that change which of these calls come
+next (is there something to train, was the gradient finite, is the time over) must use only merged or agreed
+values: if ranks decided differently, some would wait for ever.
 
-One process is the case of one rank, in which nothing is sent.  torch is imported on first use.
+A single process is the case of one rank, which communicates nothing.  torch is imported on first use.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from restrl.errors import UserError
 
 T = TypeVar("T")
 
-# A rank may wait as long as another one's longest piece of work takes: a search, a model on a slow disk.  A
-# rank that dies closes its connections, which the others notice at once.
-PATIENCE = datetime.timedelta(days=7)
+# Timeout of collective calls.  It is long because a rank may have to wait for the longest task of another
+# rank, such as a search or loading a model from a slow disk.  It does not delay the detection of a dead rank:
+# its connections close, which the others notice at once.
+TIMEOUT = datetime.timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,15 @@ class Ranks:
         return self.rank == 0
 
     def share(self, items: Sequence[T]) -> list[T]:
-        """This rank's items: rank, rank + size, ...; the shares' lengths differ by at most one."""
+        """This rank's items, at indices rank, rank + size, ...; lengths of shares differ by at most one."""
         return list(items[self.rank :: self.size])
 
     def rounds(self, items: Sequence[T]) -> Iterator[tuple[T, bool]]:
-        """This rank's share, as many rounds on every rank: for work in which the ranks wait for each other.
+        """This rank's share in equally many rounds on every rank, for work with collective calls.
 
-        Where the items do not come out even, a rank without one in the last round gets the last item again,
-        with False: it computes it to keep in step with the others, and it must not count.
+        Yields (item, whether it counts).  If the items do not divide evenly, a rank without an item in the
+        last round receives the last item with False: it computes the item to take part in the collective
+        calls, but must not count the result.
         """
         for start in range(0, len(items), self.size):
             index = start + self.rank
@@ -56,14 +58,14 @@ class Ranks:
     def merge(self, results: Sequence[T]) -> list[T]:
         """The results of all ranks, on every rank, in the order of the items that ``share`` divided.
 
-        ``results``: one for each item of this rank's share.  They are pickled on the way.
+        ``results``: one for each item of this rank's share.  They are pickled for the transfer.
         """
         if self.size == 1:
             return list(results)
         parts = self.gather(list(results))
         lengths = [len(part) for part in parts]
         if lengths != sorted(lengths, reverse=True) or lengths[0] - lengths[-1] > 1:
-            raise ValueError(f"ranks have {lengths} results: not those of one divided list")
+            raise ValueError(f"ranks have {lengths} results: these are not the shares of one list")
         return [parts[i % self.size][i // self.size] for i in range(sum(lengths))]
 
     def gather(self, value: T) -> list[T]:
@@ -77,7 +79,7 @@ class Ranks:
         return values
 
     def agree(self, value: T) -> T:
-        """The first rank's value, on every rank; the others may pass anything."""
+        """The first rank's value, on every rank; the values of other ranks are ignored."""
         if self.size == 1:
             return value
         from torch import distributed
@@ -87,7 +89,7 @@ class Ranks:
         return box[0]  # type: ignore[return-value]
 
     def by_first(self, do: Callable[[], T]) -> T:
-        """What ``do`` returns on the first rank, which alone calls it; its UserError is raised on all."""
+        """Calls ``do`` on the first rank only; returns its result, or raises its UserError, on every rank."""
         if self.size == 1:
             return do()
         result: T | UserError | None = None
@@ -102,12 +104,12 @@ class Ranks:
         return result  # type: ignore[return-value]
 
     def total(self, values: Mapping[str, float]) -> dict[str, float]:
-        """The sums over all ranks, which pass the same keys; added in the order of the ranks."""
+        """The sums over all ranks, added in the order of the ranks.  All ranks pass the same keys."""
         parts = self.gather(dict(values))
         return {key: sum(part[key] for part in parts) for key in values}
 
     def wait(self) -> None:
-        """Returns when every rank is here."""
+        """A barrier: returns when every rank has called it."""
         self.gather(None)
 
 
@@ -115,11 +117,11 @@ ALONE = Ranks()
 
 
 def ranks_of(environment: Mapping[str, str] = os.environ) -> Ranks:
-    """Who this process is: as torchrun and our own launcher say it, or srun and submitit, or alone."""
+    """The rank of this process from the variables of torchrun or our launcher, or of srun or submitit."""
     if "RANK" in environment and "WORLD_SIZE" in environment:
         local = environment.get("LOCAL_RANK", environment["RANK"])
         return Ranks(int(environment["RANK"]), int(environment["WORLD_SIZE"]), int(local))
-    # srun's own count of tasks: SLURM_NTASKS stands in a batch script too, which is one process
+    # the task count of the srun step: SLURM_NTASKS is also set in a batch script, which is one process
     if int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
         rank, size = int(environment["SLURM_PROCID"]), int(environment["SLURM_STEP_NUM_TASKS"])
         return Ranks(rank, size, int(environment.get("SLURM_LOCALID", 0)))
@@ -127,9 +129,9 @@ def ranks_of(environment: Mapping[str, str] = os.environ) -> Ranks:
 
 
 def connect(ranks: Ranks, *, gpu: bool = False) -> None:
-    """Joins the process group; MASTER_ADDR and MASTER_PORT say where, or srun.  One rank: nothing happens.
+    """Joins the process group at MASTER_ADDR and MASTER_PORT, or as srun's variables say.
 
-    Objects and tensors on the CPU go by gloo; with ``gpu``, those on GPUs by NCCL.
+    With one rank it does nothing.  Objects and CPU tensors use gloo; with ``gpu``, GPU tensors use NCCL.
     """
     if ranks.size == 1:
         return
@@ -142,12 +144,12 @@ def connect(ranks: Ranks, *, gpu: bool = False) -> None:
             "cpu:gloo,cuda:nccl" if gpu else "gloo",
             rank=ranks.rank,
             world_size=ranks.size,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
         )
 
 
 def meeting_point(environment: Mapping[str, str]) -> dict[str, str]:
-    """Where ranks that srun started meet: on the step's first machine, at a port that its job decides."""
+    """The rendezvous of ranks started by srun: the first machine of the step, a port derived from the job."""
     if "SLURM_STEP_NODELIST" not in environment:
         return {}
     # node[07-09,12],other3 -> node07
@@ -156,7 +158,7 @@ def meeting_point(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def disconnect(ranks: Ranks) -> None:
-    """Leaves the process group when every rank has come here: one that leaves early breaks the others."""
+    """Leaves the process group after all ranks have called this: leaving early breaks the other ranks."""
     if ranks.size == 1:
         return
     from torch import distributed

@@ -1,4 +1,4 @@
-"""Files of records, a line of JSON each.  Reading keeps one record in memory, however long the file is."""
+"""Files of records, one line of JSON per record.  Reading holds only one record in memory at a time."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ R = TypeVar("R")
 
 
 class Records(Sequence[R]):
-    """The records of a file, each parsed when it is asked for.
+    """The records of a file, each parsed on access.
 
-    A sequence that holds nothing but where each line ends, so it may be larger than the memory.  Raises
-    UserError where the file cannot be read, and, when a record is asked for, for a line that is not one.
+    The sequence holds only the offsets of the lines, so the file may be larger than the memory.  Raises
+    UserError if the file cannot be read, and on access to a line that is not a valid record.
     """
 
     def __init__(self, path: Path, cls: type[R], ends: Sequence[int] | None = None) -> None:
-        """``ends``: offsets of the lines' ends after a leading 0; None: they are looked for."""
+        """``ends``: 0, then the offset of each line's end; None: the file is scanned for them."""
         self.path = path
         self._cls = cls
         self._ends = array("q", _line_ends(path) if ends is None else ends)
@@ -65,11 +65,11 @@ class Records(Sequence[R]):
 class RecordLog(Generic[R]):
     """An append-only file of records that survives a kill at any moment.
 
-    Opening drops a torn or invalid last line.  Whatever ``append`` returned from stands on the disk.
-    Raises UserError for a broken line elsewhere and where the file cannot be written.
+    Opening drops a torn or invalid last line.  When ``append`` returns, its records are on the disk.  Raises
+    UserError for a broken line elsewhere, and if the file cannot be written.
 
-    With ``ranks`` it is one log of them all: every rank makes the same calls, the first one writes, and what
-    it then holds is known to all.
+    With ``ranks`` all ranks share one log: every rank makes the same calls, the first one writes, and all
+    ranks know the contents.
     """
 
     def __init__(self, path: Path, cls: type[R], ranks: Ranks = ALONE) -> None:
@@ -82,16 +82,16 @@ class RecordLog(Generic[R]):
         return len(self._ends) - 1
 
     def read(self) -> Records[R]:
-        """All records that it holds now."""
+        """All records that the log holds now."""
         self._ranks.wait()
         return Records(self.path, self._cls, self._ends)
 
     def append(self, records: Sequence[R]) -> None:
-        """Writes the records, all or (after a kill) a first part of them."""
+        """Writes the records; after a kill, only the first ones of them may be in the file."""
         self._ends += self._ranks.by_first(lambda: self._write(records))
 
     def truncate(self, n: int) -> None:
-        """Keeps the first ``n`` records: a chunk that was written in part is made again as a whole."""
+        """Keeps the first ``n`` records, for example to drop a chunk that was written in part."""
         del self._ends[n + 1 :]
         self._ranks.by_first(lambda: self._cut(self._ends[-1]))
 
@@ -103,7 +103,7 @@ class RecordLog(Generic[R]):
         return ends
 
     def _write(self, records: Sequence[R]) -> list[int]:
-        """The offset of each new line's end."""
+        """Appends the records; returns the offset of the end of each new line."""
         lines = [json.dumps(to_json(record), separators=(",", ":")).encode() + b"\n" for record in records]
         try:
             with user_errors(self.path), open(self.path, "ab") as file:
@@ -112,7 +112,7 @@ class RecordLog(Generic[R]):
                 os.fsync(file.fileno())
         except BaseException:
             with contextlib.suppress(UserError):
-                self._cut(self._ends[-1])  # what was written in part must not stand before what comes next
+                self._cut(self._ends[-1])  # drop what was written in part
             raise
         return list(accumulate(map(len, lines), initial=self._ends[-1]))[1:]
 
@@ -134,7 +134,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _line_ends(path: Path) -> Iterator[int]:
-    """0, then the offset after each line; what follows the last newline is a line too."""
+    """0, then the offset of each line's end; text after the last newline is a line too."""
     end = 0
     yield end
     with _opened(path) as file:
@@ -144,7 +144,7 @@ def _line_ends(path: Path) -> Iterator[int]:
 
 
 def _whole_ends(path: Path, cls: type[R]) -> list[int]:
-    """As ``_line_ends``, without a last line that is no whole record."""
+    """As ``_line_ends``, but without a last line that is not a complete record."""
     ends = [0]
     with _opened(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -160,7 +160,7 @@ def _whole_ends(path: Path, cls: type[R]) -> list[int]:
 
 
 def _parsed(line: bytes, cls: type[R]) -> R:
-    """Raises ValueError where the line is not a whole record."""
+    """Raises ValueError if the line is not a complete record."""
     if not line.endswith(b"\n"):
         raise ValueError("the line is cut off")
     try:

@@ -1,8 +1,8 @@
-"""The frozen records that flow between the parts, and their JSON form.
+"""The frozen records that the parts of restrl exchange, and their JSON form.
 
 Data flows one way: ``Problem -> Completion -> Verdict -> Group -> StartState``, then a policy, then
-``Answer -> Outcome``.  A record is plain data: no model, no file and no configuration inside.  ``to_json``
-and ``from_json`` are inverse for every record, so that a record is a line of an artifact.
+``Answer -> Outcome``.  A record is plain data, without models, files or configuration.  ``from_json`` inverts
+``to_json`` for every record, so a record can be stored as a line of an artifact.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
-    Ints = array[int]  # four bytes a number, where a tuple takes up to nine times as much
+    Ints = array[int]  # four bytes per number; a tuple takes up to nine times as much
 else:
     Ints = array  # not subscriptable before Python 3.12
 
@@ -38,13 +38,13 @@ class Problem:
     prompt: str
     tests: Mapping[str, Any]  # {"kind": "call" | "stdio" | "asserts" | "check" | ..., ...}: testforms.py
     code: str = ""
-    reference: str | None = None  # a whole program that passes the tests, where one is known
+    reference: str | None = None  # a whole program that passes the tests, if one is known
     dataset: str = ""
     family: str = ""  # problems of one family are variations of each other; "" = its own family
 
     @property
     def cluster(self) -> str:
-        """Names what splits keep together and intervals resample: the family, or a problem without one."""
+        """The unit that splits keep together and intervals resample: the family, or else the problem."""
         return f"family {self.family}" if self.family else f"problem {self.task_id}"
 
 
@@ -66,10 +66,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Completion:
-    """What an engine sampled after a prompt.
+    """The tokens and text that an engine sampled after a prompt.
 
-    ``ids`` are the sampled tokens, the ones that spell the stop string included (they are trained on);
-    ``text`` is what stands before the stop string.
+    ``ids`` are the sampled tokens, including those of the stop string (they are trained on); ``text`` is the
+    text before the stop string.
     """
 
     ids: tuple[int, ...]
@@ -83,13 +83,13 @@ class Completion:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the tests said about one program."""
+    """The result of the tests of one program."""
 
     status: Status
-    passed: int  # tests that passed; without partial credit, before the first that failed
-    total: int  # tests in all
-    reward: float | None  # passed / total; without partial credit 0 or 1; None: not judged, which is not 0
-    seconds: float  # wall clock, less what the program waited for a processor
+    passed: int  # number of passed tests; without partial credit, those before the first failure
+    total: int  # number of all tests
+    reward: float | None  # passed / total; without partial credit 0 or 1; None (not 0): not judged
+    seconds: float  # wall clock minus the time that the program waited for a processor
     detail: str = ""  # first failure, one line, at most 200 characters
     flags: tuple[str, ...] = ()  # suspicious constructs seen
 
@@ -99,7 +99,7 @@ class Group:
     """A start state and its judged completions.  ``completions[i]`` was judged as ``verdicts[i]``."""
 
     task_id: str
-    prompt_ids: tuple[int, ...]  # what the engine was given: chat prompt, opened answer, state
+    prompt_ids: tuple[int, ...]  # the engine's prompt: chat prompt, opened answer, state
     code: str  # the state as text; program i is code + completions[i].text
     completions: tuple[Completion, ...]
     verdicts: tuple[Verdict, ...]
@@ -116,36 +116,36 @@ class StartState:
     task_id: str
     prompt_ids: tuple[int, ...]
     code: str  # the state as text
-    depth: int  # actions of the best completion it holds; 0 = the problem's initial state
+    depth: int  # number of actions of the best completion in the state; 0 = the problem's initial state
     spread: float | None  # population std of the rewards of the problem's group; None: it was not sampled
 
 
 @dataclass(frozen=True)
 class State:
-    """A problem's code so far, or a whole program: what a scorer maps to a number."""
+    """A problem's code so far, or a whole program; scorers map it to a number."""
 
     task_id: str
-    prompt_ids: tuple[int, ...]  # what the engine was given: chat prompt, opened answer, initial state
-    ids: tuple[int, ...]  # sampled after the prompt, never tokenized again: whole actions, or a completion
+    prompt_ids: tuple[int, ...]  # the engine's prompt: chat prompt, opened answer, initial state
+    ids: tuple[int, ...]  # sampled after the prompt, never re-tokenized: whole actions or a completion
     text: str  # the program so far
-    terminal: bool = False  # nothing follows: a whole program
+    terminal: bool = False  # a whole program: nothing follows
 
 
 @dataclass(frozen=True, slots=True)
 class TreeTargets:
-    """What a searched tree found its states to be worth: [S] each, a state per entry.
+    """The values that a search estimated for states of its tree: [S] per field, one entry per state.
 
-    A state is not copied: it is the first tokens of the program that one of the tree's rollouts makes.
+    States are not copied: a state is given as the first tokens of the program of one of the tree's rollouts.
     """
 
     task_id: str
     rollout: Ints  # index into the tree's rollouts
-    tokens: Ints  # of that rollout's program, counted from the prompt's end
+    tokens: Ints  # number of tokens of that rollout's program, counted from the end of the prompt
     value: tuple[float, ...]  # mean reward below the state, in [0, 1]
-    visits: Ints  # rewards that ``value`` is the mean of, >= 1
+    visits: Ints  # number of rewards that ``value`` averages, >= 1
     terminal: Ints  # 1: a whole program; 0: more may follow
-    depth: Ints  # actions
-    parent: Ints  # index of the state one action before, where it is a target too; -1: it is none
+    depth: Ints  # number of actions
+    parent: Ints  # index of the state one action before; -1: that state is not a target
 
     def __len__(self) -> int:
         return len(self.value)
@@ -153,7 +153,7 @@ class TreeTargets:
 
 @dataclass(frozen=True)
 class Cost:
-    """What an answer or a step took, so that methods are compared at equal budget."""
+    """The cost of an answer or a step; it allows comparisons of methods at equal budget."""
 
     completions: int = 0
     model_tokens: int = 0  # sampled tokens
@@ -174,13 +174,13 @@ class Answer:
     task_id: str
     sample: int  # 0, 1, ... in the order of this task's samples
     text: str  # the program: state + completion
-    score: float | None = None  # the scorer's, where one chose the answer
+    score: float | None = None  # of the scorer, if one chose the answer
     cost: Cost = field(default_factory=Cost)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """An answer and what the tests said of it."""
+    """An answer and its verdict."""
 
     answer: Answer
     verdict: Verdict
@@ -197,7 +197,7 @@ def to_json(record: Any) -> dict[str, Any]:
 
 
 def from_json(cls: type[R], data: Mapping[str, Any]) -> R:
-    """The record of type ``cls`` that ``to_json`` made ``data`` from.
+    """The record of type ``cls`` that ``to_json`` converted to ``data``.
 
     Raises TypeError for a missing or unknown field.
     """
@@ -208,7 +208,7 @@ def from_json(cls: type[R], data: Mapping[str, Any]) -> R:
 
 @dataclass(frozen=True)
 class _Forms:
-    """How values of a type are written and read; None: as they are."""
+    """Functions that write and read values of a type; None: values stay unchanged."""
 
     write: Any = None
     read: Any = None
@@ -219,19 +219,22 @@ AS_IT_IS = _Forms()
 
 @cache
 def _forms(hint: Any) -> _Forms:
-    """Worked out once per type: what the annotations say costs far more to find out than to use."""
+    """The functions for a type.  They are cached, because inspecting annotations is slow."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return _optional(_forms(next(a for a in args if a is not type(None))))
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return _record(hint)
     if hint is array:
-        return _Forms(array.tolist, lambda values: array("i", values))  # four bytes a number
+        return _Forms(array.tolist, lambda values: array("i", values))  # four bytes per number
     if origin is tuple:
         item = _forms(args[0])
         if item is AS_IT_IS:
             return _Forms(None, tuple)
-        return _Forms(lambda some: [item.write(x) for x in some], lambda some: tuple(map(item.read, some)))
+        return _Forms(
+            lambda values: [item.write(value) for value in values],
+            lambda values: tuple(map(item.read, values)),
+        )
     return AS_IT_IS
 
 

@@ -1,4 +1,4 @@
-"""From a state to judged completions: sample, then judge.  Every step that samples goes through here."""
+"""From states to judged completions: sample, then judge.  Every step that samples uses these functions."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from restrl.engine.base import Engine, make_request
 from restrl.protocols import Judge, Progress, Prompter
 from restrl.records import Completion, Group, Problem, StartState
 
-Samples = Sequence[tuple[Completion, ...]]  # of some states: the completions of each
+Samples = Sequence[tuple[Completion, ...]]  # the completions of each state
 
 
 def initial_state(problem: Problem, prompter: Prompter) -> StartState:
-    """Where the policy starts when nothing of the problem is solved."""
+    """The start state of a problem before any action."""
     prompt_ids, code = prompter.encode(problem)
     return StartState(problem.task_id, prompt_ids, code, 0, None)
 
@@ -26,7 +26,7 @@ def sample(
     seeds: Sequence[int],
     advance: Progress | None = None,
 ) -> list[tuple[Completion, ...]]:
-    """``sampling.n`` completions of each state, which depend on its prompt and its seed alone."""
+    """``sampling.n`` completions of each state, which depend only on its prompt and its seed."""
     requests = [
         make_request(state.prompt_ids, sampling, stop, seed)
         for state, seed in zip(states, seeds, strict=True)
@@ -41,9 +41,9 @@ def judge_samples(
     states: Sequence[StartState],
     samples: Samples,
 ) -> list[Group]:
-    """A group for each state: its completions, each with the verdict of the program that it makes.
+    """A group for each state: its completions with the verdicts of their programs.
 
-    ``problems``: by task_id; their tests judge.
+    ``problems``: by task_id, with the tests that judge.
     """
     programs = [
         (prompter.program(state.code, completion.text), problems[state.task_id].tests)
@@ -52,6 +52,12 @@ def judge_samples(
     ]
     verdicts = iter(judge.judge(programs))
     return [
-        Group(state.task_id, state.prompt_ids, state.code, done, tuple(next(verdicts) for _ in done))
-        for state, done in zip(states, samples, strict=True)
+        Group(
+            state.task_id,
+            state.prompt_ids,
+            state.code,
+            completions,
+            tuple(next(verdicts) for _ in completions),
+        )
+        for state, completions in zip(states, samples, strict=True)
     ]

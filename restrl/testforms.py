@@ -1,7 +1,7 @@
-"""The forms that tests may have: one table for what a file may say and for what the sandbox can judge.
+"""The forms of tests: one table for the check of files and for the sandbox.
 
-``tests`` of a problem is a mapping with ``kind`` and the fields of that kind; what the fields mean stands in
-the docstring of ``restrl.sandbox``.
+``tests`` of a problem is a mapping with ``kind`` and the fields of that kind.  The docstring of
+``restrl.sandbox`` explains the fields.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from restrl.errors import UserError
 
 @dataclass(frozen=True)
 class Field:
-    """What a field's value must be, as a predicate and in words."""
+    """The requirement on a field's value, as a predicate and in words."""
 
     holds: Callable[[Any], bool]
     words: str
@@ -110,11 +110,11 @@ def check_tests(tests: Any, where: str) -> dict[str, Any]:
     for name in plain:
         if name != "kind" and name not in fields:
             raise UserError(f"{where}: tests.{name}: unknown field; {kind} tests have {', '.join(fields)}")
-    for name, wanted in fields.items():
-        if name in plain and not wanted.holds(plain[name]):
-            raise UserError(f"{where}: tests.{name}: must be {wanted.words}")
+    for name, requirement in fields.items():
+        if name in plain and not requirement.holds(plain[name]):
+            raise UserError(f"{where}: tests.{name}: must be {requirement.words}")
         if name not in plain and name in form.required:
-            raise UserError(f"{where}: tests.{name}: missing; {kind} tests need {wanted.words}")
+            raise UserError(f"{where}: tests.{name}: missing; {kind} tests need {requirement.words}")
     _check_content(kind, plain, where)
     for name in form.code:
         _check_code(name, plain.get(name, ""), where)
@@ -144,9 +144,9 @@ def _check_code(name: str, value: Any, where: str) -> None:
         raise UserError(f"{where}: tests.{name} is not Python: {problem}")
 
 
-@functools.lru_cache(4096)  # files of tests are checked when they are read, and with every batch of programs
+@functools.lru_cache(4096)  # tests are checked when they are read, and again with every batch of programs
 def _syntax(source: str) -> str:
-    """What is wrong with a source; "" if nothing."""
+    """The syntax error of a source; "" if there is none."""
     try:
         with warnings.catch_warnings(action="ignore"):  # old escapes
             ast.parse(source.replace("\r\n", "\n"))
@@ -156,5 +156,5 @@ def _syntax(source: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Records read from elsewhere may hold other mappings than dict, such as OmegaConf's."""
+    """Converts mappings to dicts: records from other sources may hold others, such as OmegaConf's."""
     return {key: _plain(item) for key, item in value.items()} if isinstance(value, Mapping) else value

@@ -257,8 +257,8 @@ def table() -> str:
         "Made by `python -m tests.families` from tiny random models of each family (transformers "
         f"{transformers.__version__}).  `tests/test_families.py` compares every *yes* with transformers' own "
         "numbers in float32 (greedy samples, log-probabilities, values, gradients; also beyond a sliding "
-        "window or a chunk) and trains a step in bf16-mixed.  A family that is not listed is tried in the "
-        "same way when a run loads it, and refused in one line where the numbers are not its own.",
+        "window or a chunk) and trains a step in bf16-mixed.  A family that is not listed is checked in the "
+        "same way when a run loads it, and refused with one line if its numbers differ.",
         "",
         "| model type | sampling (engine=hf) | training | value model, scorer=vm | why not |",
         "|---|---|---|---|---|",

@@ -95,7 +95,7 @@ GREEDY, SEARCH = {"decoder": "greedy"}, {"decoder": "mcts", "scorer": "vm"}
         ([{"decoder": "mcts", "scorer": "prm"}], 1, "evaluation.rows[0].scorer=prm: must be one of none, vm"),
         ([{"decoder": "mcts"}], 1, "evaluation.rows[0].scorer=none: decoder=mcts needs one; set vm, orm or"),
         ([{"scorer": "vm"}], 1, "evaluation.rows[0].scorer=vm: decoder=sample uses none; leave it out"),
-        ([GREEDY, SEARCH, GREEDY], 1, "evaluation.rows[2]: the same as rows[0]; each row must be once"),
+        ([GREEDY, SEARCH, GREEDY], 1, "evaluation.rows[2]: the same as rows[0]; each row must be unique"),
         ([{"policy": "trained"}], 0, "evaluation.rows[0].policy=trained: grpo.iterations=0 trains no policy"),
         (
             ["base greedy"],

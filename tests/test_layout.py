@@ -326,7 +326,7 @@ def test_imports_are_seen(name, source, found):
 def test_rules_are_enforced():
     assert violations("restrl.engine.hf", {"restrl.records", "restrl.engine.base"}) == set()
     assert violations("restrl.engine.hf", {"restrl.sandbox.pool"}) == {"restrl.sandbox.pool"}
-    assert violations("restrl.select.spread", {"restrl.stages", "restrl.data"}) == {"restrl.stages"}
+    assert violations("restrl.select.reward_std", {"restrl.stages", "restrl.data"}) == {"restrl.stages"}
     assert violations("restrl.decode.base", {"restrl.evaluate.results"}) == {"restrl.evaluate.results"}
     assert violations("restrl.cli", {"restrl.data.__main__"}) == {"restrl.data.__main__"}
     assert violations("restrl.data.__main__", {"restrl.stages", "restrl.cli"}) == set()

@@ -52,7 +52,7 @@ def test_three_processes_divide_merge_and_agree():
     outputs = run_ranks(PROGRAM, 3, free_port())
     merged = [(0, 0), (1, 1), (2, 2), (3, 0), (4, 1), (5, 2), (6, 0)]
     assert outputs[0].splitlines()[0] == f"{merged} of 0 [0, 1, 2] {{'n': 4.5}}"
-    assert "not those of one divided list" in outputs[0]
+    assert "these are not the shares of one list" in outputs[0]
     assert outputs == [outputs[0]] * 3
 
 

@@ -1,8 +1,8 @@
 """``python -m restrl.data check dataset=D``: judges each problem's reference and an empty body.
 
 The same as ``python train.py stage=check``, without a run folder.  Takes the overrides of ``train.py``, lists
-the broken problems and writes the block list that training with the same ``dataset`` and ``paths`` reads by
-itself.  Verdicts are kept (``sandbox.cache``), so an interrupted check goes on where it stopped.
+the broken problems and writes the block list, which training with the same ``dataset`` and ``paths`` reads.
+Verdicts are cached (``sandbox.cache``), so an interrupted check continues where it stopped.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
         return EXIT_USER_ERROR
     try:
         config = compose(arguments[1:])
-        from restrl.stages.check import check_dataset  # loads what only a right configuration needs
+        from restrl.stages.check import check_dataset  # slow imports, only after the configuration is checked
         from restrl.stages.session import new_session
 
         check_dataset(new_session(config))

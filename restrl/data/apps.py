@@ -23,10 +23,11 @@ HELDOUT = 500  # problems of the test split that the paper evaluates on
 
 
 def load(config: DatasetConfig, split: Split) -> list[Problem]:
-    """From the hub: 5000 training problems, and 500 of the 5000 test problems, drawn by ``config.seed`` with
-    the test split's own mix of difficulties.  From ``config.path``: as dataset=jsonl splits its file.
+    """5000 training problems and 500 of the 5000 test problems from the hub, or those of ``config.path``.
 
-    Problems without tests or with tests that cannot be judged (see ``_tests``) are left out.
+    The 500 are chosen by ``config.seed`` with the test split's mix of difficulties.  ``config.path`` is split
+    as by dataset=jsonl.  Problems without tests or with tests that cannot be judged (see ``_tests``) are left
+    out.
     """
     if config.path is None:
         problems = read(None, split)
@@ -38,12 +39,12 @@ def load(config: DatasetConfig, split: Split) -> list[Problem]:
 
 def read(path: str | None, split: Split = "train") -> list[Problem]:
     """All problems of ``path``, or of the hub's split, that can be judged."""
-    found = (_problem(row) for row in read_rows(path, SOURCES[split]))
-    return [problem for problem in found if problem is not None]
+    problems = (_problem(row) for row in read_rows(path, SOURCES[split]))
+    return [problem for problem in problems if problem is not None]
 
 
 def _same_mix(problems: list[Problem], count: int, seed: int) -> list[Problem]:
-    """A seeded choice in which each difficulty has its share of ``problems``, in their order."""
+    """A seeded choice in which each difficulty has the same share as in ``problems``, in their order."""
     kept: set[str] = set()
     for difficulty in sorted({_difficulty(p) for p in problems}):
         ids = sorted(p.task_id for p in problems if _difficulty(p) == difficulty)
@@ -78,7 +79,7 @@ def _problem(row: Row) -> Problem | None:
 
 
 def _reference(solutions: list[str]) -> str | None:
-    """The first solution that compiles: some first ones do not, and of some problems none does."""
+    """The first solution that compiles; None if none does."""
     for solution in solutions:
         try:
             with warnings.catch_warnings(action="ignore"):  # old escapes
@@ -90,7 +91,7 @@ def _reference(solutions: list[str]) -> str | None:
 
 
 def _tests(row: Row) -> dict[str, Any] | None:
-    """None where there are no tests, or as many inputs as outputs cannot be told."""
+    """The tests; None if there are none, or if the numbers of inputs and outputs differ."""
     data = row.parsed("input_output")
     if not data or not data.get("inputs") or len(data["inputs"]) != len(data.get("outputs", ())):
         return None
@@ -106,7 +107,7 @@ def _tests(row: Row) -> dict[str, Any] | None:
 
 
 def _texts(row: Row, values: list[Any]) -> list[str]:
-    """Texts; some problems hold lists of lines."""
+    """The values as texts; some problems have lists of lines instead."""
     texts = ["\n".join(map(str, value)) if isinstance(value, list) else value for value in values]
     if not all(isinstance(text, str) for text in texts):
         raise UserError(f"{row.where}: input_output: inputs and outputs must be texts or lists of lines")

@@ -1,6 +1,6 @@
 """BigCodeBench (arXiv 2406.15877, Apache-2.0): library calls, judged by unittest classes.
 
-The split is the first release, the one whose fields and problems the paper's code reads.
+The split is the first release, whose fields and problems the paper's code reads.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ def load(config: DatasetConfig, split: Split) -> list[Problem]:
 
 
 def read(path: str | None, style: str = "complete", source: Source = FULL) -> list[Problem]:
-    """All problems, of ``path`` or the hub."""
+    """All problems, from ``path`` or the hub."""
     return [_problem(row, style) for row in read_rows(path, source)]
 
 
 def _problem(row: Row, style: str) -> Problem:
-    whole = row.text("complete_prompt")
-    code = whole.rstrip() if style == "complete" else ""
+    documented = row.text("complete_prompt")  # the function's head with its docstring
+    code = documented.rstrip() if style == "complete" else ""
     fenced = f"Complete this Python function.\n\n```python\n{code}\n```"
     return Problem(
         task_id=row.text("task_id"),
         prompt=fenced if style == "complete" else row.text("instruct_prompt").strip(),
         tests={"kind": "unittest", "test": row.text("test")},
         code=code,
-        reference=whole + row.text("canonical_solution"),
+        reference=documented + row.text("canonical_solution"),
         dataset="bigcodebench",
     )

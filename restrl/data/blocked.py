@@ -1,7 +1,7 @@
-"""Block lists: task ids that training leaves out, a line each, below a comment that says why.
+"""Block lists: task ids that training leaves out, one per line, each below a comment with the reason.
 
-``python -m restrl.data check`` writes one where training finds it by itself (``default_path``);
-``dataset.block_list`` names another one, or ``none``.
+``python -m restrl.data check`` writes a list to ``default_path``, which training reads without further
+settings; ``dataset.block_list`` names another list, or ``none``.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ OFF = "none"  # value of dataset.block_list
 
 
 def default_path(config: DatasetConfig, outputs: str) -> Path | None:
-    """Where the check of this data set writes its list; None where ``config.path`` cannot be read.
+    """The path of the list that the check of this data set writes; None if ``config.path`` cannot be read.
 
-    A data set that comes from files of the user has a list of its own for every content of them: what was
-    said of an older content is not applied.
+    For files of the user the path depends on their content, so the list of an older content is not applied.
     """
     name = config.name if config.variant is None else f"{config.name}.{config.variant}"
     if config.path is not None:
@@ -37,7 +36,7 @@ def default_path(config: DatasetConfig, outputs: str) -> Path | None:
 
 
 def read_blocked(path: Path) -> dict[str, str]:
-    """Task id -> reason ("" where none is given).  Raises UserError."""
+    """Task id -> reason ("" if none is given).  Raises UserError."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,6 +1,6 @@
 """DS-1000 (arXiv 2211.11501, CC-BY-SA-4.0): data science snippets, judged inside a context of code.
 
-Its authors ask that it never enters a training corpus: held out, except in dataset=paper_mix.
+Its authors ask that it never enters a training corpus, so it is held out, except in dataset=paper_mix.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def load(config: DatasetConfig, split: Split) -> list[Problem]:
 
 
 def read(path: str | None) -> list[Problem]:
-    """All problems, of ``path`` or the hub."""
+    """All problems, from ``path`` or the hub."""
     return [_problem(row) for row in read_rows(path, SOURCE)]
 
 

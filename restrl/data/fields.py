@@ -14,14 +14,14 @@ from restrl.errors import UserError
 
 @dataclass(frozen=True)
 class Row:
-    """One record of a data set and where it came from."""
+    """One record of a data set and its source."""
 
     data: Mapping[str, Any]
     where: str  # file:line
     dataset: str
 
     def get(self, name: str) -> Any:
-        """Raises UserError where the field is missing."""
+        """The field's value.  Raises UserError if it is missing."""
         if name not in self.data:
             raise UserError(
                 f"{self.where}: {name}: missing; this is not the schema of {self.dataset} "
@@ -48,7 +48,7 @@ class Row:
         return value
 
     def parsed(self, name: str) -> Any:
-        """A field that holds JSON in a string; an empty string is None."""
+        """The value of a field that holds JSON in a string; an empty string gives None."""
         text = self.text(name)
         if not text.strip():
             return None

@@ -13,7 +13,7 @@ from restrl.errors import UserError
 
 
 def read_lines(path: str | Path, key: str = "dataset.path") -> Iterator[tuple[str, Any]]:
-    """Each line as (``file:line``, parsed JSON); empty lines, a byte order mark and CRLF are passed over.
+    """Each line as (``file:line``, parsed JSON); empty lines, a byte order mark and CRLF are ignored.
 
     Raises UserError for a file that is missing, unreadable, not UTF-8, or has a line that is not JSON;
     ``key`` is the configuration key that named the file.

@@ -1,6 +1,6 @@
 """MBPP (arXiv 2108.07732, CC-BY-4.0), its sanitized half, and MBPP+ (EvalPlus, Apache-2.0).
 
-The question shows the asserts, as in the paper: without them nobody knows the function's name.
+The question shows the asserts, as in the paper, because they give the function's name.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ EVERY_SPLIT = "train+test+validation+prompt"
 FULL = Source("mbpp", REPO, REVISION, EVERY_SPLIT, "full")
 SANITIZED = Source("mbpp_sanitized", REPO, REVISION, EVERY_SPLIT, "sanitized")
 PLUS = Source("mbpp_plus", "evalplus/mbppplus", "b2d74c91837c3f2a20c1299ae98133cbe7cfa077", "test")
-# What is mended in MBPP+'s published tests.
-_UNSAID = "        exact_match = exp == (out is not None)"
-MENDS = (
-    # the last line of assertion() in 737, 787 and 794: it finds out whether the result is right and does not
-    # say so, so that any function passes; EvalPlus' own grader does say so
-    (_UNSAID, f"{_UNSAID}\n    assert exact_match"),
-    # one of 112 inputs of 255, which asks for 1,663,740 tuples of 77 texts: a gigabyte to carry and compare
+# Fixes of MBPP+'s published tests: (published text, fixed text).
+_UNCHECKED = "        exact_match = exp == (out is not None)"
+FIXES = (
+    # the last line of assertion() in 737, 787 and 794 computes whether the result is right but does not
+    # assert it, so any function passes; EvalPlus' own grader does assert it
+    (_UNCHECKED, f"{_UNCHECKED}\n    assert exact_match"),
+    # one of 112 inputs of 255, whose output has 1,663,740 tuples of 77 texts: a gigabyte to send and compare
     ("[['Dog', 'Cat', 'CatBird', 'Bird', 'Fish'], 77], ", ""),
 )
 SPLITS = {"train": range(601, 975), "heldout": range(11, 511)}  # task ids of the published splits
@@ -47,13 +47,13 @@ def _asserts(
     if chosen == "all":
         heldout_only(f"{source.dataset} dataset.variant=all", split)
     rows = sorted(read_rows(config.path, source), key=lambda row: row.integer("task_id"))
-    wanted = SPLITS[split] if chosen == "splits" else None
-    kept = [row for row in rows if wanted is None or row.integer("task_id") in wanted]
+    ids = SPLITS[split] if chosen == "splits" else None
+    kept = [row for row in rows if ids is None or row.integer("task_id") in ids]
     return [_problem(row, source.dataset, row.text(question)) for row in kept]
 
 
 def _problem(row: Row, dataset: str, question: str) -> Problem:
-    # The set-up uses names that the solution defines (367 and 927), so it runs after it.
+    # The set-up code uses names that the solution defines (367 and 927), so it runs after the solution.
     setup = row.text("test_setup_code") if dataset == "mbpp" else "\n".join(row.texts("test_imports"))
     asserts = [_lines(line) for line in row.texts("test_list")]
     tests = {"kind": "asserts", "asserts": asserts, "setup": _lines(setup)}
@@ -74,8 +74,8 @@ def load_plus(config: DatasetConfig, split: Split) -> list[Problem]:
 
 def _plus_problem(row: Row) -> Problem:
     test = row.text("test")
-    for published, mended in MENDS:
-        test = test.replace(published, mended)
+    for published, fixed in FIXES:
+        test = test.replace(published, fixed)
     called = re.findall(r"^ +assertion\((\w+)\(\*inp\)", test, flags=re.MULTILINE)
     if not called:
         raise UserError(f"{row.where}: test: no line assertion(function(*inp), ...); this is not MBPP+")
@@ -89,7 +89,7 @@ def _plus_problem(row: Row) -> Problem:
 
 
 def _lines(source: str) -> str:
-    """With \\n alone at line ends, as Python itself reads it."""
+    """The source with \\n at all line ends, as Python reads it."""
     return source.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -20,10 +20,10 @@ PARTS: Mapping[str, Callable[[str | None], list[Problem]]] = {
 
 
 def load_paper_mix(config: DatasetConfig, split: Split) -> list[Problem]:
-    """What the paper trains on: BigCodeBench, DS-1000 and the train split of APPS.
+    """The paper's training data: BigCodeBench, DS-1000 and the train split of APPS.
 
     ``config.path`` is a folder with bigcodebench, ds1000 and apps as .jsonl or .jsonl.gz; None = the hub.
-    Each part is split by seed, so that all of them are on both sides.
+    Each part is split by seed, so every part is on both sides.
     """
     result: list[Problem] = []
     for name, read in PARTS.items():

@@ -1,4 +1,4 @@
-"""The check of problems that come from files.  The forms of their tests: ``restrl.testforms``."""
+"""The check of problems from files.  For the forms of their tests see ``restrl.testforms``."""
 
 from __future__ import annotations
 

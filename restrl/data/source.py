@@ -1,4 +1,4 @@
-"""Where the rows of a published data set come from: the hub at a pinned revision, or a local file."""
+"""The rows of a published data set, from the hub at a pinned revision or from a local file."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ class Source:
 
     dataset: str  # our name
     repo: str
-    revision: str  # commit: what is evaluated does not change under a name
+    revision: str  # commit, so that the data does not change
     split: str
     subset: str | None = None
-    file: str | None = None  # a file of JSON lines in the repository, where that is all it has
+    file: str | None = None  # a file of JSON lines in the repository, if it offers nothing else
 
 
 def read_rows(path: str | None, source: Source) -> Iterator[Row]:
-    """The rows of ``path``, a local file of JSON lines in the hub's schema, or of the hub if it is None.
+    """The rows of ``path``, a local file of JSON lines in the hub's schema; None: the rows on the hub.
 
-    Raises UserError that says which file to fetch, and where to name it, if the hub cannot be reached.
+    If the hub is out of reach, raises UserError that says which file to fetch and how to name it.
     """
     if path is not None:
         return rows_of(path, source.dataset)

@@ -14,19 +14,19 @@ Split = Literal["train", "heldout"]
 
 
 def split_by_family(problems: list[Problem], config: DatasetConfig, split: Split) -> list[Problem]:
-    """The seeded split of a data set that has none of its own.
+    """The seeded split of a data set without a published split.
 
-    Families stay together; a problem without one is its own.  Held out are the first families of a seeded
-    shuffle that hold at least ``heldout_fraction`` of the problems.  Raises UserError where a side would
-    be empty.
+    Families stay together; a problem without a family forms its own.  The held-out side has the first
+    families of a seeded shuffle that together hold at least ``heldout_fraction`` of the problems.  Raises
+    UserError if a side would be empty.
     """
     families = sorted({p.cluster for p in problems})
     Random(derive_seed(config.seed, "split")).shuffle(families)
-    wanted = config.heldout_fraction * len(problems)
+    heldout_count = config.heldout_fraction * len(problems)
     heldout: set[str] = set()
     count = 0
     for family in families:
-        if count >= wanted:
+        if count >= heldout_count:
             break
         heldout.add(family)
         count += sum(p.cluster == family for p in problems)
@@ -41,9 +41,9 @@ def split_by_family(problems: list[Problem], config: DatasetConfig, split: Split
 
 
 def limit(problems: list[Problem], count: int | None, seed: int, name: str) -> list[Problem]:
-    """The first ``count`` problems of a seeded shuffle, in their own order; all where ``count`` is None.
+    """The first ``count`` problems of a seeded shuffle, in their original order; None: all problems.
 
-    A smaller count chooses a subset of a larger one's problems.
+    A smaller count chooses a subset of the problems of a larger count.
     """
     if count is None or count >= len(problems):
         return problems
@@ -62,7 +62,7 @@ def heldout_only(name: str, split: Split) -> None:
 
 
 def variant(config: DatasetConfig, known: tuple[str, ...]) -> str:
-    """``config.variant``, by default the first of ``known``.  Raises UserError if it is none of them."""
+    """``config.variant``, by default the first of ``known``.  Raises UserError if it is not in ``known``."""
     chosen = known[0] if config.variant is None else config.variant
     if chosen not in known:
         raise UserError(

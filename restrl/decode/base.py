@@ -1,4 +1,4 @@
-"""What a decoder is: problems in, answers out.  It never sees what the tests say."""
+"""The interface of decoders: problems in, answers out.  A decoder never sees the results of the tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from restrl.search.run import Journal
 
 @dataclass(frozen=True)
 class Policy:
-    """What samples: an engine with the prompter of its model."""
+    """An engine with the prompter of its model."""
 
     engine: Engine
     prompter: Prompter
@@ -26,7 +26,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Sampled:
-    """A completion, and the program that it makes."""
+    """A completion with its program."""
 
     task_id: str
     prompt_ids: tuple[int, ...]
@@ -45,13 +45,13 @@ class DecodeJob:
     policy: Callable[[], Policy]  # loads the model on the first call; only called by decoders that sample
     progress: Progress | None = None
     scorer: Callable[[], Scorer] | None = None  # loads it on the first call; None: scorer=none
-    # independent samples from where they are kept (see ``sampling.draw``); None: they are drawn here and now
-    drawn: Callable[[Sequence[Problem], SamplingConfig], list[Sampled]] | None = None
-    journal: Journal | None = None  # decoder=mcts: where waves and trees are kept
+    # reads stored independent samples (see ``sampling.independent_samples``); None: the engine samples them
+    stored_samples: Callable[[Sequence[Problem], SamplingConfig], list[Sampled]] | None = None
+    journal: Journal | None = None  # decoder=mcts: stores replies and trees
 
 
 def need_scorer(job: DecodeJob) -> Scorer:
-    """Raises UserError where there is none."""
+    """The scorer.  Raises UserError if there is none."""
     if job.scorer is None:
         raise UserError(
             f"decoder={job.config.name} needs a scorer to choose by: scorer=vm, prm, orm or verifier"
@@ -60,7 +60,7 @@ def need_scorer(job: DecodeJob) -> Scorer:
 
 
 def need_answers(job: DecodeJob) -> None:
-    """Raises UserError where pass@k is asked for more answers than a problem gets."""
+    """Raises UserError if pass@k needs more answers than each problem gets."""
     if max(job.config.k, default=1) > job.config.answers:
         raise UserError(
             f"decoder.k: pass@{max(job.config.k)} needs as many answers, and decoder.answers is "
@@ -68,5 +68,5 @@ def need_answers(job: DecodeJob) -> None:
         )
 
 
-# answers by problem, each problem's in the order of its samples
+# answers grouped by problem, in the order of the problem's samples
 Decoder = Callable[[DecodeJob], list[Answer]]

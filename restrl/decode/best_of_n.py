@@ -1,4 +1,4 @@
-"""Best of n: independent samples, of which a scorer chooses one."""
+"""Best of n: a scorer chooses one of n independent samples."""
 
 from __future__ import annotations
 
@@ -6,37 +6,38 @@ import time
 from dataclasses import replace
 
 from restrl.decode.base import DecodeJob, Sampled, need_answers, need_scorer
-from restrl.decode.sampling import draw
+from restrl.decode.sampling import independent_samples
 from restrl.records import Answer, Cost, State
 
 
 def best_of_n(job: DecodeJob) -> list[Answer]:
-    """``answers`` answers to each problem, each the best by its score of ``sampling.n`` completions.
+    """``answers`` answers to each problem, each the best-scored of ``sampling.n`` completions.
 
-    The completions are those of decoder=sample with n x answers samples, in their order; of equal scores the
-    first counts, and any score more than none.  Raises UserError without a scorer.
+    The completions are those of decoder=sample with n x answers samples, in the same order.  The first of
+    several equal scores wins, and any score beats no score.  Raises UserError without a scorer.
     """
     need_answers(job)
     scorer, sampling = need_scorer(job), job.config.sampling
-    drawn = draw(job, replace(sampling, n=sampling.n * job.config.answers))
+    samples = independent_samples(job, replace(sampling, n=sampling.n * job.config.answers))
     states = [
-        State(one.task_id, one.prompt_ids, one.completion.ids, one.program, terminal=True) for one in drawn
+        State(sample.task_id, sample.prompt_ids, sample.completion.ids, sample.program, terminal=True)
+        for sample in samples
     ]
     started = time.perf_counter()
     scores = scorer.score(states)
     seconds = (time.perf_counter() - started) / max(1, len(states))
-    rated = list(zip(drawn, scores, strict=True))
+    rated = list(zip(samples, scores, strict=True))
     groups = [rated[first : first + sampling.n] for first in range(0, len(rated), sampling.n)]
     return [_best(group, index % job.config.answers, seconds) for index, group in enumerate(groups)]
 
 
 def _best(rated: list[tuple[Sampled, float | None]], sample: int, scoring_seconds: float) -> Answer:
-    """``scoring_seconds``: of one program."""
+    """``scoring_seconds``: the time to score one program."""
     best, score = max(rated, key=lambda pair: float("-inf") if pair[1] is None else pair[1])
     cost = Cost(
         completions=len(rated),
-        model_tokens=sum(len(one.completion.ids) for one, _ in rated),
+        model_tokens=sum(len(sampled.completion.ids) for sampled, _ in rated),
         scorer_calls=len(rated),
-        seconds=sum(one.seconds for one, _ in rated) + scoring_seconds * len(rated),
+        seconds=sum(sampled.seconds for sampled, _ in rated) + scoring_seconds * len(rated),
     )
     return Answer(best.task_id, sample, best.program, score, cost)

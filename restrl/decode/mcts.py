@@ -1,4 +1,4 @@
-"""Search with a scorer as its teacher (ReST-RL, arXiv 2508.19576, section 3.2: VM-MCTS, ORM-MCTS)."""
+"""Search with a scorer as its reward source (ReST-RL, arXiv 2508.19576, section 3.2: VM-MCTS, ORM-MCTS)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from restrl.seeds import derive_seed
 
 
 def mcts(job: DecodeJob) -> list[Answer]:
-    """``answers`` answers to each problem, each from a search of its own with its own seed and budget.
+    """``answers`` answers to each problem, each from a separate search with its own seed and budget.
 
-    An answer is the completion with the best score of all that its search sampled, the first of equal ones;
-    where nothing was sampled, the problem's code as it is.  Raises UserError without a scorer.
+    An answer is the completion with the best score among those that its search sampled (the first of equal
+    ones).  If nothing was sampled, it is the problem's code unchanged.  Raises UserError without a scorer.
     """
     need_answers(job)
     config, scorer, policy = job.config.mcts, need_scorer(job), job.policy()

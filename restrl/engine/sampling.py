@@ -9,11 +9,11 @@ from torch import Tensor
 
 from restrl.seeds import derive_seed
 
-BLOCK = 256  # probabilities that are summed before the search goes inside
+BLOCK = 256  # tokens per block: the search first finds the block, then the token inside it
 
 
 def uniforms(seed: int, sample: int, count: int) -> NDArray[np.float64]:
-    """[count] numbers in [0, 1): the whole randomness of one sample of one request."""
+    """[count] numbers in [0, 1): all the random numbers of one sample of one request."""
     generator = np.random.Generator(np.random.Philox(derive_seed("sample", seed, sample)))
     return generator.random(count)
 
@@ -21,9 +21,10 @@ def uniforms(seed: int, sample: int, count: int) -> NDArray[np.float64]:
 def choose(logits: Tensor, temperature: Tensor, top_p: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     """Tokens [B] and their log-probabilities [B]: log softmax(logits / temperature) at the token.
 
-    The log-probabilities are those before ``top_p`` cuts the distribution, and of greedy rows those at
-    temperature 1.  A token is where ``uniform`` falls in the cumulative distribution (inverse transform
-    sampling).  The vocabulary is passed over as rarely as possible: each pass costs as much as a layer.
+    The log-probabilities are those before ``top_p`` truncates the distribution; for greedy rows they are
+    those at temperature 1.  A token is sampled by inverse transform sampling: it is the one at ``uniform`` in
+    the cumulative distribution.  The code makes few passes over the vocabulary, because each pass costs as
+    much as a layer.
 
     Args:
         logits: [B, V] float32, overwritten.
@@ -37,7 +38,7 @@ def choose(logits: Tensor, temperature: Tensor, top_p: Tensor, uniform: Tensor) 
     shifted = logits.sub_(logits.amax(dim=1, keepdim=True))
     if bool((divisor != 1).any()):
         shifted.div_(divisor)
-    weights = shifted.exp_()  # probabilities times a constant of the row
+    weights = shifted.exp_()  # probabilities times a constant per row
     total = weights.sum(dim=1)
     cut = _nucleus(weights, top_p) if bool((top_p < 1).any()) else weights
     tokens = _inverse_cdf(cut, uniform)
@@ -60,7 +61,7 @@ def _inverse_cdf(weights: Tensor, uniform: Tensor) -> Tensor:
     before = torch.where(block > 0, cumulative.gather(1, (block - 1).clamp(min=0)), 0.0)
     inside = blocks[torch.arange(rows, device=block.device), block.squeeze(1)].double()  # [B, BLOCK]
     within = torch.searchsorted(inside.cumsum(dim=1), goal - before, right=True)
-    # rounding may ask for more than the block holds: its last token with any weight is meant
+    # rounding may put the goal beyond the block: then take its last token with a positive weight
     positions = torch.arange(BLOCK, device=block.device)
     last = torch.where(inside > 0, positions, -1).amax(dim=1, keepdim=True).clamp_(min=0)
     return (block * BLOCK + torch.minimum(within, last)).squeeze(1)

@@ -1,4 +1,4 @@
-"""Token ids to text, cheaply enough for every step."""
+"""Fast conversion of token ids to text, for every decoding step."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from restrl.actions import decode
 
 
 class Vocabulary:
-    """The text of single tokens, remembered, and of whole completions."""
+    """The text of single tokens, which is cached, and of whole completions."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._pieces: dict[int, str] = {}
 
     def piece(self, token: int) -> str:
-        """What the token adds to a text; a part of a character is U+FFFD, which no stop string holds."""
+        """The text of a token; an incomplete character is U+FFFD, which no stop string contains."""
         piece = self._pieces.get(token)
         if piece is None:
             piece = self._pieces[token] = decode([token], self._tokenizer)
@@ -29,8 +29,9 @@ class Vocabulary:
 def cut_at_stop(text: str, stops: Sequence[str]) -> tuple[str, int | None]:
     """The text before the stop string that ends first, and the number of characters after that string.
 
-    Of two that end together the longer one counts.  Where none occurs: all of the text, and None; so also
-    where tokens that spell one apart decode to something else together.
+    If two end at the same place, the longer one counts.  If none occurs, the result is the whole text and
+    None.  This can also happen after a stop string was found token by token, if the tokens decode to another
+    text together.
     """
     ends = [(text.index(stop) + len(stop), -len(stop)) for stop in stops if stop in text]
     if not ends:

@@ -1,13 +1,13 @@
-"""Cluster bootstrap: how sure a mean, or a difference of two policies, is.
+"""Cluster bootstrap: confidence intervals of a mean, or of the difference between two policies.
 
-Clusters are resampled, each with all of its values: problems of one family depend on each other, as do
-samples of one problem.  Assumes that the clusters are independent draws.
+Clusters are resampled, each with all of its values, because problems of one family depend on each other, and
+so do samples of one problem.  Assumes that clusters are independent.
 
-The plain percentile interval (Efron 1979) is too narrow for few clusters.  The expanded percentile
-interval (Hesterberg 2015, arXiv 1411.5279) reads the quantiles further out, so that the mean of k values gets
-the width of its t interval.  In simulations with 4 binary samples a problem it covers 95 +- 2 % for 32
-families of 6 problems and for 64 or more single problems.  With 10 to 16 families it still does so for
-differences and for pass rates near a half; it covers about 90 % where one sample in ten passes or fails.
+The plain percentile interval (Efron 1979) is too narrow for few clusters.  The expanded percentile interval
+(Hesterberg 2015, arXiv 1411.5279) reads the quantiles further out, so that the interval of the mean of k
+values is as wide as its t interval.  In simulations with 4 binary samples per problem it covers 95 +- 2 % for
+32 families of 6 problems and for 64 or more single problems.  With 10 to 16 families it still does so for
+differences and for pass rates near 1/2; it covers about 90 % if one sample in ten passes or fails.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-CHUNK_ELEMENTS = 2**22  # of the index matrix that exists at a time: 32 MiB
-T_GRID = 2**17  # steps of the integral behind the t quantile, which is right to 1e-4 of its value
+CHUNK_ELEMENTS = 2**22  # elements of the index matrix that exist at a time: 32 MiB
+T_GRID = 2**17  # steps of the integral for the t quantile, whose relative error is at most 1e-4
 
 Interval = tuple[float, float]
 
@@ -28,9 +28,9 @@ Interval = tuple[float, float]
 def bootstrap_means(
     values: Sequence[float], clusters: Sequence[str], resamples: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Means over all values of as many clusters as there are, drawn with replacement: [resamples].
+    """[resamples] means; each is over all values of resampled clusters (with replacement, as many as given).
 
-    ``clusters[i]`` names the cluster of ``values[i]``.  A mean is a ratio of sums: each value counts alike.
+    ``clusters[i]`` names the cluster of ``values[i]``.  A mean is a ratio of sums: each value counts equally.
     """
     index = np.unique(np.asarray(clusters), return_inverse=True)[1]
     sums, counts = np.bincount(index, weights=values), np.bincount(index)
@@ -38,8 +38,8 @@ def bootstrap_means(
     chunk = max(1, CHUNK_ELEMENTS // len(sums))
     for start in range(0, resamples, chunk):
         rows = min(chunk, resamples - start)
-        drawn = rng.integers(len(sums), size=(rows, len(sums)))
-        means[start : start + rows] = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+        chosen = rng.integers(len(sums), size=(rows, len(sums)))
+        means[start : start + rows] = sums[chosen].sum(axis=1) / counts[chosen].sum(axis=1)
     return means
 
 
@@ -52,8 +52,8 @@ def bootstrap_interval(
 ) -> Interval | None:
     """Interval (low, high) of the mean of ``values``; ``clusters[i]`` names the cluster of ``values[i]``.
 
-    None where there is one cluster: nothing shows how far another would be.  Raises ValueError where there is
-    no value, or the lengths differ.
+    None if there is only one cluster, whose variance is unknown.  Raises ValueError if there is no value, or
+    if the lengths differ.
     """
     if not len(values):
         raise ValueError("an interval needs at least one value")
@@ -74,8 +74,8 @@ def paired_difference(
 ) -> tuple[float, Interval | None]:
     """Mean of ``other[i] - base[i]`` over problems i, and its interval (low, high).
 
-    Paired, because most of the variance is between problems and cancels.  Raises ValueError where there is
-    no problem, or the lengths differ.
+    Paired, because most of the variance is between problems and cancels.  Raises ValueError if there is no
+    problem, or if the lengths differ.
     """
     differences = [b - a for a, b in zip(base, other, strict=True)]
     interval = bootstrap_interval(differences, clusters, confidence, resamples, rng)

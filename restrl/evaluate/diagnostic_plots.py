@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 
-def diagnostics_figure(found: Mapping[str, Any]) -> Figure:
-    """Calibration beside errors and rank correlation by depth; ``found`` comes from ``diagnostics``."""
+def diagnostics_figure(numbers: Mapping[str, Any]) -> Figure:
+    """Calibration beside errors and rank correlation by depth; ``numbers``: from ``diagnostics``."""
     figure = Figure(figsize=(13, 4), layout="constrained")
     calibration, errors, correlation = figure.subplots(1, 3)
-    _calibration(calibration, found["calibration"])
-    rows = found["by_depth"]
+    _calibration(calibration, numbers["calibration"])
+    rows = numbers["by_depth"]
     names = [f"{row['depth']}\n({row['states']})" for row in rows]
     places = np.arange(len(rows))
     errors.bar(places - 0.2, [row["mse"] for row in rows], 0.4, label="value model")

@@ -1,8 +1,8 @@
 """How well a value model's predictions fit held-out value targets.
 
-Pure functions of columns, a row per state.  Intervals resample families of problems: states of one problem
-depend on each other, and so do problems of one family.  A statistic that is not defined (a rank correlation
-where all targets tie) is None.
+Pure functions of columns with a row per state.  Intervals resample families of problems, because states of
+one problem depend on each other, and so do problems of one family.  An undefined statistic (a rank
+correlation with constant targets) is None.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ BINS = 10
 class Rated:
     """States with predictions: [S] each."""
 
-    problem: Indices  # 0, 1, ...: which problem's
-    cluster: Indices  # 0, 1, ...: of which family, or of which problem where it has none: drawn together
-    values: Floats  # their targets
+    problem: Indices  # index of the problem
+    cluster: Indices  # index of the family, or of the problem if it has no family; resampled as a unit
+    values: Floats  # value targets
     predicted: Floats  # in [0, 1]
     weights: Floats  # of the squared errors
-    depth: Indices  # actions
+    depth: Indices  # number of actions
     terminal: Booleans  # whole programs
-    parent: Indices  # row of the state one action before; -1: there is none
-    constant: float  # what the predictor that knows no state says
+    parent: Indices  # row of the state one action before; -1: it is not among the states
+    constant: float  # the baseline: the best constant prediction
 
     def where(self, chosen: Booleans) -> Rated:
-        """Some of the rows; their parents are not told any more."""
+        """The chosen rows, without their parents."""
         return Rated(
             problem=self.problem[chosen],
             cluster=self.cluster[chosen],
@@ -58,7 +58,7 @@ def diagnostics(
     resamples: int,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """All of the below as plain data."""
+    """All statistics of this module as plain data."""
     intervals = _intervals(rated, confidence, resamples, rng)
     return {
         "states": len(rated.values),
@@ -75,7 +75,7 @@ def diagnostics(
 
 
 def spearman(a: Floats, b: Floats) -> float | None:
-    """Rank correlation, ties at their mean rank; None where one side is constant or has one value."""
+    """Rank correlation with mean ranks for ties; None if one side is constant or has only one value."""
     return _repeated_spearman(_Ranks(a), _Ranks(b), np.ones(len(a)))
 
 
@@ -91,17 +91,17 @@ def _numbers(rated: Rated) -> dict[str, float | None]:
 
 
 def within_problems(rated: Rated) -> float | None:
-    """Mean over problems of the rank correlation inside each: what a search has to rely on."""
-    found = [
+    """Mean over problems of the rank correlation within each problem, on which a search relies."""
+    correlations = [
         rho
-        for some in _rows_of(rated.problem)
-        if (rho := spearman(rated.predicted[some], rated.values[some])) is not None
+        for rows in _rows_of(rated.problem)
+        if (rho := spearman(rated.predicted[rows], rated.values[rows])) is not None
     ]
-    return float(np.mean(found)) if found else None
+    return float(np.mean(correlations)) if correlations else None
 
 
 def calibration(rated: Rated) -> list[dict[str, float]]:
-    """Mean prediction and mean target of the states in each tenth of [0, 1] that holds any."""
+    """Mean prediction and mean target of the states in each tenth of [0, 1] that is not empty."""
     bins = np.minimum((rated.predicted * BINS).astype(int), BINS - 1)
     return [
         {
@@ -118,12 +118,12 @@ def calibration(rated: Rated) -> list[dict[str, float]]:
 
 def by_depth(rated: Rated) -> list[dict[str, Any]]:
     """Errors and rank correlation of unfinished states by depth, and of whole programs."""
-    depths, whole = rated.depth, rated.terminal
+    depths, terminal = rated.depth, rated.terminal
     rows = []
     for low, high in DEPTHS:
         name = f"{low}+" if high is None else str(low) if low == high else f"{low}-{high}"
-        rows.append((name, ~whole & (depths >= low) & (depths <= (np.inf if high is None else high))))
-    rows.append(("whole", whole))
+        rows.append((name, ~terminal & (depths >= low) & (depths <= (np.inf if high is None else high))))
+    rows.append(("whole", terminal))
     return [
         {"depth": name, "states": int(chosen.sum()), **_numbers(rated.where(chosen))}
         for name, chosen in rows
@@ -132,10 +132,10 @@ def by_depth(rated: Rated) -> list[dict[str, Any]]:
 
 
 def best_child(rated: Rated) -> dict[str, float | None]:
-    """How often the child that the predictions put first among its siblings is truly the best.
+    """How often the sibling with the best prediction also has the best target.
 
-    Groups of siblings whose targets all tie are left out.  Of predictions that tie for the first place each
-    counts its share.  ``chance`` is what random predictions reach.
+    Groups of siblings with equal targets are left out.  If several predictions tie for the first place, the
+    share of correct ones among them counts.  ``chance`` is the result of random predictions.
     """
     hits, chances = [], []
     values = rated.values
@@ -154,9 +154,9 @@ def best_child(rated: Rated) -> dict[str, float | None]:
 
 
 def sibling_groups(problem: Indices, depth: Indices, parent: Indices) -> list[Indices]:
-    """Rows of the children of each state that has at least two among the states.
+    """The rows of siblings, for each parent with at least two children among the states.
 
-    The children of the prompt are siblings whether or not it is a state itself.
+    Children of a problem's prompt are siblings even if the prompt is not a state itself.
     """
     above = np.where((parent < 0) & (depth == 1), -2 - problem, parent)  # -2, -3, ...: a problem's prompt
     known = np.flatnonzero(above != -1)
@@ -168,7 +168,7 @@ def _intervals(
 ) -> dict[str, list[float] | None]:
     """Intervals of mse_constant - mse (above 0: better than the constant) and of the rank correlation.
 
-    None where one cluster is all there is, or where no resample has a rank correlation.
+    None if there is only one cluster, or if no resample has a rank correlation.
     """
     _, unit = np.unique(rated.cluster, return_inverse=True)
     units = int(unit.max()) + 1
@@ -184,35 +184,35 @@ def _intervals(
         rho = _repeated_spearman(predicted, values, times[unit])
         correlations += [] if rho is None else [rho]
 
-    def interval(found: list[float]) -> list[float] | None:
-        return list(expanded_percentiles(found, units, confidence)) if found else None
+    def interval(resampled: list[float]) -> list[float] | None:
+        return list(expanded_percentiles(resampled, units, confidence)) if resampled else None
 
     return {"mse_gain_interval": interval(gains), "spearman_interval": interval(correlations)}
 
 
 class _Ranks:
-    """Ranks of values that are repeated: sorted once, however often they are drawn."""
+    """Ranks of values with repetitions.  The values are sorted only once for all resamples."""
 
     def __init__(self, values: Floats) -> None:
         unique, self._place = np.unique(values, return_inverse=True)
         self._unique = len(unique)
 
     def of(self, times: Floats) -> Floats:
-        """[S] where value i stands ``times[i]`` times: 0, 1, ..., equal values at the mean of theirs."""
+        """[S] ranks 0, 1, ... if value i occurs ``times[i]`` times; equal values get their mean rank."""
         counts = np.bincount(self._place, times, minlength=self._unique)
         mean_ranks: Floats = np.cumsum(counts) - (counts + 1) / 2
         return mean_ranks[self._place]
 
 
 def _repeated_spearman(a: _Ranks, b: _Ranks, times: Floats) -> float | None:
-    """``spearman`` of values that stand ``times[i]`` times each."""
+    """``spearman`` of values that occur ``times[i]`` times each."""
     ranks_a, ranks_b = (ranks.of(times) - (times.sum() - 1) / 2 for ranks in (a, b))
     scale = np.sqrt((times @ ranks_a**2) * (times @ ranks_b**2))
     return float(times @ (ranks_a * ranks_b) / scale) if scale > 0 else None
 
 
 def _rows_of(labels: Indices, least: int = 1) -> list[Indices]:
-    """The rows of each label that has at least so many, in ascending order of the labels."""
+    """The rows of each label that has at least ``least`` rows, in ascending order of the labels."""
     order = np.argsort(labels, kind="stable")
     starts = np.flatnonzero(np.diff(labels[order], prepend=np.nan))
     ends = np.append(starts[1:], len(labels))

@@ -1,4 +1,4 @@
-"""Answers to outcomes: the only place where answers of a decoder meet the tests."""
+"""Judges answers: the only place where answers of a decoder meet the tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from restrl.records import Answer, Outcome, Problem
 def judge_answers(
     answers: Sequence[Answer], problems: Sequence[Problem], judge: Judge, progress: Progress | None = None
 ) -> list[Outcome]:
-    """One outcome per answer, in the same order.  Raises KeyError for an answer to none of ``problems``."""
+    """One outcome per answer, in the same order.  Raises KeyError for an answer to an unknown problem."""
     tests = {problem.task_id: problem.tests for problem in problems}
     verdicts = judge.judge([(answer.text, tests[answer.task_id]) for answer in answers], progress)
     return [Outcome(answer, verdict) for answer, verdict in zip(answers, verdicts, strict=True)]

@@ -1,4 +1,4 @@
-"""Ways to answer side by side: pass@1 with intervals, the paired difference to sampling, and what it cost."""
+"""The table of methods: pass@1 with intervals, the paired difference to sampling, and the cost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.table import Table
 
 from restrl.evaluate.table import percent, resampled
 
-# name of a row -> results of `evaluate` and what rest_rl adds
+# name of a row -> results of `evaluate`, with the additions of rest_rl
 MethodResults = Mapping[str, Mapping[str, Any]]
 
 COST = {
@@ -22,7 +22,7 @@ COST = {
 
 
 def methods_table(results: MethodResults, title: str) -> Table:
-    """For the terminal; no cell is broken, however narrow it is."""
+    """The table for the terminal; no cell is wrapped, even if the terminal is narrow."""
     rows = [headings(), *(cells(name, result) for name, result in results.items())]
     table = Table(title=escape(title), caption=escape(caption(results)))
     for index, column in enumerate(zip(*rows, strict=True)):
@@ -36,7 +36,7 @@ def methods_table(results: MethodResults, title: str) -> Table:
 
 
 def methods_markdown(results: MethodResults, title: str) -> str:
-    """The same for ``report.md``."""
+    """The same table for ``report.md``."""
     lines = [f"# {title}", "", caption(results), "", _line(headings()), _line(["---"] * len(headings()))]
     lines += [_line(cells(name, result)) for name, result in results.items()]
     return "\n".join(lines) + "\n"
@@ -47,7 +47,7 @@ def headings() -> list[str]:
 
 
 def cells(name: str, result: Mapping[str, Any]) -> list[str]:
-    """A row: an oracle's name carries a star."""
+    """The cells of a row; the name of an oracle has a star."""
     intervals, pair = result["confidence_interval"], result.get("paired", {}).get("pass@1")
     return [
         name + (" *" if result["oracle"] else ""),

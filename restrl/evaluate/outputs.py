@@ -1,4 +1,4 @@
-"""The files of a decode run, which other people's tools read: verdicts.jsonl, answers.jsonl, results.json."""
+"""The files of a decode run for other tools: verdicts.jsonl, answers.jsonl, results.json."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from restrl.records import Outcome, to_json
 
 
 def verdict_line(outcome: Outcome) -> dict[str, Any]:
-    """A line of verdicts.jsonl.  ``reward`` is null where the harness could not judge."""
+    """A line of verdicts.jsonl.  ``reward`` is null if the harness could not judge."""
     answer, verdict = outcome.answer, outcome.verdict
     return {
         "task_id": answer.task_id,
@@ -31,7 +31,7 @@ def answer_line(outcome: Outcome) -> dict[str, Any]:
 
 
 def write_outputs(folder: Path, outcomes: Sequence[Outcome], results: Mapping[str, Any]) -> None:
-    """Writes the three files into ``folder``, results.json last, each as a whole.  Raises UserError."""
+    """Writes the three files into ``folder``, each atomically, results.json last.  Raises UserError."""
     for name, line in (("verdicts.jsonl", verdict_line), ("answers.jsonl", answer_line)):
         write_text_atomic(folder / name, "".join(json.dumps(line(outcome)) + "\n" for outcome in outcomes))
     write_json_atomic(folder / "results.json", results)

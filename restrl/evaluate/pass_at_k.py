@@ -8,7 +8,7 @@ import math
 def pass_at_k(n: int, c: int, k: int) -> float:
     """Probability that one of k samples passes, from n samples of which c passed: 1 - C(n-c, k) / C(n, k).
 
-    Exact integers, so no product of many factors loses digits.  Raises ValueError unless 1 <= k <= n and
+    Computed with exact integers, without loss of precision.  Raises ValueError unless 1 <= k <= n and
     0 <= c <= n.
     """
     if not (1 <= k <= n and 0 <= c <= n):

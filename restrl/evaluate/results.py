@@ -1,7 +1,7 @@
 """From outcomes to figures: pass@1, pass@k and mean reward with intervals, per data set and paired.
 
 Intervals resample families of problems; a problem without a family is resampled by itself (Problem.cluster).
-A sample that the harness could not judge is no failure: it is left out and counted.
+A sample that the harness could not judge is not a failure: it is left out, and counted separately.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def problem_scores(outcomes: Sequence[Outcome]) -> dict[str, ProblemScore]:
 def metric_values(scores: Mapping[str, ProblemScore], k: Sequence[int]) -> dict[str, dict[str, float]]:
     """Metric -> task_id -> value in [0, 1]: "pass@1", "pass@k" for each k, "mean_reward".
 
-    pass@k takes the problems with at least k judged samples.
+    pass@k covers only problems with at least k judged samples.
     """
     metrics = {
         f"pass@{size}": {t: pass_at_k(s.n, s.passed, size) for t, s in scores.items() if s.n >= size}
@@ -77,19 +77,19 @@ def summarize(
 ) -> Results:
     """Figures of the outcomes that belong to ``problems``.
 
-    Keys: "pass@1" and "pass@k" (None where no problem has k judged samples), "mean_reward", "n" (problems
-    behind them), "samples" (judged), "harness_errors" (samples left out), "unanswered" (problems without a
-    judged sample), "confidence", "confidence_interval" (metric -> [low, high], None where one family is all
-    there is), "resampled" ("families", or "problems" where no two are of a family), "clusters" (how many of
-    these), "cost".
+    Keys: "pass@1" and "pass@k" (None if no problem has k judged samples), "mean_reward", "n" (number of
+    problems with judged samples), "samples" (judged), "harness_errors" (samples left out), "unanswered"
+    (problems without a judged sample), "confidence", "confidence_interval" (metric -> [low, high], None if
+    there is only one family), "resampled" ("families", or "problems" if no two are of one family), "clusters"
+    (number of resampled units), "cost".
     """
-    wanted = {problem.task_id: problem.cluster for problem in problems}
-    outcomes = [outcome for outcome in outcomes if outcome.answer.task_id in wanted]
+    cluster_of = {problem.task_id: problem.cluster for problem in problems}
+    outcomes = [outcome for outcome in outcomes if outcome.answer.task_id in cluster_of]
     scores = problem_scores(outcomes)
     results: Results = {}
     intervals: dict[str, list[float] | None] = {}
     for metric, by_task in metric_values(scores, config.k).items():
-        values, clusters = list(by_task.values()), [wanted[task_id] for task_id in by_task]
+        values, clusters = list(by_task.values()), [cluster_of[task_id] for task_id in by_task]
         rng = np.random.default_rng(derive_seed(seed, "bootstrap", metric))
         results[metric] = float(np.mean(values)) if values else None
         intervals[metric] = (
@@ -99,14 +99,14 @@ def summarize(
         )
     samples = sum(score.n for score in scores.values())
     cost = sum((outcome.answer.cost for outcome in outcomes), Cost(verifier_calls=len(outcomes)))
-    clusters_behind = len({wanted[task_id] for task_id in scores})
+    cluster_count = len({cluster_of[task_id] for task_id in scores})
     return results | {
         "n": len(scores),
-        "resampled": "families" if clusters_behind < len(scores) else "problems",
-        "clusters": clusters_behind,
+        "resampled": "families" if cluster_count < len(scores) else "problems",
+        "clusters": cluster_count,
         "samples": samples,
         "harness_errors": len(outcomes) - samples,
-        "unanswered": len(wanted) - len(scores),
+        "unanswered": len(cluster_of) - len(scores),
         "confidence": config.confidence,
         "confidence_interval": intervals,
         "cost": to_json(cost),
@@ -126,16 +126,16 @@ def compare(
     common problem are left out.
     """
     pairs: Results = {}
-    wanted = {problem.task_id: problem.cluster for problem in problems}
+    cluster_of = {problem.task_id: problem.cluster for problem in problems}
     before, after = (metric_values(problem_scores(outcomes), config.k) for outcomes in (base, other))
     for metric in before:
-        common = [t for t in before[metric] if t in after[metric] and t in wanted]
+        common = [t for t in before[metric] if t in after[metric] and t in cluster_of]
         if not common:
             continue
         rng = np.random.default_rng(derive_seed(seed, "paired", metric))
         difference, interval = paired_difference(
             [before[metric][t] for t in common], [after[metric][t] for t in common],
-            [wanted[t] for t in common], config.confidence, config.bootstrap, rng,
+            [cluster_of[t] for t in common], config.confidence, config.bootstrap, rng,
         )  # fmt: skip
         pairs[metric] = {"difference": difference, "interval": _as_list(interval), "n": len(common)}
     return pairs

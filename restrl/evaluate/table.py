@@ -15,7 +15,7 @@ def metric_names(results: Mapping[str, Any]) -> list[str]:
 
 
 def results_table(results: Mapping[str, Any], title: str) -> Table:
-    """One row per data set (and one over all, where there are several), one column per metric."""
+    """One row per data set (and one over all, if there are several), one column per metric."""
     table = Table(title=escape(title), caption=_caption(results))
     table.add_column("data set")
     table.add_column("problems", justify="right")
@@ -59,7 +59,7 @@ def _heading(metric: str) -> str:
 
 
 def percent(value: float | None, interval: Sequence[float] | None, signed: bool = False) -> str:
-    """A share with its interval, where it has one, in percent; "-" where there is no share."""
+    """A share in percent with its interval, if it has one; "-" if there is no share."""
     if value is None:
         return "-"
     form = "+.1f" if signed else ".1f"
@@ -68,7 +68,7 @@ def percent(value: float | None, interval: Sequence[float] | None, signed: bool 
 
 
 def resampled(results: Mapping[str, Any]) -> str:
-    """What the intervals of ``summarize``'s results are over, in words."""
+    """A description of the units that the intervals in ``summarize``'s results resample."""
     problems = f"{results['n']} problems"
     over = f"{results['clusters']} families of " if results["resampled"] == "families" else ""
     return f"{results['confidence']:.0%} bootstrap intervals over {over}{problems}"

@@ -1,1 +1,1 @@
-"""Models and tokenizers: where they come from, loading, adapters, value models, saving."""
+"""Models and tokenizers: sources, loading, adapters, value models, saving."""

@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA, arXiv 2106.09685), and the weights that they come to."""
+"""Low-rank adapters (LoRA, arXiv 2106.09685), and weights with adapters merged."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from restrl.errors import UserError
 def add_lora(model: Any, config: LoraConfig, seed: int = 0) -> Any:
     """``model`` with trainable adapters (LoRA, arXiv 2106.09685) and everything else frozen.
 
-    The adapters are put into ``model`` itself, so that an engine that holds it samples with them.  ``seed``
-    decides their random half; the other half is zero, so that the model says what it said before.
+    The adapters are put into ``model`` itself, so an engine that holds the model samples with them.  ``seed``
+    decides their random half; the other half is zero, so the model's outputs do not change.
     """
     import peft
 
@@ -37,9 +37,9 @@ def add_lora(model: Any, config: LoraConfig, seed: int = 0) -> Any:
 
 
 def merged_weights(base: Any) -> dict[str, torch.Tensor]:
-    """The weights of a model with its adapters' product, if any, added to them: W + scale x B A.
+    """The weights of a model with the product of its adapters, if any, added to them: W + scale x B A.
 
-    Merged weights are float32, and on the CPU: bfloat16 would round most of what the adapters learnt away.
+    Merged weights are float32 on the CPU, because rounding to bfloat16 would lose most of the adapters.
     """
     weights = {
         name.replace(".base_layer.", "."): tensor
@@ -63,6 +63,6 @@ def adapter_layers(model: Any) -> dict[str, Any]:
 
 @torch.no_grad()
 def adapter_delta(layer: Any) -> torch.Tensor:
-    """What the layer's adapters add to its weight, scale x B A, float32."""
+    """The product of the layer's adapters, which is added to its weight: scale x B A, float32."""
     deltas = [layer.get_delta_weight(adapter).float() for adapter in layer.active_adapters]
     return torch.stack(deltas).sum(0)

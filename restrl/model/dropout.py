@@ -1,7 +1,7 @@
-"""Dropout off, for good: a policy that is trained says what it says when it samples.
+"""Switches dropout off, so that a policy has the same log-probabilities in training and in sampling.
 
-GRPO's ratio and its KL penalty compare log-probabilities of the same weights.  With dropout 0.1 they differ
-before any update: an unchanged policy has a KL of 0.1 to itself, and a third of its tokens are clipped.
+The ratio and the KL penalty of GRPO compare log-probabilities.  With dropout 0.1 these differ before any
+update: an unchanged policy has a KL of 0.1 to itself, and a third of its tokens are clipped.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from transformers import PreTrainedConfig
 
 
 def without_dropout(model: Any) -> Any:
-    """Sets every dropout probability of ``model`` to 0, in place, and returns it.
+    """Sets every dropout probability of ``model`` to 0, in place, and returns the model.
 
-    Architectures hold them in three places: dropout modules, numbers in other modules (``attention_dropout``,
-    ``layerdrop``, ...), and the configuration, which some of them (Falcon) read in every forward.  A model
-    that is saved afterwards has them as 0 in its configuration.  Adapters that are added later bring their
-    own.
+    Architectures store them in three places: dropout modules, numbers in other modules
+    (``attention_dropout``, ``layerdrop``, ...), and the configuration, which some of them (Falcon) read in
+    every forward pass.  A model saved afterwards has zeros in its configuration.  Adapters that are added
+    later have their own dropout.
     """
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
@@ -37,7 +37,7 @@ def _clear_config(config: PreTrainedConfig) -> None:
 
 
 def _clear(owner: Any) -> None:
-    """Numbers that are named after dropout; flags, and what is not set, stay."""
+    """Sets the floats whose names contain "drop" to 0; flags and unset values stay."""
     for name, value in list(vars(owner).items()):
         if isinstance(value, float) and "drop" in name:
             setattr(owner, name, 0.0)

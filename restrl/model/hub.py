@@ -1,4 +1,4 @@
-"""``from_pretrained`` without its progress bars, and without long retries where the hub is out of reach."""
+"""``from_pretrained`` without progress bars, and without long retries if the hub is out of reach."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ PROBE_SECONDS = 5.0
 def load_from(auto: Any, place: str, **options: Any) -> Any:
     """``auto.from_pretrained(place, **options)`` from a local folder or a hub id.
 
-    Without a way to the hub, only what was downloaded before is tried.  Raises UserError with the first line
-    of what went wrong.
+    If the hub is out of reach, only earlier downloads are tried.  Raises UserError with the first line of the
+    error.
     """
     local = Path(place).is_dir()
     try:
@@ -41,14 +41,14 @@ def load_from(auto: Any, place: str, **options: Any) -> Any:
 
 
 def hub_commit(repo: str, revision: str | None) -> str | None:
-    """The commit that ``revision`` (None: the main branch) stands for; None where nobody can tell.
+    """The commit of ``revision`` (None: the main branch); None if it cannot be determined.
 
-    Without a way to the hub, it is the one that was downloaded before: the one that ``load_from`` takes.
+    If the hub is out of reach, it is the commit of the earlier download, which ``load_from`` uses too.
     """
     if revision is not None and re.fullmatch("[0-9a-f]{40}", revision):
         return revision
     if _hub_answers():
-        with contextlib.suppress(Exception):  # loading says what is wrong: no such repository, no access
+        with contextlib.suppress(Exception):  # loading will report the error: no such repository, no access
             return huggingface_hub.HfApi().model_info(repo, revision=revision, timeout=PROBE_SECONDS).sha
     with contextlib.suppress(LocalEntryNotFoundError, OSError, ValueError):
         return Path(huggingface_hub.snapshot_download(repo, revision=revision, local_files_only=True)).name
@@ -56,19 +56,19 @@ def hub_commit(repo: str, revision: str | None) -> str | None:
 
 
 def _hub_answers() -> bool:
-    """One request without retries, by the session (proxies included) that the downloads use."""
+    """Whether one request succeeds, without retries, in the session (with proxies) that downloads use."""
     if constants.HF_HUB_OFFLINE:
         return False
     try:
         huggingface_hub.get_session().head(constants.ENDPOINT, timeout=PROBE_SECONDS)
-    except Exception:  # the errors are those of an http library that differs by the hub's version
+    except Exception:  # the type depends on the http library of the installed huggingface_hub
         return False
     return True
 
 
 @contextlib.contextmanager
 def quiet(hide_stderr: bool) -> Iterator[None]:
-    """No bar for weights that are read from the disk or written to it; that of a download stays."""
+    """Hides progress bars of reading and writing weights; those of downloads stay."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     enable_progress_bars()

@@ -1,4 +1,4 @@
-"""Models and tokenizers in memory: what was found, or random for tests."""
+"""Loads models and tokenizers into memory; for tests, creates random ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Dtype = torch.dtype | Literal["auto"]  # of weights; auto: as the files store th
 
 
 def load_tokenizer(config: ModelConfig, paths: PathsConfig) -> Any:
-    """The model's tokenizer.  Raises UserError where it cannot be found."""
+    """The model's tokenizer.  Raises UserError if it cannot be found."""
     if config.source == "random" and config.path is None:
         return tiny_tokenizer()
     return load_pretrained(AutoTokenizer, config, paths)
@@ -31,8 +31,8 @@ def load_model(
 ) -> Any:
     """The causal language model, in evaluation mode on ``device``, without dropout.
 
-    ``dtype``: of its weights; None: that of sampling, ``weights_dtype``.  Raises UserError where the model
-    cannot be found or is none.
+    ``dtype``: of the weights; None: the dtype for sampling, ``weights_dtype``.  Raises UserError if the model
+    cannot be found or is not a causal language model.
     """
     dtype = dtype if dtype is not None else weights_dtype(config, torch.device(device))
     if config.source == "random" and config.path is None:
@@ -44,9 +44,9 @@ def load_model(
 
 
 def cast_weights(model: Any, dtype: Dtype, *, frozen: bool = True) -> Any:
-    """``model`` with its weights in ``dtype``, in place; ``frozen=False``: only those that are trained.
+    """Casts the weights of ``model`` to ``dtype``, in place; ``frozen=False``: only trained weights.
 
-    Buffers stay: rotary frequencies in bfloat16 would be wrong from the hundredth position on.
+    Buffers are not cast: rotary frequencies in bfloat16 would be wrong from the hundredth position on.
     """
     for parameter in model.parameters() if dtype != "auto" else ():
         if frozen or parameter.requires_grad:
@@ -55,22 +55,22 @@ def cast_weights(model: Any, dtype: Dtype, *, frozen: bool = True) -> Any:
 
 
 def positions_of(config: ModelConfig, paths: PathsConfig) -> int | None:
-    """Tokens that the model's context holds, prompt and answer together; None: not limited.
+    """The model's context length in tokens, for prompt and answer together; None: not limited.
 
-    The weights are not loaded.  Raises UserError where the model cannot be found.
+    The weights are not loaded.  Raises UserError if the model cannot be found.
     """
     if config.source == "random" and config.path is None:
-        found: Any = tiny_config()
+        settings: Any = tiny_config()
     elif config.path is not None and (Path(config.path).expanduser() / "adapter_config.json").exists():
-        return None  # adapters, which name their model elsewhere
+        return None  # a folder with adapters alone has no configuration of its base model
     else:
-        found = load_pretrained(AutoConfig, config, paths)
-    positions: int | None = getattr(found.get_text_config(), "max_position_embeddings", None)
+        settings = load_pretrained(AutoConfig, config, paths)
+    positions: int | None = getattr(settings.get_text_config(), "max_position_embeddings", None)
     return positions
 
 
 def weights_dtype(config: ModelConfig, device: torch.device) -> torch.dtype:
-    """What the weights are held in: ``dtype=auto`` is bfloat16 on a GPU that has it, float32 elsewhere."""
+    """The dtype of the weights: ``dtype=auto`` is bfloat16 on a GPU that supports it, else float32."""
     if config.dtype != "auto":
         dtype: torch.dtype = getattr(torch, config.dtype)
         return dtype

@@ -1,9 +1,9 @@
-"""An estimate of a run's memory from the model's configuration, before any weight is loaded.
+"""Estimates a run's memory from the model's configuration, before any weight is loaded.
 
-It counts what surely exists at a run's peaks, in bytes: weights, gradients, Adam's moments, the reference,
-keys and values of the rows that are decoded, and the activations of one completion.  Temporary buffers,
-fragments and the framework itself come on top: a run that passes may still run out of memory, but one that is
-refused would have.
+The estimate is a lower bound of the peaks, in bytes: weights, gradients, Adam's moments, the reference, keys
+and values of the decoded rows, and the activations of one completion.  It does not count temporary buffers,
+fragmentation and the framework itself.  So a run that passes may still run out of memory, but a run that is
+refused certainly would.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from restrl.model.source import load_pretrained
 from restrl.model.tiny import tiny_model
 
 GIB = 2**30
-CHANGES: tuple[tuple[str, Any], ...] = (  # what saves memory, the least harm first
+CHANGES: tuple[tuple[str, Any], ...] = (  # changes that save memory, the least harmful first
     ("model.lora.r", 16),
     ("grpo.objective.kl", 0.0),
     ("engine.kv_gb", 1.0),
@@ -45,23 +45,23 @@ class Geometry:
     """The sizes of a causal LM, in numbers (not bytes)."""
 
     parameters: int
-    embedding: int  # of the input matrix
-    head: int  # of the output matrix; 0 where it is the input matrix
-    per_rank: int  # parameters of its adapters for each unit of their rank
+    embedding: int  # parameters of the input matrix
+    head: int  # parameters of the output matrix; 0 if it is tied to the input matrix
+    per_rank: int  # parameters of adapters per unit of their rank
     layers: int
     hidden: int
     intermediate: int
     vocabulary: int
-    kv_per_token: int  # keys and values of all layers
-    stored_bytes: int  # of a weight in the file
+    kv_per_token: int  # numbers in the keys and values of all layers
+    stored_bytes: int  # bytes of a weight in the file
 
 
 @dataclass(frozen=True)
 class Peak:
-    """A moment of a run when much memory is in use."""
+    """A phase of a run with high memory use."""
 
     what: str
-    parts: dict[str, float]  # bytes, by what they hold
+    parts: dict[str, float]  # content -> bytes
 
     @property
     def total(self) -> float:
@@ -69,7 +69,7 @@ class Peak:
 
 
 def geometry(config: ModelConfig, paths: PathsConfig) -> Geometry | None:
-    """The model's sizes, without its weights; None where they cannot be told: loading says what is wrong."""
+    """The model's sizes, without its weights; None if they are unknown: loading will report the error."""
     try:
         settings = (
             tiny_model().config
@@ -113,16 +113,16 @@ def _measured(model: Any, settings: Any, lora: LoraConfig) -> Geometry:
 
 def peaks(config: Config, sizes: Geometry, trains: Iterable[str], device: torch.device) -> list[Peak]:
     """The peaks of a run that samples and then ``trains`` (grpo, fit)."""
-    found = [_sampling(config, sizes, device)]
+    phases = [_sampling(config, sizes, device)]
     if "grpo" in trains:
-        found += _grpo(config, sizes, device)
+        phases += _grpo(config, sizes, device)
     if "fit" in trains:
-        found.append(_fit(config, sizes, device, after_grpo="grpo" in trains))
-    return found
+        phases.append(_fit(config, sizes, device, after_grpo="grpo" in trains))
+    return phases
 
 
 def _precision(config: Config, device: torch.device) -> tuple[int, int]:
-    """Bytes of a trained weight, and of what is computed with it."""
+    """Bytes of a trained weight, and of a number computed with it."""
     precision = config.trainer.precision
     if precision == "auto":
         precision = "bf16-mixed" if device.type == "cuda" else "32-true"
@@ -136,14 +136,14 @@ def _sampling(config: Config, sizes: Geometry, device: torch.device) -> Peak:
 
 
 def _rows(config: Config, sizes: Geometry, sampling: SamplingConfig, item: int) -> dict[str, float]:
-    """Keys and values: all rows have room for as many tokens as the longest of them."""
+    """Keys and values: every row has room for as many tokens as the longest one."""
     rows = min(config.engine.batch_size, sampling.n * config.engine.chunk_problems)
     size = rows * sampling.max_tokens * sizes.kv_per_token * item
     return {"keys and values": min(size, config.engine.kv_gb * GIB)}
 
 
 def _grpo(config: Config, sizes: Geometry, device: torch.device) -> list[Peak]:
-    """While a step samples, there is no gradient; while it learns, there are no keys and values."""
+    """Two peaks of a step: sampling, without gradients, and learning, without keys and values."""
     grpo, (weight, compute) = config.grpo, _precision(config, device)
     lora = config.model.lora.r
     parts = _trained(config, sizes.parameters, 0, sizes, device, later=grpo.iterations > 1)
@@ -175,9 +175,9 @@ def _fit(config: Config, sizes: Geometry, device: torch.device, after_grpo: bool
 def _trained(
     config: Config, weights: float, frozen: float, sizes: Geometry, device: torch.device, later: bool
 ) -> dict[str, float]:
-    """Weights, gradients and Adam's two moments of ``weights`` weights, of which some are ``frozen``.
+    """Weights, gradients and Adam's two moments for ``weights`` weights, ``frozen`` of them not trained.
 
-    ``later``: of a policy that a training saved, whose weights are stored in float32.
+    ``later``: the policy was saved by a training, so its weights are stored in float32.
     """
     item, r = _precision(config, device)[0], config.model.lora.r
     if r is None:
@@ -196,9 +196,11 @@ def _trained(
 
 
 def _activations(config: Config, sizes: Geometry, layers: int, tokens: int, item: int) -> float:
-    """What the backward pass of ``tokens`` tokens needs: of a layer the inputs of its products and norms, six
-    times the hidden size and four times the intermediate one; with checkpointing that of one layer, and the
-    inputs of the others."""
+    """Activations that the backward pass of ``tokens`` tokens needs.
+
+    Per layer these are the inputs of products and norms: six times the hidden size plus four times the
+    intermediate size.  With gradient checkpointing they exist for one layer, plus the inputs of the others.
+    """
     inner = tokens * (6 * sizes.hidden + 4 * sizes.intermediate) * item
     if config.model.gradient_checkpointing:
         return float(inner + max(layers - 1, 0) * tokens * sizes.hidden * item)
@@ -209,7 +211,7 @@ def _activations(config: Config, sizes: Geometry, layers: int, tokens: int, item
 
 
 def check_memory(config: Config, paths: PathsConfig, trains: Iterable[str], device: torch.device) -> None:
-    """Raises UserError for a run that cannot fit: what it needs for what, and what would fit."""
+    """Raises UserError for a run that cannot fit; the message lists the memory needs and possible changes."""
     sizes = geometry(config.model, paths)
     if sizes is None:
         return
@@ -229,7 +231,7 @@ def check_memory(config: Config, paths: PathsConfig, trains: Iterable[str], devi
 
 
 def memory(config: Config, device: torch.device) -> tuple[str, float]:
-    """Whose memory it is, in words, and its bytes: the GPU's, or this process's part of the machine's.
+    """Whose memory is available, in words, and its bytes: the GPU's, or this process's part of the machine's.
 
     The machine may be a container; its ``trainer.devices`` processes share it.
     """
@@ -257,26 +259,26 @@ def _largest(config: Config, sizes: Geometry, trains: Iterable[str], device: tor
 def _ways(
     config: Config, sizes: Geometry, trains: Iterable[str], device: torch.device, available: float
 ) -> list[str]:
-    """Changes of the configuration that each make the run fit; else some that do together; [] for none."""
+    """Changes of the configuration that each make the run fit, or else one combination that does."""
 
     def largest(changed: Config) -> float:
         return _largest(changed, sizes, trains, device).total
 
     changes = [(key, value) for key, value in CHANGES if _saves(config, key, value, trains)]
-    alone = [f"{key}={value}" for key, value in changes if largest(_changed(config, key, value)) <= available]
+    fits = [f"{key}={value}" for key, value in changes if largest(_changed(config, key, value)) <= available]
     together: list[str] = []
-    for key, value in changes if not alone else []:
+    for key, value in changes if not fits else []:
         changed = _changed(config, key, value)
         if largest(changed) < largest(config):
             config = changed
             together.append(f"{key}={value}")
             if largest(config) <= available:
                 return [" ".join(together)]
-    return alone[:3]
+    return fits[:3]
 
 
 def _saves(config: Config, key: str, value: Any, trains: Iterable[str]) -> bool:
-    """Whether the change is one, and of something that the run does."""
+    """Whether the change has an effect, on a step that the run includes."""
     before = reduce(getattr, key.split("."), config)
     if key in ("model.lora.r", "model.gradient_checkpointing", "trainer.precision"):
         return bool(trains) and before != value and not (key == "model.lora.r" and before is not None)

@@ -1,8 +1,8 @@
-"""The policy as training sees it: packed completions in, log-probabilities of their tokens out.
+"""The module of policy training: packed completions in, log-probabilities of their tokens out.
 
-All that is computed of a policy with gradient happens in ``PolicyLM.forward``, so that a strategy (DDP,
-FSDP2, DeepSpeed) can wrap it as one module: parameters that are gathered before a forward and synchronised
-after a backward are never touched beside it.
+All computations of the policy with gradient happen in ``PolicyLM.forward``, so a strategy (DDP, FSDP2,
+DeepSpeed) can wrap it as one module.  Such strategies gather parameters before a forward pass and synchronise
+them after a backward pass, so code outside of ``forward`` must not compute with the parameters.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from restrl.objective.tree_attention import tree_hidden, tree_mode
 
 
 class PolicyLM(nn.Module):
-    """Wraps ``model``, a causal LM of transformers, also one with adapters (peft), which stays as it is."""
+    """Wraps ``model``, a causal LM of transformers, possibly with adapters (peft), without changing it."""
 
     def __init__(self, model: Any, *, temperature: float = 1.0, chunk: int = 256) -> None:
         """``temperature``: of the log-probabilities, > 0.  ``chunk``: see ``chunked_logprobs``.
@@ -36,7 +36,7 @@ class PolicyLM(nn.Module):
     def forward(self, batch: PackedBatch) -> TokenLogprobs:
         """Log-probabilities [N] of the batch's targets, equal to one forward per completion.
 
-        ``batch`` lies on the model's device.  Raises UserError where its attention is not supported.
+        ``batch`` is on the model's device.  Raises UserError if the model's attention is not supported.
         """
         decoder, head = _decoder_and_head(self.model)
         hidden = tree_hidden(decoder, batch.ids, batch.positions, batch.layout)
@@ -51,12 +51,12 @@ class PolicyLM(nn.Module):
         )
 
     def packing(self) -> contextlib.AbstractContextManager[None]:
-        """A block around forward and backward, which gradient checkpointing needs: it runs layers again."""
+        """A context for forward and backward; gradient checkpointing needs it to run layers again."""
         return tree_mode(_decoder_and_head(self.model)[0])
 
 
 def _decoder_and_head(model: Any) -> tuple[nn.Module, nn.Linear]:
-    """The decoder (ids -> hidden states) and output matrix of a causal LM; adapters stay where they are."""
+    """The decoder (ids -> hidden states) and output layer of a causal LM, with adapters in place."""
     base = base_of(model)
     decoder, head = decoder_of(base), base.get_output_embeddings()
     if not isinstance(head, nn.Linear) or decoder is base:
@@ -65,9 +65,9 @@ def _decoder_and_head(model: Any) -> tuple[nn.Module, nn.Linear]:
 
 
 def logit_terms(config: Any) -> LogitTerms:
-    """What the causal LM of this configuration does to its logits.
+    """The transform that a causal LM with this configuration applies to its logits.
 
-    Only fields that are known here are read: ``selfcheck.py`` finds a model that does something else.
+    It reads only known fields; ``selfcheck.py`` detects models with another transform.
     """
     scale = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
     return LogitTerms(scale, getattr(config, "final_logit_softcapping", None))

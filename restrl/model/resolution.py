@@ -1,9 +1,9 @@
-"""How much of an update a dtype resolves: what a policy that samples in bfloat16 shows of its training.
+"""The share of an update that a dtype resolves: how much of its training a policy shows in bfloat16.
 
-The weights of a published checkpoint are bfloat16 numbers.  Where one moves by less than half the way to the
-next, rounding takes it back: samples show nothing of the update, all of which the saved float32 weights hold.
-Weights that lie between two numbers cross the border now and then, by a whole step: on average over many of
-them such an update is seen.
+The weights of a published checkpoint are bfloat16 numbers.  If an update moves a weight by less than half the
+distance to the next bfloat16 number, rounding undoes it: the saved float32 weights hold the update, but
+samples in bfloat16 do not show it.  Weights between two bfloat16 numbers sometimes cross the rounding
+boundary and change by a whole step, so on average over many such weights an update is visible.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from restrl.model.adapters import adapter_delta, adapter_layers
 
 
 def resolved_share(pairs: Iterator[tuple[Tensor, Tensor]], dtype: torch.dtype) -> float | None:
-    """<round(new) - round(old), new - old> / |new - old|^2 over all weights; None where nothing moved.
+    """<round(new) - round(old), new - old> / |new - old|^2 over all weights; None if nothing changed.
 
-    ``pairs``: (old, new), one weight matrix after the other.  1: all of the update is seen in ``dtype``; 0:
-    none of it; by chance a little below 0 or above 1.
+    ``pairs``: (old, new) weight matrices.  1: the whole update is visible in ``dtype``; 0: nothing of it.  By
+    chance the result can be slightly below 0 or above 1.
     """
-    seen = total = 0.0
+    visible = total = 0.0
     for old, new in pairs:
         update = new.float() - old.float()
         rounded = new.to(dtype).float() - old.to(dtype).float()
-        seen += float((rounded * update).sum(dtype=torch.float64))
+        visible += float((rounded * update).sum(dtype=torch.float64))
         total += float((update * update).sum(dtype=torch.float64))
-    return seen / total if total > 0 else None
+    return visible / total if total > 0 else None
 
 
 def updated_weights(model: Any, start: Callable[[], Any]) -> Iterator[tuple[Tensor, Tensor]]:
-    """(old, new) of every weight that was trained, a pair at a time.
+    """Yields (old, new) for every trained weight.
 
-    Adapters: the frozen weight, and the same with their product added.  Else ``start()`` is called for the
-    model as it was, with the same names and without adapters, on the CPU.
+    For adapters: the frozen weight, and that weight plus the product of the adapters.  Otherwise ``start()``
+    loads the model before training, with the same names and without adapters, on the CPU.
     """
     layers = adapter_layers(model)
     for layer in layers.values():

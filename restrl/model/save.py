@@ -14,10 +14,10 @@ from restrl.model.weights import model_folder
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Writes a folder in Hugging Face layout that appears whole; the model stays as it is.
+    """Writes a folder in Hugging Face layout, atomically; the model is not changed.
 
-    Adapters are merged into the weights that are written, so that every tool loads the folder, and kept in
-    ``adapter`` beside.  Raises UserError where it cannot be written, or where a weight is not finite.
+    Adapters are merged into the written weights, so that every tool can load the folder, and also stored
+    separately in ``adapter``.  Raises UserError if the folder cannot be written or a weight is not finite.
     """
     with model_folder(folder, "paths.outputs") as temporary:
         if hasattr(model, "get_base_model"):
@@ -27,9 +27,9 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
 
 
 def save_weights(model: Any, folder: Path) -> None:
-    """Writes weights and configuration into ``folder``, adapters merged; the model stays as it is.
+    """Writes weights (with adapters merged) and configuration into ``folder``; the model is not changed.
 
-    Raises UserError where a weight is not finite: what started from such a model would never mend.
+    Raises UserError if a weight is not finite: no training that starts from it would recover.
     """
     weights = merged_weights(model)
     if bad := next((name for name, tensor in weights.items() if not tensor.isfinite().all()), None):
@@ -38,7 +38,7 @@ def save_weights(model: Any, folder: Path) -> None:
             "or use trainer.precision=32-true"
         )
     model.save_pretrained(folder, state_dict=weights)
-    if adapter_layers(model):  # the configuration says what to load, and took it from the weights in memory
+    if adapter_layers(model):  # the merged weights are float32, but the configuration has the dtype in memory
         before, model.config.dtype = model.config.dtype, torch.float32
         model.config.save_pretrained(folder)
         model.config.dtype = before

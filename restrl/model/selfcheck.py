@@ -1,10 +1,10 @@
-"""Whether a model gets the numbers here that transformers gives it, tried on a few tokens before a run.
+"""Checks on a few tokens, before a run, that our numbers for a model equal those of transformers.
 
-Packing and decoding compute a model's attention and logits in ways of their own, and a model with a
-peculiarity that they do not know would be wrong without a sign of it.  So a model is compared with its own
-plain forward ("eager") when it is loaded: some five forward passes of a dozen tokens each, which take 40 ms
-for a tiny model and a second for one of 135M parameters, on one core.  Lengths beyond a window or chunk are
-tried where it is short; for longer ones the configuration says which layers have it.
+Packing and decoding have their own implementations of attention and logits.  A model with an unknown feature
+would silently get wrong numbers.  So each model is compared with its plain forward pass ("eager") when it is
+loaded.  This takes about five forward passes of a dozen tokens each: on one core 40 ms for a tiny model, and
+a second for a model with 135M parameters.  Lengths beyond a sliding window or chunk are checked if it is
+short; for longer ones we rely on the configuration, which says which layers have it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from restrl.objective.tree_packing import TokenTree, TreePiece, pack_trees
 from restrl.records import Request
 
 PROMPT, NEW = 12, 4  # tokens
-SHORT_SPAN = 64  # a window or chunk up to this is exceeded
-# the greatest difference of log-probabilities (nats), or of hidden states (relative), in float32; half
-# precision rounds in other places, and there the median counts
+SHORT_SPAN = 64  # the check exceeds windows and chunks up to this length
+# limits on the difference of log-probabilities (nats) or of hidden states (relative): EXACT bounds the
+# maximum in float32, ROUNDED the median in half precision, which rounds in different places
 EXACT, ROUNDED = 2e-3, 0.1
 
 Ids = tuple[int, ...]
@@ -36,9 +36,9 @@ Ids = tuple[int, ...]
 
 @torch.no_grad()
 def check_sampling(engine: HfEngine) -> None:
-    """Compares prefill and decode steps, with rows of two lengths, with plain forwards.
+    """Compares prefill and decode steps, with rows of two lengths, with plain forward passes.
 
-    Raises UserError, in one line that names the model, where they differ or do not run.
+    Raises UserError, in one line that names the model, if they differ or fail.
     """
     model = engine.model
     with _one_line(model.config, "sampled from by engine=hf"):
@@ -57,14 +57,14 @@ def check_training(model: Any) -> None:
         prompt = _tokens(decoder_of(base).config)
         completions = (prompt[:NEW], prompt[1 : 1 + NEW // 2])
         packed = pack([TokenGroup(prompt, completions)], [Piece(0, (0, 1))]).to(base.device)
-        found = PolicyLM(base)(packed).logprobs
+        logprobs = PolicyLM(base)(packed).logprobs
         expected = torch.cat([_plain_logprobs(base, prompt, ids) for ids in completions])
-        _compare(found, expected, base.dtype, "log-probabilities")
+        _compare(logprobs, expected, base.dtype, "log-probabilities")
 
 
 @torch.no_grad()
 def check_value_model(model: Any) -> None:
-    """Compares what the head of a value model reads in a packed tree with what transformers gives it.
+    """Compares the inputs of a value model's head in a packed tree with those in transformers' own class.
 
     Raises as ``check_sampling``.
     """
@@ -73,14 +73,14 @@ def check_value_model(model: Any) -> None:
         prompt = _tokens(value_lm.decoder.config)
         states = (prompt[:NEW], prompt[1 : 1 + NEW // 2])
         batch = pack_trees([TokenTree(prompt, states)], [TreePiece(0, (0, 1), 0)]).to(model.device)
-        found = value_lm.hidden(batch)
+        hidden = value_lm.hidden(batch)
         expected = torch.stack([_head_input(model, value_lm.head, prompt + ids) for ids in states])
         scale = expected.float().norm(dim=-1, keepdim=True) / expected.shape[-1] ** 0.5
-        _compare(found / scale, expected / scale, model.dtype, "hidden states")
+        _compare(hidden / scale, expected / scale, model.dtype, "hidden states")
 
 
 def _head_input(model: Any, head: torch.nn.Linear, ids: Ids) -> Tensor:
-    """[H] what transformers' own class reads the value of a sequence from."""
+    """[H] the hidden state from which transformers' own class computes the value of a sequence."""
     seen: list[Tensor] = []
 
     def read(_: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -98,46 +98,46 @@ def _head_input(model: Any, head: torch.nn.Linear, ids: Ids) -> Tensor:
 
 
 def _plain_logprobs(model: Any, prompt: Ids, ids: Ids) -> Tensor:
-    """[len(ids)] by one forward of the whole sequence, with the attention that the model itself defines."""
+    """[len(ids)] by one forward pass over the whole sequence, with the model's own attention."""
     with _plain(decoder_of(model)):
         logits = model(torch.tensor([[*prompt, *ids]], device=model.device), use_cache=False).logits[0]
     logprobs = logits[len(prompt) - 1 : -1].float().log_softmax(-1)
-    found: Tensor = logprobs.gather(1, torch.tensor(ids, device=model.device).unsqueeze(1)).squeeze(1)
-    return found
+    chosen: Tensor = logprobs.gather(1, torch.tensor(ids, device=model.device).unsqueeze(1)).squeeze(1)
+    return chosen
 
 
 def _plain(decoder: Any) -> contextlib.AbstractContextManager[None]:
-    """The attention of the model's own code: not every model's is in transformers' sdpa."""
+    """A context with the attention of the model's own code; transformers' sdpa does not cover every model."""
     return attention_of(decoder, "eager")
 
 
 def _tokens(config: Any) -> Ids:
-    """A prompt of tokens drawn at random, longer than a short window or chunk, and within the positions."""
+    """A random prompt, longer than a short window or chunk, and within the model's context."""
     spans = [getattr(config, key, None) for key in ("sliding_window", "attention_chunk_size")]
     short = [span for span in spans if isinstance(span, int) and span <= SHORT_SPAN]
     room = (position_limit(config) or PROMPT + SHORT_SPAN + NEW) - NEW
     count = max(2, min(PROMPT + max(short, default=0), room))
-    drawn = torch.randint(config.vocab_size, (count,), generator=torch.Generator().manual_seed(0))
-    return tuple(drawn.tolist())
+    tokens = torch.randint(config.vocab_size, (count,), generator=torch.Generator().manual_seed(0))
+    return tuple(tokens.tolist())
 
 
-def _compare(found: Tensor, expected: Tensor, dtype: torch.dtype, what: str) -> None:
-    difference = (found.float() - expected.float()).abs()
+def _compare(actual: Tensor, expected: Tensor, dtype: torch.dtype, what: str) -> None:
+    difference = (actual.float() - expected.float()).abs()
     exact = dtype == torch.float32 and (
-        not found.is_cuda or torch.get_float32_matmul_precision() == "highest"
+        not actual.is_cuda or torch.get_float32_matmul_precision() == "highest"
     )
     worst, limit = (difference.max(), EXACT) if exact else (difference.median(), ROUNDED)
-    if not float(worst) <= limit:  # also where it is not a number
+    if not float(worst) <= limit:  # NaN fails too
         raise _DifferenceError(f"its {what} differ from transformers' own by {float(worst):.2g}")
 
 
 class _DifferenceError(Exception):
-    """Our numbers are not the model's."""
+    """Our numbers differ from those of the model's own code."""
 
 
 @contextlib.contextmanager
 def _one_line(config: Any, use: str) -> Iterator[None]:
-    """Turns whatever a model of an unknown kind fails with into a UserError that names it."""
+    """Turns any error of an unknown kind of model into a UserError that names the model."""
     try:
         yield
     except (UserError, torch.OutOfMemoryError):

@@ -1,4 +1,4 @@
-"""Where a model comes from (a local folder, a hub, a package that ships weights), and what identifies it."""
+"""The source of a model (a local folder, a hub, a package that ships weights), and its fingerprint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from restrl.model.weights import cache_folder, converted, package_version, packa
 
 
 def load_pretrained(auto: Any, config: ModelConfig, paths: PathsConfig, **options: Any) -> Any:
-    """``auto.from_pretrained`` of what ``config`` names.  Raises UserError where it cannot be found."""
+    """``auto.from_pretrained`` for the model that ``config`` names.  Raises UserError if it is not found."""
     place, revision = _place(config, paths)
     ways = "set model.path to a local folder with the model, or make the hub reachable"
     if config.gguf_package and config.path is None:
@@ -28,9 +28,9 @@ def load_pretrained(auto: Any, config: ModelConfig, paths: PathsConfig, **option
 
 
 def model_fingerprint(config: ModelConfig, paths: PathsConfig) -> str:
-    """What identifies the weights: a local folder's content, a package's version or a hub's commit.
+    """Identifies the weights: by the content of a local folder, the version of a package or a hub's commit.
 
-    Where the hub cannot be asked and nothing was downloaded from it, the name of the branch stands for it.
+    If the hub is out of reach and nothing was downloaded before, the name of the branch replaces the commit.
     """
     if config.path is not None and Path(config.path).expanduser().is_dir():
         folder = Path(config.path).expanduser()
@@ -44,10 +44,10 @@ def model_fingerprint(config: ModelConfig, paths: PathsConfig) -> str:
 
 
 def pinned(config: ModelConfig) -> ModelConfig:
-    """``config`` with the commit that its branch or tag on the hub stands for now.
+    """``config`` with the commit to which its branch or tag on the hub currently refers.
 
-    So what is fingerprinted is what is loaded, whatever is pushed meanwhile.  A model from elsewhere, and one
-    of which nobody can tell the commit, stays as it is.
+    This ensures that the fingerprinted weights are the loaded ones, even if the branch changes in between.
+    ``config`` is returned unchanged if the model is not from a hub or its commit cannot be determined.
     """
     hub_id = _hub_id(config)
     commit = hub_commit(hub_id, config.revision) if hub_id is not None else None
@@ -55,7 +55,7 @@ def pinned(config: ModelConfig) -> ModelConfig:
 
 
 def _hub_id(config: ModelConfig) -> str | None:
-    """The repository on the hub that ``config`` names; None where the model comes from elsewhere."""
+    """The repository on the hub that ``config`` names; None if the model is not from a hub."""
     if config.path is not None:
         return config.path if _is_hub_id(config.path) else None
     if config.source == "random" or (config.gguf_package and packaged_gguf(config.gguf_package)):
@@ -64,13 +64,13 @@ def _hub_id(config: ModelConfig) -> str | None:
 
 
 def _is_hub_id(path: str) -> bool:
-    """Whether a path is no folder and has the form owner/name."""
+    """Whether a path is not a folder and has the form owner/name."""
     folder = Path(path).expanduser().is_dir() or path.startswith((".", "/", "~"))
     return not folder and path.count("/") == 1
 
 
 def _place(config: ModelConfig, paths: PathsConfig) -> tuple[str, str | None]:
-    """Folder or hub id, and the hub's revision."""
+    """The folder or hub id, and the revision on the hub."""
     if config.path is not None:
         if Path(config.path).expanduser().is_dir():
             return str(Path(config.path).expanduser()), None

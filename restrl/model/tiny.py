@@ -1,4 +1,4 @@
-"""A model of random weights and a byte-level tokenizer, made in code: for tests and to try commands out."""
+"""A model with random weights and a byte-level tokenizer, for tests and to try out commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-# GPT-2's split: white space before a word stays with the word, and a newline with the indentation after it
+# GPT-2's split: white space joins the word after it, and a newline joins the indentation after it
 LEADING_SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 CORPUS = (
     'def f(x):\n    """Return x."""\n    return x\n',
@@ -24,7 +24,7 @@ CORPUS = (
 
 
 def tiny_tokenizer(split: str = LEADING_SPLIT, vocab_size: int = 384) -> Any:
-    """A byte-level BPE trained on a few lines of Python; ``split``: the regular expression of its pieces."""
+    """A byte-level BPE trained on a few lines of Python; ``split``: regular expression of the pieces."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

@@ -1,9 +1,9 @@
 """Value models: a policy's decoder with a linear head that rates states.
 
 The layout is that of transformers' ``AutoModelForSequenceClassification`` with ``num_labels`` 1 (``scalar``:
-the output is the value) or 2 (``prob``: the softmax's second entry is).  Other tools load what is saved here,
-and models that others saved in that layout load here.  A new head is zero: at first every state is worth 0
-(scalar) or 1/2 (prob), whatever the random numbers.
+the output is the value) or 2 (``prob``: the value is the second entry of the softmax).  So other tools can
+load our models, and we can load models that others saved in this layout.  A new head is zero: at first every
+state has the value 0 (scalar) or 1/2 (prob).
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def new_value_model(
 ) -> Any:
     """The policy's decoder with a new head (scalar, prob), in evaluation mode on ``device``, without dropout.
 
-    ``dtype``: of the decoder's weights, as for ``load_model``; the head is float32.  Raises UserError where
-    the policy cannot be found or its architecture has no such class.
+    ``dtype``: of the decoder's weights, as for ``load_model``; the head is float32.  Raises UserError if the
+    policy cannot be found or transformers has no sequence classification for its architecture.
     """
     labels = LABELS[head]
     dtype = dtype if dtype is not None else weights_dtype(policy, torch.device(device))
@@ -59,7 +59,7 @@ def new_value_model(
         model.base_model.load_state_dict(base.base_model.state_dict())
         cast_weights(model, dtype)
     else:
-        with _errors_only():  # that the head is new is no news
+        with _errors_only():  # hides the warning that the head is new
             model = load_pretrained(
                 AutoModelForSequenceClassification, policy, paths, num_labels=labels, dtype=dtype
             )
@@ -70,16 +70,16 @@ def new_value_model(
 
 
 def check_value_class(policy: ModelConfig, paths: PathsConfig) -> None:
-    """Raises UserError where the policy cannot be a value model for want of a class.
+    """Raises UserError if transformers has no sequence classification for the policy's architecture.
 
-    Reads the policy's configuration only.
+    It reads only the policy's configuration.
     """
     if policy.source != "random" or policy.path is not None:
         check_architecture(load_pretrained(AutoConfig, policy, paths))
 
 
 def check_architecture(config: Any) -> None:
-    """Raises UserError where transformers has no sequence classification for the configuration."""
+    """Raises UserError if transformers has no sequence classification for the configuration."""
     own_code = getattr(config, "auto_map", None) or {}
     if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING and (
         "AutoModelForSequenceClassification" not in own_code
@@ -105,7 +105,7 @@ def load_value_model(
 ) -> Any:
     """A value model from a folder or a hub id, in evaluation mode on ``device``, without dropout.
 
-    Raises UserError where it cannot be found, or has no linear head with one or two outputs.
+    Raises UserError if it cannot be found or has no linear head with one or two outputs.
     """
     settings = ModelConfig(dtype=dtype)
     try:
@@ -124,7 +124,7 @@ def load_value_model(
 def decoder_and_score(model: Any) -> tuple[Any, nn.Linear]:
     """The decoder (ids -> hidden states) and the head.
 
-    Raises UserError where the head is not the linear ``score`` of one or two outputs.
+    Raises UserError if the head is not a linear layer ``score`` with one or two outputs.
     """
     head = getattr(model, "score", None)
     if not isinstance(head, nn.Linear) or head.out_features not in LABELS.values():
@@ -134,16 +134,16 @@ def decoder_and_score(model: Any) -> tuple[Any, nn.Linear]:
 
 
 def add_value_lora(model: Any, config: LoraConfig, seed: int = 0) -> None:
-    """Puts trainable adapters (LoRA, arXiv 2106.09685) into the decoder and freezes its own weights.
+    """Adds trainable adapters (LoRA, arXiv 2106.09685) to the decoder and freezes its other weights.
 
-    The head stays trainable.  ``seed`` decides their random half.  Raises UserError where the target modules
-    do not exist.
+    The head stays trainable.  ``seed`` decides the random half of the adapters.  Raises UserError if the
+    target modules do not exist.
     """
     import peft
 
     settings = peft.LoraConfig(
         r=cast(int, config.r),
-        lora_alpha=cast(int, config.alpha),  # a float does as well
+        lora_alpha=cast(int, config.alpha),  # a float works too
         lora_dropout=config.dropout,
         target_modules=config.target_modules,
     )
@@ -157,11 +157,11 @@ def add_value_lora(model: Any, config: LoraConfig, seed: int = 0) -> None:
 
 
 def keep_layers(model: Any, count: int) -> None:
-    """Takes all layers but the first ``count`` off the decoder; the head reads its new end.
+    """Removes all layers of the decoder except the first ``count``; the head reads the last remaining one.
 
-    Whether a program is right can be read best well below a language model's last layers, which prepare its
-    next token (arXiv 2304.13734 finds it for whether statements are true).  Raises UserError
-    where the decoder has fewer layers.
+    The correctness of a program is best predicted from layers well below the last ones, which prepare the
+    next token (arXiv 2304.13734 finds the same for the truth of statements).  Raises UserError if the decoder
+    has fewer layers.
     """
     owner, name = _layers(model, count, "layers")
     setattr(owner, name, getattr(owner, name)[:count])
@@ -173,7 +173,7 @@ def keep_layers(model: Any, count: int) -> None:
 def freeze_layers(model: Any, count: int) -> None:
     """Freezes the embeddings and the first ``count`` layers; 0 freezes nothing.
 
-    Raises UserError where the decoder has fewer layers.
+    Raises UserError if the decoder has fewer layers.
     """
     owner, name = _layers(model, count, "freeze_layers")
     if count:
@@ -183,7 +183,7 @@ def freeze_layers(model: Any, count: int) -> None:
 
 
 def _layers(model: Any, count: int, key: str) -> tuple[Any, str]:
-    """The module that holds the decoder's layers, and under what name: at least ``count``."""
+    """The module that holds the decoder's layers (at least ``count``), and the name of their attribute."""
     decoder, _ = decoder_and_score(model)
     places = (
         (owner, name) for owner in (decoder, getattr(decoder, "decoder", None)) for name in ("layers", "h")
@@ -197,11 +197,10 @@ def _layers(model: Any, count: int, key: str) -> tuple[Any, str]:
 
 
 def save_value_model(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Writes a folder in Hugging Face layout that appears whole; adapters are merged into the weights.
+    """Writes a folder in Hugging Face layout, atomically, with adapters merged into the weights.
 
-    transformers reads a padded sequence at its last token that is no padding, so the padding token must be
-    one that never ends a state.  Raises UserError where the folder cannot be written, or where a weight is
-    not finite.
+    transformers reads the value of a padded sequence at its last token that is not padding, so the padding
+    token must never end a state.  Raises UserError if the folder cannot be written or a weight is not finite.
     """
     model.config.pad_token_id = _padding(tokenizer)
     with model_folder(folder, "paths.outputs") as temporary:
@@ -210,9 +209,9 @@ def save_value_model(model: Any, tokenizer: Any, folder: Path) -> None:
 
 
 def _padding(tokenizer: Any) -> int | None:
-    """The tokenizer's own, or, where that is the end token, another special one."""
-    own: int | None = tokenizer.pad_token_id
-    if own is not None and own != tokenizer.eos_token_id:
-        return own
+    """The tokenizer's padding token, or another special token if that is missing or the end token."""
+    padding: int | None = tokenizer.pad_token_id
+    if padding is not None and padding != tokenizer.eos_token_id:
+        return padding
     special = (index for index, token in tokenizer.added_tokens_decoder.items() if token.special)
-    return next((index for index in sorted(special) if index != tokenizer.eos_token_id), own)
+    return next((index for index in sorted(special) if index != tokenizer.eos_token_id), padding)

@@ -1,4 +1,4 @@
-"""The value model as training and scoring see it: packed trees in, the head's outputs for their states out.
+"""The module of value models for training and scoring: packed trees in, head outputs for their states out.
 
 As with ``PolicyLM``, a strategy wraps it as one module.
 """
@@ -23,7 +23,7 @@ class ValueLM(nn.Module):
     """Wraps ``model``, a sequence classifier of transformers with one or two labels (``model/value.py``)."""
 
     def __init__(self, model: Any) -> None:
-        """Raises UserError where the head is not that of a value model."""
+        """Raises UserError if the head is not that of a value model."""
         super().__init__()
         self.model = model
         decoder_and_score(model)
@@ -41,11 +41,11 @@ class ValueLM(nn.Module):
         return next(self.parameters()).device
 
     def forward(self, batch: TreeBatch) -> Tensor:
-        """[S, 1 or 2] the head's outputs for the batch's states, in the precision of the head.
+        """[S, 1 or 2] outputs of the head for the batch's states, in the precision of the head.
 
-        ``head_values`` makes values of them; the loss wants them as they are.  ``batch`` lies on the model's
-        device.  The decoder may compute in bfloat16 beside a float32 head: near 1, bfloat16 values are 0.004
-        apart.
+        ``head_values`` converts them to values; the loss takes the outputs themselves.  ``batch`` is on the
+        model's device.  The decoder may compute in bfloat16, but the head is float32, because bfloat16 values
+        near 1 are 0.004 apart.
         """
         hidden, head = self.hidden(batch), self.head
         with torch.autocast(hidden.device.type, enabled=False):
@@ -53,11 +53,11 @@ class ValueLM(nn.Module):
         return outputs
 
     def hidden(self, batch: TreeBatch) -> Tensor:
-        """[S, H] the decoder's last hidden states at the states' ends."""
+        """[S, H] the decoder's last hidden states at the last tokens of the states."""
         return tree_hidden(self.decoder, batch.ids, batch.positions, batch.layout)[batch.ends]
 
     def packing(self) -> contextlib.AbstractContextManager[None]:
-        """A block around forward and backward, which gradient checkpointing needs: it runs layers again."""
+        """A context for forward and backward; gradient checkpointing needs it to run layers again."""
         return tree_mode(self.decoder)
 
 
@@ -65,7 +65,7 @@ class ValueLM(nn.Module):
 def predict_values(model: ValueLM, trees: Sequence[TokenTree], budget: int) -> list[list[float]]:
     """For each tree the values of its states (``head_values``), in batches of at most ``budget`` tokens.
 
-    The model is used in the mode that it is in, where it is.
+    The model keeps its mode (training or evaluation) and its device.
     """
     values: list[list[float]] = [[math.nan] * len(tree.states) for tree in trees]
     for pieces in tree_batches(trees, budget):

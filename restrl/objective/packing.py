@@ -1,10 +1,10 @@
-"""Groups -> packed sequences: the shared prompt of a group stands once before its completions.
+"""Packs groups into sequences in which the shared prompt of a group appears once, before its completions.
 
 A packed sequence is [prompt, c1, c2, ..., cG] for each group, groups one after another, without padding
 (shared-prompt attention, arXiv 2506.05433).  Positions restart after the prompt for each completion, and a
-completion sees its prompt and itself, so that every token gets the hidden state it has in a sequence of its
-own.  The last token of a completion predicts nothing and is left out.  It is the tree of two levels that
-``tree_attention.py`` computes.
+completion attends only to its prompt and itself, so every token gets the same hidden state as in a separate
+sequence.  The last token of a completion predicts nothing and is left out.  A packed group is a tree with two
+levels, which ``tree_attention.py`` computes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from restrl.objective.tree_attention import Branch, TreeLayout
 
 @dataclass(frozen=True)
 class TokenGroup:
-    """A prompt and the completions to train after it, as token ids; none of them empty."""
+    """A prompt and its completions to train on, as token ids; none of them is empty."""
 
     prompt: tuple[int, ...]
     completions: tuple[tuple[int, ...], ...]
@@ -28,7 +28,7 @@ class TokenGroup:
 
 @dataclass(frozen=True)
 class Piece:
-    """Some completions of one group: what is never split further."""
+    """Completions of one group that stay together in a micro-batch."""
 
     group: int  # index into the groups
     completions: tuple[int, ...]  # indices into the group's completions
@@ -56,9 +56,9 @@ class PackedBatch:
 def micro_batches(groups: Sequence[TokenGroup], budget: int) -> list[list[Piece]]:
     """Splits the step's groups into micro-batches of at most ``budget`` packed tokens.
 
-    Groups stay whole where they fit; a group bigger than the budget is split into pieces that each repeat
-    its prompt, and a single completion bigger than the budget is a micro-batch of its own.  Micro-batches
-    are filled first-fit by decreasing size, so that few are nearly empty.
+    Groups that fit stay whole.  A larger group is split into pieces that each repeat the prompt, and a single
+    completion larger than the budget becomes a separate micro-batch.  Micro-batches are filled first-fit by
+    decreasing size, so that few are nearly empty.
     """
     pieces = [piece for index, group in enumerate(groups) for piece in _pieces(index, group, budget)]
     sizes = [_packed_tokens(groups[piece.group], piece.completions) for piece in pieces]
@@ -66,9 +66,9 @@ def micro_batches(groups: Sequence[TokenGroup], budget: int) -> list[list[Piece]
 
 
 def first_fit(sizes: Sequence[int], budget: int) -> list[list[int]]:
-    """Indices of things of these sizes in batches of at most ``budget``, filled by decreasing size.
+    """Indices of items with these sizes in batches of at most ``budget``, filled by decreasing size.
 
-    What is bigger than the budget is a batch of its own.
+    An item larger than the budget becomes a separate batch.
     """
     batches: list[list[int]] = []
     rooms: list[int] = []

@@ -17,7 +17,7 @@ from restrl.config import ObjectiveConfig
 
 @dataclass(frozen=True)
 class LossInputs:
-    """What the loss of some completions is made of."""
+    """The inputs of the loss of a micro-batch."""
 
     logprobs: Tensor  # [T] log pi(token), with gradient
     old_logprobs: Tensor  # [T] of the policy that sampled, as the trainer computes them, no gradient
@@ -30,7 +30,7 @@ class LossInputs:
 
 @dataclass(frozen=True)
 class LossSums:
-    """Sums over tokens, so that the numbers of micro-batches add up.  ``means`` divides."""
+    """Sums over tokens, which can be added over micro-batches.  ``means`` divides them."""
 
     tokens: float = 0.0
     loss: float = 0.0  # already divided by the step's normaliser: a plain sum
@@ -59,7 +59,7 @@ class LossSums:
 
 
 def loss_normalizer(objective: ObjectiveConfig, sequences: int, tokens: int, max_tokens: int) -> float:
-    """What the step's summed loss is divided by.
+    """The divisor of the step's summed loss.
 
     sequence (GRPO): the mean over completions of their mean token loss -> number of completions;
     token (DAPO, arXiv 2503.14476 eq. 8; TRL's bnpo on one device): tokens of the whole step;
@@ -109,7 +109,7 @@ def policy_loss(inputs: LossInputs, objective: ObjectiveConfig, normalizer: floa
 
 
 def _log_ratio(inputs: LossInputs, objective: ObjectiveConfig, lengths: Tensor) -> Tensor:
-    """[T] log of the ratio that weighs each token."""
+    """[T] log of the importance ratio of each token."""
     log_ratio = inputs.logprobs - inputs.old_logprobs
     if objective.ratio == "token":
         return log_ratio
@@ -120,7 +120,7 @@ def _log_ratio(inputs: LossInputs, objective: ObjectiveConfig, lengths: Tensor) 
 
 
 def _tis_weight(inputs: LossInputs, objective: ObjectiveConfig) -> Tensor:
-    """[T] truncated importance weight min(pi_old / pi_engine, cap); ones where it is off."""
+    """[T] truncated importance weight min(pi_old / pi_engine, cap); ones if it is off."""
     if objective.tis_cap is None:
         return torch.ones_like(inputs.old_logprobs)
     if inputs.engine_logprobs is None:

@@ -1,19 +1,19 @@
 """Forward pass of packed trees of tokens through a Hugging Face decoder.
 
-A tree's tokens stand once each, in depth-first order, cut into branches; a token sees its ancestors and
-itself, and its position is its depth, so that it gets the hidden state that it has in a sequence of its own.
-Two ways to compute the same attention:
+The sequence holds each token of a tree once, in depth-first order, divided into branches.  A token attends
+to its ancestors and itself, and its position is its depth, so it gets the same hidden state as in a separate
+sequence.  Two methods compute the same attention:
 
-- branch by branch (any device): the keys of a branch are those of the path to it and its own, so that only
-  pairs that see each other are computed and no mask over the whole sequence exists;
-- FlexAttention (``flex_attention``, GPUs, many branches): one kernel with a sparse block mask, where a call
-  per branch would leave the device idle.
+- branch by branch (any device): the keys of a branch are those on the path to it plus its own, so only pairs
+  of tokens that attend to each other are computed, and no mask over the whole sequence exists;
+- FlexAttention (``flex_attention``, GPUs, many branches): one kernel with a sparse block mask, for trees with
+  so many small branches that a call per branch would leave the device idle.
 
-Branch by branch, the memory is that of the tokens: what is gathered for a branch is gone before the next one,
-and the backward pass gathers it again.
+The memory of the first method is linear in the number of tokens: the keys gathered for a branch are freed
+before the next branch, and the backward pass gathers them again.
 
-It is hooked in as a transformers attention implementation, so any decoder that takes its attention from
-``ALL_ATTENTION_FUNCTIONS`` and rotary positions from ``position_ids`` works (Llama, Qwen2, Qwen3, ...).
+It is registered as an attention implementation of transformers, so it works for any decoder that takes its
+attention from ``ALL_ATTENTION_FUNCTIONS`` and rotary positions from ``position_ids`` (Llama, Qwen2, ...).
 """
 
 from __future__ import annotations
@@ -44,37 +44,37 @@ from restrl.attention import (
 from restrl.errors import UserError
 
 IMPLEMENTATION = "restrl_tree"
-FLEX_BRANCHES = 32  # on a GPU, from this many branches on one kernel beats a call per branch
+FLEX_BRANCHES = 32  # on a GPU, one kernel is faster than a call per branch from this number of branches
 
 
 @dataclass(frozen=True)
 class Branch:
-    """A run of tokens, each the child of the one before; other branches may fork from any of them."""
+    """Consecutive tokens, each the child of the previous one; other branches may fork from any of them."""
 
     parent: int  # index of the branch that it forks from; -1: the first branch of a tree
-    shared: int  # tokens of the parent's path (root to the parent's end) that come before; 0 without a parent
-    tokens: int  # its own, >= 0
+    shared: int  # number of tokens on the path from the root to the fork; 0 without a parent
+    tokens: int  # number of tokens of this branch, >= 0
 
     @property
     def length(self) -> int:
-        """Tokens from the root to its end."""
+        """Number of tokens from the root to the end of this branch."""
         return self.shared + self.tokens
 
 
 @dataclass(frozen=True)
 class TreeLayout:
-    """Where the tokens of packed trees stand: branch after branch, in depth-first order."""
+    """The order of the tokens of packed trees: branch after branch, in depth-first order."""
 
     branches: tuple[Branch, ...]
 
     @cached_property
     def longest(self) -> int:
-        """Tokens of the longest path."""
+        """Number of tokens of the longest path."""
         return max(branch.length for branch in self.branches)
 
     @cached_property
     def depths(self) -> Tensor:
-        """[T] long: how many tokens stand before each in its path."""
+        """[T] long: the number of ancestors of each token."""
         depths = [b.shared + i for b in self.branches for i in range(b.tokens)]
         return torch.tensor(depths, dtype=torch.long)
 
@@ -83,7 +83,7 @@ class TreeLayout:
         """[T] long: the index after the last descendant of each token."""
         depths = self.depths.tolist()
         ends = [len(depths)] * len(depths)
-        path: list[int] = []  # indices of the ancestors of the coming token
+        path: list[int] = []  # indices of the ancestors of the next token
         for index, depth in enumerate(depths):
             while path and depths[path[-1]] >= depth:
                 ends[path.pop()] = index
@@ -92,15 +92,15 @@ class TreeLayout:
 
     @cached_property
     def mask(self) -> Tensor:
-        """[T, T] bool: whether the row's token sees the column's.  For checks: it is T^2 in size."""
+        """[T, T] bool: whether the token of the row attends to that of the column.  Only for checks."""
         index = torch.arange(len(self.subtree_ends))
         return (index <= index.unsqueeze(1)) & (index.unsqueeze(1) < self.subtree_ends)
 
     def block_mask(self, device: torch.device, span: Span | None = None) -> BlockMask:
-        """The sparse mask of FlexAttention, made once for all layers that see the same ``span``."""
-        made: dict[Any, BlockMask] = self.__dict__.setdefault("_block_masks", {})
+        """The sparse mask of FlexAttention, created once for all layers with the same ``span``."""
+        masks: dict[Any, BlockMask] = self.__dict__.setdefault("_block_masks", {})
         key = (device, span)
-        if key not in made:
+        if key not in masks:
             ends, depths = self.subtree_ends.to(device), self.depths.to(device)
 
             def sees(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
@@ -112,14 +112,14 @@ class TreeLayout:
                 return sees(batch, head, query, key) & near
 
             rule = sees if span is None or self.longest <= span.size else sees_in_span
-            made[key] = create_block_mask(rule, None, None, len(ends), len(ends), device=str(device))
-        return made[key]
+            masks[key] = create_block_mask(rule, None, None, len(ends), len(ends), device=str(device))
+        return masks[key]
 
 
 def tree_hidden(decoder: Any, ids: Tensor, positions: Tensor, layout: TreeLayout) -> Tensor:
     """The decoder's last hidden states [T, H] of packed trees: ``ids`` and ``positions`` are [T] long.
 
-    Raises UserError for a decoder, or a length, that packed trees do not work for.
+    Raises UserError for a decoder or a length that packed trees do not support.
     """
     check_lengths(decoder.config, layout.longest, len(ids))
     with tree_mode(decoder):
@@ -133,10 +133,10 @@ def tree_hidden(decoder: Any, ids: Tensor, positions: Tensor, layout: TreeLayout
 
 
 def tree_mode(decoder: nn.Module) -> contextlib.AbstractContextManager[None]:
-    """Tree attention within this block.
+    """A context in which the decoder uses tree attention.
 
-    ``tree_hidden`` enters it by itself; with gradient checkpointing, which runs layers again in the backward
-    pass, the backward pass has to lie within it too.  Raises UserError as ``attention_of``.
+    ``tree_hidden`` enters it by itself.  Gradient checkpointing runs layers again in the backward pass, so
+    the backward pass has to be inside the context too.  Raises UserError as ``attention_of``.
     """
     return attention_of(decoder, IMPLEMENTATION)
 
@@ -163,8 +163,8 @@ def tree_attention(
         )
     terms = read_terms(module, arguments, tree_layout.longest)
     query, key, value = same_dtype(query, key, value)
-    known = terms.sinks is None and terms.dropout == 0  # to FlexAttention
-    if query.is_cuda and known and len(tree_layout.branches) >= FLEX_BRANCHES:
+    flex = terms.sinks is None and terms.dropout == 0  # FlexAttention supports neither
+    if query.is_cuda and flex and len(tree_layout.branches) >= FLEX_BRANCHES:
         out = flex_tree_attention(_compiled_flex(), query, key, value, tree_layout, terms)
     else:
         out = branch_attention(query, key, value, tree_layout, terms)
@@ -172,9 +172,9 @@ def tree_attention(
 
 
 def branch_attention(query: Tensor, key: Tensor, value: Tensor, layout: TreeLayout, terms: Terms) -> Tensor:
-    """Branch by branch: [1, heads, T, D], with gradients also for the sinks."""
+    """Attention branch by branch: [1, heads, T, D], with gradients for the sinks too."""
     pieces, plain = _pieces(layout.branches, terms), replace(terms, sinks=None)
-    if terms.dropout > 0:  # what was dropped could not be computed again
+    if terms.dropout > 0:  # the backward pass could not reproduce the random mask
         return _by_piece(query, key, value, terms, pieces)
     out: Tensor = _ByBranch.apply(query, key, value, terms.sinks, plain, pieces)  # type: ignore[no-untyped-call]
     return out
@@ -182,7 +182,7 @@ def branch_attention(query: Tensor, key: Tensor, value: Tensor, layout: TreeLayo
 
 @dataclass(frozen=True)
 class _Piece:
-    """Some queries of a branch, and where the keys that they see stand, in the order of the path."""
+    """A block of queries of a branch, and the slices of their keys in the order of the path."""
 
     queries: slice
     keys: tuple[slice, ...]
@@ -191,7 +191,7 @@ class _Piece:
 
 def _pieces(branches: Sequence[Branch], terms: Terms) -> list[_Piece]:
     pieces: list[_Piece] = []
-    paths: list[list[tuple[int, int]]] = []  # of each branch, [begin, end) of the runs of tokens to its end
+    paths: list[list[tuple[int, int]]] = []  # per branch: [begin, end) of the runs of tokens on its path
     start = 0
     for branch in branches:
         above = _cut(paths[branch.parent], 0, branch.shared) if branch.parent >= 0 else []
@@ -208,9 +208,9 @@ def _pieces(branches: Sequence[Branch], terms: Terms) -> list[_Piece]:
 
 
 def _cut(runs: Sequence[tuple[int, int]], first: int, last: int) -> list[tuple[int, int]]:
-    """The part of a path from its position ``first`` to before ``last``."""
+    """The part of a path from position ``first`` up to, but not including, ``last``."""
     kept: list[tuple[int, int]] = []
-    position = 0  # in the path, of the run's begin
+    position = 0  # position in the path where the run begins
     for begin, end in runs:
         low, high = max(first - position, 0), min(last - position, end - begin)
         if low < high:
@@ -220,7 +220,7 @@ def _cut(runs: Sequence[tuple[int, int]], first: int, last: int) -> list[tuple[i
 
 
 class _ByBranch(torch.autograd.Function):
-    """The attention piece by piece; of the forward pass only queries, keys and values are kept."""
+    """Attention piece by piece; the forward pass saves only queries, keys and values."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, sinks: Tensor | None, terms: Terms,
@@ -232,24 +232,24 @@ class _ByBranch(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, sinks = ctx.saved_tensors
-        # a prompt's keys get a summand from each branch: summed in float32, as bfloat16 loses small ones
+        # the keys of a prompt get a summand from each branch; float32 sums, because bfloat16 loses small ones
         grad_query = torch.empty_like(query)
         grad_key, grad_value = (torch.zeros_like(t, dtype=torch.float32) for t in (key, value))
         grad_sinks = None if sinks is None else torch.zeros_like(sinks, dtype=torch.float32)
         for piece in ctx.pieces:
             parts = [query[:, :, piece.queries], _gather(key, piece), _gather(value, piece)]
             parts = [part.detach().requires_grad_() for part in parts]
-            own_sinks = None if sinks is None else sinks.detach().requires_grad_()
+            leaf_sinks = None if sinks is None else sinks.detach().requires_grad_()
             with torch.enable_grad():
-                terms = replace(ctx.terms, sinks=own_sinks)
+                terms = replace(ctx.terms, sinks=leaf_sinks)
                 out = causal_attention(parts[0], parts[1], parts[2], terms, piece.first)
-            inputs = parts if own_sinks is None else [*parts, own_sinks]
-            found = torch.autograd.grad(out, inputs, grad[:, :, piece.queries])
-            grad_query[:, :, piece.queries] = found[0]
-            _scatter(grad_key, found[1], piece)
-            _scatter(grad_value, found[2], piece)
+            inputs = parts if leaf_sinks is None else [*parts, leaf_sinks]
+            grads = torch.autograd.grad(out, inputs, grad[:, :, piece.queries])
+            grad_query[:, :, piece.queries] = grads[0]
+            _scatter(grad_key, grads[1], piece)
+            _scatter(grad_value, grads[2], piece)
             if grad_sinks is not None:
-                grad_sinks += found[3]
+                grad_sinks += grads[3]
         grad_sinks = None if sinks is None or grad_sinks is None else grad_sinks.to(sinks.dtype)
         return grad_query, grad_key.to(key.dtype), grad_value.to(value.dtype), grad_sinks, None, None
 
@@ -265,7 +265,7 @@ def _by_piece(query: Tensor, key: Tensor, value: Tensor, terms: Terms, pieces: S
 
 
 def _scatter(total: Tensor, part: Tensor, piece: _Piece) -> None:
-    """Adds what was found for the gathered keys to where they stand."""
+    """Adds the gradients of gathered keys to ``total`` at the places of these keys."""
     runs = torch.split(part, [run.stop - run.start for run in piece.keys], dim=2)
     for run, summand in zip(piece.keys, runs, strict=True):
         total[:, :, run] += summand
@@ -285,7 +285,7 @@ def flex_tree_attention(
     layout: TreeLayout,
     terms: Terms,
 ) -> Tensor:
-    """The same by FlexAttention, which knows no sinks; ``attend`` is ``flex_attention``, compiled or not."""
+    """The same by FlexAttention, without sinks; ``attend``: ``flex_attention``, compiled or not."""
     return attend(
         query,
         key,

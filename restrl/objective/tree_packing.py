@@ -1,9 +1,10 @@
-"""States -> packed trees: tokens that several states of a problem share stand once.
+"""Packs states into trees in which shared tokens appear once.
 
-The states of a problem are prefixes and forks of one another, and a causal decoder knows every prefix in one
-pass.  So they are laid out as the tree of their distinct tokens (tree training, arXiv 2511.00413): the
-prompt, then the states in lexicographic order, of each what the one before does not hold.  What a model says
-of a state is read at the state's last token.  ``tree_attention.py`` computes such a sequence.
+The states of a problem share prefixes, and one pass of a causal decoder computes all prefixes of a sequence.
+So the states are packed as the tree of their distinct tokens (tree training, arXiv 2511.00413): first the
+prompt, then the states in lexicographic order, where each state adds only the tokens that it does not share
+with the state before it.  The output for a state is read at the state's last token.  ``tree_attention.py``
+computes the forward pass of such a sequence.
 """
 
 from __future__ import annotations
@@ -21,22 +22,22 @@ from restrl.objective.tree_attention import Branch, TreeLayout
 from restrl.records import Ints
 
 Ids = tuple[int, ...]
-CUT_STEP = 128  # tokens by which a prompt that is too long gets shorter: few lengths, so that states share
+CUT_STEP = 128  # long prompts are shortened in steps of this many tokens, so that states share a prompt
 
 
 class Prefixes(Sequence[Ids]):
-    """States that are the first tokens of some sequences; each is made when it is asked for.
+    """States that are prefixes of sequences; the tuple of a state is created on access.
 
-    The prefixes of a sequence, held as tuples of their own, take memory that grows with its length squared.
+    Storing all prefixes of a sequence as tuples would take memory quadratic in its length.
     """
 
     def __init__(self, sequences: Sequence[Ints], places: Iterable[tuple[int, int]]) -> None:
-        """``places``: of each state its sequence and the number of its tokens."""
+        """``places``: for each state the index of its sequence, and its number of tokens."""
         order = sorted(range(len(sequences)), key=lambda i: sequences[i])
         rows = {index: row for row, index in enumerate(order)}
         self._rows = [sequences[index] for index in order]
-        shared = [0, *(_common(a, b) for a, b in pairwise(self._rows))]  # tokens, with the row above
-        self._places: list[tuple[int, int]] = []  # first row that begins with the state, and its tokens
+        shared = [0, *(_common(a, b) for a, b in pairwise(self._rows))]  # tokens shared with the previous row
+        self._places: list[tuple[int, int]] = []  # first row that begins with the state, number of tokens
         for index, tokens in places:
             row = rows[index]
             while row and shared[row] >= tokens:
@@ -59,19 +60,19 @@ class Prefixes(Sequence[Ids]):
         return tuple(self._rows[row][:tokens])
 
     def sort_key(self, index: int) -> tuple[int, int]:
-        """Orders the states as their tokens do: rows are sorted, and a prefix stands before what goes on."""
+        """A key that sorts states by their tokens: rows are sorted, and a prefix precedes longer states."""
         return self._places[index]
 
 
 @dataclass(frozen=True)
 class TokenTree:
-    """A prompt and states after it, as token ids.  A state may be empty: it is the prompt itself."""
+    """A prompt and states after it, as token ids.  An empty state is the prompt itself."""
 
     prompt: Ids  # not empty
     states: Sequence[Ids]
 
     def in_order(self, states: Iterable[int]) -> list[int]:
-        """Indices of states, sorted by their tokens."""
+        """The indices of these states, sorted by the states' tokens."""
         if isinstance(self.states, Prefixes):
             return sorted(states, key=self.states.sort_key)
         return sorted(states, key=lambda index: self.states[index])
@@ -79,11 +80,11 @@ class TokenTree:
 
 @dataclass(frozen=True)
 class TreePiece:
-    """Some states of one tree, which are packed together."""
+    """States of one tree that are packed together."""
 
     tree: int  # index into the trees
     states: tuple[int, ...]  # indices into the tree's states
-    tokens: int  # packed, the prompt's included
+    tokens: int  # number of packed tokens, including the prompt
 
 
 @dataclass(frozen=True)
@@ -100,17 +101,18 @@ class TreeBatch:
 
 
 def fit_window(prompt: Ids, ids: Ids, max_tokens: int) -> tuple[Ids, Ids]:
-    """Prompt and state of at most ``max_tokens`` together; depends on nothing but this state.
+    """Prompt and state, shortened to at most ``max_tokens`` together; independent of other states.
 
-    The prompt is cut in its middle: its head holds the question, its tail the opened answer.  A quarter of
-    the window stays the prompt's; a state that does not fit the rest loses its oldest tokens.
+    The prompt is cut in the middle, because its head has the question and its tail the opened answer.  A
+    quarter of the window is reserved for the prompt; a state that does not fit into the rest loses its oldest
+    tokens.
     """
     room, kept = window(len(prompt), len(ids), max_tokens)
     return shortened(prompt, room), ids[len(ids) - kept :]
 
 
 def window(prompt: int, state: int, max_tokens: int) -> tuple[int, int]:
-    """How many tokens of a prompt and of a state ``fit_window`` keeps, from how many they have."""
+    """How many tokens of a prompt and of a state ``fit_window`` keeps, given their lengths."""
     if prompt + state <= max_tokens:
         return prompt, state
     rounded = -(-state // CUT_STEP) * CUT_STEP
@@ -119,7 +121,7 @@ def window(prompt: int, state: int, max_tokens: int) -> tuple[int, int]:
 
 
 def shortened(prompt: Ids, room: int) -> Ids:
-    """The prompt's first and last tokens, ``room`` in all."""
+    """The first and last tokens of the prompt, ``room`` in total."""
     head = -(-room // 2)
     return prompt if room == len(prompt) else prompt[:head] + prompt[len(prompt) - (room - head) :]
 
@@ -129,21 +131,21 @@ def token_trees(
 ) -> tuple[list[TokenTree], list[tuple[int, ...]]]:
     """The trees of (prompt, ids) pairs, and for each tree the indices of its states in ``states``.
 
-    States share a tree where their prompts are the same after ``fit_window``.
+    States share a tree if their prompts are equal after ``fit_window``.
     """
     fitted = [fit_window(prompt, ids, max_tokens) for prompt, ids in states]
     members: dict[Ids, list[int]] = {}
     for index, (prompt, _) in enumerate(fitted):
         members.setdefault(prompt, []).append(index)
-    trees = [TokenTree(prompt, tuple(fitted[i][1] for i in some)) for prompt, some in members.items()]
-    return trees, [tuple(some) for some in members.values()]
+    trees = [TokenTree(prompt, tuple(fitted[i][1] for i in indices)) for prompt, indices in members.items()]
+    return trees, [tuple(indices) for indices in members.values()]
 
 
 def tree_batches(trees: Sequence[TokenTree], budget: int) -> list[list[TreePiece]]:
     """Splits the trees into batches of at most ``budget`` packed tokens.
 
-    Trees stay whole where they fit; a bigger one is split into pieces that each repeat the prompt and the
-    path to their first state, and a single state bigger than the budget is a batch of its own.
+    Trees that fit stay whole.  A larger tree is split into pieces that each repeat the prompt and the path to
+    their first state, and a single state larger than the budget becomes a separate batch.
     """
     pieces = [piece for index, tree in enumerate(trees) for piece in _pieces(index, tree, budget)]
     return [[pieces[i] for i in batch] for batch in first_fit([p.tokens for p in pieces], budget)]
@@ -157,7 +159,7 @@ def pack_trees(trees: Sequence[TokenTree], pieces: Sequence[TreePiece]) -> TreeB
     ends: list[int] = []
     for piece in pieces:
         tree = trees[piece.tree]
-        found: dict[int, int] = {}
+        last_tokens: dict[int, int] = {}  # state -> index of its last token
         path = [len(branches)]  # branches from the root to the last token so far
         branches.append(Branch(-1, 0, len(tree.prompt)))
         ids += tree.prompt
@@ -167,7 +169,7 @@ def pack_trees(trees: Sequence[TokenTree], pieces: Sequence[TreePiece]) -> TreeB
             state = tree.states[index]
             common = _common(before, state)
             depth = len(tree.prompt) + common
-            if common < len(before):  # a fork; else the state goes on where the one before ends
+            if common < len(before):  # a fork; otherwise the state continues the previous one
                 while branches[path[-1]].shared >= depth:
                     path.pop()
                 path.append(len(branches))
@@ -176,15 +178,15 @@ def pack_trees(trees: Sequence[TokenTree], pieces: Sequence[TreePiece]) -> TreeB
             branches[path[-1]] = Branch(last.parent, last.shared, last.tokens + len(state) - common)
             ids += state[common:]
             positions += range(depth, len(tree.prompt) + len(state))
-            found[index] = len(ids) - 1
+            last_tokens[index] = len(ids) - 1
             before = state
-        ends += [found[index] for index in piece.states]
+        ends += [last_tokens[index] for index in piece.states]
     ids_t, positions_t, ends_t = (torch.tensor(v, dtype=torch.long) for v in (ids, positions, ends))
     return TreeBatch(ids_t, positions_t, TreeLayout(tuple(branches)), ends_t)
 
 
 def _pieces(index: int, tree: TokenTree, budget: int) -> list[TreePiece]:
-    """The tree in as few pieces as the budget allows, neighbours together."""
+    """Splits the tree into as few pieces as the budget allows, with neighbouring states together."""
     pieces: list[TreePiece] = []
     states: list[int] = []
     tokens = len(tree.prompt)

@@ -1,4 +1,4 @@
-"""Values from the outputs of a value model's head, and the loss against their targets."""
+"""The values from the outputs of a value head, and their loss against the targets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional
 def head_values(logits: Tensor) -> Tensor:
     """[S] float32 values from the head's outputs [S, 1 or 2].
 
-    One label: the output as it is, which nothing bounds.  Two labels: the probability of the second, in
+    One label: the output itself, which is unbounded.  Two labels: the probability of the second label, in
     (0, 1).
     """
     logits = logits.float()
@@ -23,7 +23,7 @@ def head_values(logits: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ValueSums:
-    """Sums over states, so that the numbers of micro-batches add up."""
+    """Sums over states, which can be added over micro-batches."""
 
     states: int = 0
     weight: float = 0.0

@@ -1,1 +1,1 @@
-"""Searched trees to look at: ``page.py`` makes HTML, ``svg.py`` a picture; ``python -m restrl.pictures``."""
+"""Pictures of searched trees: ``page.py`` makes HTML, ``svg.py`` SVG; see ``python -m restrl.pictures``."""

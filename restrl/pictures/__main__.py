@@ -1,6 +1,7 @@
 """``python -m restrl.pictures TREES.jsonl OUT``: a picture (OUT ends in .svg) or a page (.html) of trees.
 
-TREES.jsonl is in a collect artifact, and in the run folder of ``decoder=mcts``.  docs/searched_tree.svg:
+TREES.jsonl is in a collect artifact, and in the run folder of ``decoder=mcts``.  To make
+docs/searched_tree.svg:
 
     python train.py stage=collect
     python -m restrl.pictures outputs/artifacts/collect-*/trees.jsonl docs/searched_tree.svg \\
@@ -23,9 +24,9 @@ from restrl.search.saved import SavedTree
 
 
 def draw(trees: Path, out: Path, task: str, most: int) -> None:
-    """Draws the trees whose task_id holds ``task``: all of them as a page, the first as a picture.
+    """Draws the trees whose task_id contains ``task``: all of them as a page, or the first as a picture.
 
-    Raises UserError where there is none.
+    Raises UserError if there is none.
     """
     if out.suffix not in (".svg", ".html"):
         raise UserError(f"{out}: a picture ends in .svg, a page in .html")
@@ -33,7 +34,7 @@ def draw(trees: Path, out: Path, task: str, most: int) -> None:
         raise UserError(f"{trees}: no such file")
     chosen = [tree for tree in Records(trees, SavedTree) if task in tree.task_id]
     if not chosen:
-        raise UserError(f"{trees}: no tree of a task_id that holds {task!r}")
+        raise UserError(f"{trees}: no tree of a task_id that contains {task!r}")
     write_text_atomic(out, tree_svg(chosen[0], most) if out.suffix == ".svg" else trees_page(chosen))
 
 

@@ -1,7 +1,7 @@
-"""Searched trees as an HTML page to click through.
+"""Searched trees as an interactive HTML page.
 
-It stands alone, without scripts or anything from elsewhere.  Programs come from a model: all text is
-escaped.
+The page is self-contained, without scripts or external resources.  Programs come from a model, so all text
+is escaped.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ summary code { display: inline-block; vertical-align: top; }
 
 
 def trees_page(trees: Sequence[SavedTree]) -> str:
-    """An HTML page of the trees, each opened along the way to its best rollout."""
+    """An HTML page of the trees, each opened along the path to its best rollout."""
     body = "".join(_section(tree) for tree in trees)
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Searched trees</title>'
@@ -54,7 +54,7 @@ def _section(tree: SavedTree) -> str:
 
 
 class _Branches:
-    """What hangs below each node of a tree."""
+    """The children and rollouts of each node of a tree."""
 
     def __init__(self, tree: SavedTree) -> None:
         self.tree = tree
@@ -68,7 +68,7 @@ class _Branches:
         self.open = set() if self.best is None else set(tree.path(self.best.node))
 
     def html(self, index: int) -> str:
-        """The node and all below it; no recursion, for a program may be deeper than Python's stack."""
+        """The node and all nodes below it, without recursion: a tree may be deeper than Python's stack."""
         parts: list[str] = []
         todo: list[int | str] = [index]
         while todo:

@@ -1,4 +1,4 @@
-"""A searched tree as an SVG picture, which stands alone.  Programs come from a model: all text is escaped."""
+"""A searched tree as a self-contained SVG.  Programs come from a model, so all text is escaped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from restrl.pictures.words import colour, digits, first_line
 from restrl.search.saved import SavedNode, SavedTree
 
 COLUMN, ROW, BOX = 250, 44, 34  # pixels
-CHARACTERS = 30  # of a line of code in a box
+CHARACTERS = 30  # maximum length of a line of code in a box
 
 
 def tree_svg(tree: SavedTree, most: int = 40) -> str:
@@ -22,8 +22,8 @@ def tree_svg(tree: SavedTree, most: int = 40) -> str:
     leaves = [index for index in shown if not below[index]]
     rows |= {index: float(row) for row, index in enumerate(leaves)}
     for index in reversed(shown):  # children before parents
-        if kids := below[index]:
-            rows[index] = sum(rows[kid] for kid in kids) / len(kids)
+        if children := below[index]:
+            rows[index] = sum(rows[child] for child in children) / len(children)
     height = len(leaves) * ROW + 20
     width = (1 + max(tree.nodes[index].depth for index in shown)) * COLUMN + 20
     lines = [_edge(tree, rows, index) for index in shown if tree.nodes[index].parent >= 0]

@@ -1,4 +1,4 @@
-"""What both pictures say in the same way: values as digits and colours, code as its first line."""
+"""Shared by both pictures: values as digits and colours, code as its first line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def digits(value: float | None) -> str:
 
 
 def colour(value: float | None) -> str:
-    """From red (0) over yellow to green (1); grey where there is no value."""
+    """From red (0) over yellow to green (1); grey if there is no value."""
     if value is None:
         return "#e8e8e8"
     return f"hsl({120 * min(1.0, max(0.0, value)):.0f},70%,80%)"

@@ -1,4 +1,4 @@
-"""What every scorer is: states in, numbers out."""
+"""The interface of scorers: states in, numbers out."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Kind = Literal["state", "outcome"]
 class Scorer(Protocol):
     """Rates programs; greater is better.
 
-    ``score(states)[i]`` is the score of ``states[i]``; None where there is none, which is not 0.  The same
-    state has the same score whatever else is in the batch (up to rounding).  A scorer of kind "outcome" is
-    given terminal states only.
+    ``score(states)[i]`` is the score of ``states[i]``; None (which differs from 0) if it has none.  The same
+    state has the same score in every batch (up to rounding).  A scorer of kind "outcome" receives only
+    terminal states.
     """
 
     @property

@@ -18,7 +18,7 @@ from restrl.scoring.text import chat, fit_middle, padded_batches
 class ChatRewardModel:
     """The output of an ``AutoModelForSequenceClassification`` with one label for [question, program].
 
-    The output is not bounded; ``squash`` takes its sigmoid, which keeps the order.
+    The output is unbounded; ``squash`` takes its sigmoid, which keeps the order.
     """
 
     kind: Kind = "outcome"
@@ -39,7 +39,7 @@ class ChatRewardModel:
         rows = [self._encode(state) for state in states]
         scores: list[float | None] = [None] * len(rows)
         padding: int | None = self.model.config.pad_token_id
-        # without a padding token transformers reads at the last position: a row at a time, then
+        # without a padding token, transformers reads the output at the last position: one row per batch
         budget = 1 if padding is None else self.config.tokens_per_batch
         for chosen, ids, mask in padded_batches(rows, budget, padding or 0, self.model.device):
             logits = self.model(input_ids=ids, attention_mask=mask).logits[:, 0].float()

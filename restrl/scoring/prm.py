@@ -1,7 +1,8 @@
-"""Process reward models of third parties: a probability at each step's separator, aggregated.
+"""Process reward models of third parties: they give a probability at each step's separator.
 
-A step is a line of the program.  Two kinds: a causal model that says + or - at the separator (Math-Shepherd,
-arXiv 2312.08935), and a model with two outputs per token (Qwen2.5-Math-PRM, arXiv 2501.07301).
+A step is a line of the program, and the probabilities of all steps are aggregated.  There are two kinds: a
+causal model that predicts + or - after the separator (Math-Shepherd, arXiv 2312.08935), and a model with two
+outputs per token (Qwen2.5-Math-PRM, arXiv 2501.07301).
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ QWEN_SYSTEM = "Please reason step by step, and put your final answer within \\bo
 
 @dataclass(frozen=True)
 class StepReader:
-    """How one kind of model is asked."""
+    """The inputs and outputs of one kind of model."""
 
-    text: Callable[[str, Sequence[str]], str]  # question, steps -> what the model reads
+    text: Callable[[str, Sequence[str]], str]  # question, steps -> the model's input
     good: Callable[[Tensor, Tensor], Tensor]  # ids, mask [B, T] -> [B, T] probability of a good step
     special: bool  # whether the tokenizer adds its own special tokens
 
@@ -78,13 +79,13 @@ class StepRewardModel:
 
 
 def separator_id(tokenizer: Any, config: ScorerConfig) -> int:
-    """The token that ends a step.  Raises UserError where the separator is not set or not one token."""
+    """The token that ends a step.  Raises UserError if the separator is missing or not a single token."""
 
     def encode(text: str) -> list[int]:
         ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
-    before = encode("x")  # some tokenizers spell what begins a text in another way
+    before = encode("x")  # some tokenizers encode the beginning of a text differently
     ids = encode("x" + (config.separator or ""))
     if len(ids) != len(before) + 1:
         raise UserError(
@@ -106,7 +107,7 @@ def math_shepherd(
 
     def good(ids: Tensor, mask: Tensor) -> Tensor:
         hidden = model.get_decoder()(input_ids=ids, attention_mask=mask).last_hidden_state
-        two: Tensor = hidden @ model.get_output_embeddings().weight[signs].T  # of the logits only these
+        two: Tensor = hidden @ model.get_output_embeddings().weight[signs].T  # only the two logits
         return two.float().softmax(-1)[..., 0]
 
     return StepRewardModel(StepReader(text, good, special=True), model, tokenizer, problems, config)

@@ -35,11 +35,11 @@ from restrl.scoring.vm import ValueScorer
 
 @dataclass(frozen=True)
 class ScorerInputs:
-    """What a scorer may need beside its model."""
+    """Inputs that a scorer may need besides its model."""
 
     problems: Mapping[str, Problem]  # by task_id
     device: torch.device
-    judge: Callable[[], Judge] | None = None  # opens the sandbox; for the verifier alone
+    judge: Callable[[], Judge] | None = None  # opens the sandbox; only for the verifier
 
 
 VALUE_MODELS: dict[str, Kind] = {"vm": "state", "prm": "state", "orm": "outcome"}
@@ -51,7 +51,7 @@ THIRD_PARTIES: dict[str, tuple[Any, Callable[..., Scorer]]] = {
 
 
 def build_scorer(config: ScorerConfig, inputs: ScorerInputs) -> Scorer:
-    """The scorer, its model on the inputs' device.  Raises UserError where it cannot be had."""
+    """The scorer, with its model on the device of ``inputs``.  Raises UserError if it cannot be loaded."""
     if config.name == "verifier":
         if inputs.judge is None:
             raise ValueError("the verifier needs a judge")
@@ -75,7 +75,7 @@ def build_scorer(config: ScorerConfig, inputs: ScorerInputs) -> Scorer:
 
 
 def _window(model: Any, config: ScorerConfig) -> int:
-    """Tokens of one input: as many as are configured and as the model's context holds."""
+    """The maximum of tokens per input: the configured number, or the model's context if it is shorter."""
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return config.max_tokens if positions is None else min(config.max_tokens, positions)
 
@@ -86,12 +86,12 @@ def scorer_kind(config: ScorerConfig) -> Kind:
 
 
 def is_oracle(config: ScorerConfig) -> bool:
-    """Whether the scorer knows the tests: its results are an upper bound."""
+    """Whether the scorer uses the tests, which makes its results an upper bound."""
     return config.name == "verifier"
 
 
 def scorer_fingerprint(config: ScorerConfig, paths: PathsConfig, device: torch.device) -> dict[str, Any]:
-    """What decides the scores, as plain data: settings, what the model is made of, and its data type."""
+    """Everything that decides the scores, as plain data: settings, the model's fingerprint and its dtype."""
     if config.name in ("none", "verifier"):
         return {"name": config.name}
     model = ModelConfig(path=_path(config), trust_remote_code=config.trust_remote_code)
@@ -109,7 +109,7 @@ def _path(config: ScorerConfig) -> str:
 
 
 def _load(auto: Any, path: str, config: ScorerConfig, device: torch.device) -> tuple[Any, Any]:
-    """Model and tokenizer of a third party.  A model with code of its own is loaded by its own class."""
+    """Model and tokenizer of a third party.  A model with custom code is loaded by its own class."""
     trust = config.trust_remote_code
     try:
         if auto is AutoModelForTokenClassification and trust:

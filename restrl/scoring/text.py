@@ -1,4 +1,4 @@
-"""What scorers of third parties share: programs as text for another model's tokenizer, in padded batches."""
+"""Shared by scorers of third parties: programs as text for another tokenizer, in padded batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from restrl.prompts import clock_at
 
 
 def chat(tokenizer: Any, question: str, answer: str, system: str | None = None) -> str:
-    """The conversation in the tokenizer's template.  Raises UserError where it has none."""
+    """The conversation in the tokenizer's chat template.  Raises UserError if it has none."""
     if not getattr(tokenizer, "chat_template", None):
         raise UserError("scorer: the reward model's tokenizer has no chat template, and it rates chats")
     messages = [{"role": "system", "content": system}] if system is not None else []
@@ -27,12 +27,12 @@ def chat(tokenizer: Any, question: str, answer: str, system: str | None = None) 
 
 
 def steps(program: str) -> list[str]:
-    """The lines of a program that hold anything: what a process reward model takes for steps."""
+    """The lines of a program that are not blank, which are the steps for a process reward model."""
     return [line for line in program.splitlines() if line.strip()]
 
 
 def fit_middle(ids: Sequence[int], max_tokens: int) -> list[int]:
-    """At most ``max_tokens`` of the tokens: the question's head and the answer's end stay."""
+    """At most ``max_tokens`` of the tokens: keeps the beginning of the question and the end of the answer."""
     if len(ids) <= max_tokens:
         return list(ids)
     head = max_tokens // 4

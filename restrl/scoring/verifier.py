@@ -1,4 +1,4 @@
-"""The tests themselves as a scorer: an upper bound for what any scorer can do, and no honest decoder."""
+"""The tests as a scorer: an upper bound for other scorers, which no real decoder can use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from restrl.scoring.base import Kind
 
 
 class Verifier:
-    """The reward of each program; None where it could not be judged."""
+    """The reward of each program; None if it could not be judged."""
 
     kind: Kind = "outcome"
 

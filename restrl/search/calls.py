@@ -1,4 +1,4 @@
-"""What a search asks for and what it is told, as records: a search is replayed from its replies alone."""
+"""The calls of a search and the replies to them, as records: the replies alone suffice to replay a search."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from restrl.records import Finish, Request, State
 
 @dataclass(frozen=True)
 class Generate:
-    """Completions, please."""
+    """Asks for completions."""
 
     request: Request
 
 
 @dataclass(frozen=True)
 class Rate:
-    """The teacher's numbers, please: rewards of whole programs, or a scorer's scores of states."""
+    """Asks the reward source for numbers: rewards of whole programs, or a scorer's scores of states."""
 
     states: tuple[State, ...]
 
@@ -27,7 +27,7 @@ Call = Generate | Rate
 
 @dataclass(frozen=True)
 class Continuation:
-    """A completion as far as the search needs it.  Fields as in ``records.Completion``."""
+    """The part of a completion that the search needs.  Fields as in ``records.Completion``."""
 
     ids: tuple[int, ...]
     text: str
@@ -36,18 +36,18 @@ class Continuation:
 
 @dataclass(frozen=True)
 class Reply:
-    """The answer to one call: ``samples`` to Generate, ``ratings`` (one per state) to Rate."""
+    """The answer to one call: ``samples`` for Generate, ``ratings`` (one per state) for Rate."""
 
     samples: tuple[Continuation, ...] = ()
     ratings: tuple[float | None, ...] = ()  # None: could not be judged
-    seconds: float = 0.0  # this call's share of the wall clock of its wave
+    seconds: float = 0.0  # this call's share of the wall clock of its batch
 
 
 @dataclass(frozen=True)
-class Wave:
-    """The replies to the calls of all trees that were served together, in the order of the trees."""
+class ReplyBatch:
+    """The replies to one batch of requests, one per tree that took part, in the order of the trees."""
 
     replies: tuple[Reply, ...]
 
 
-Search = Generator[Call, Reply, None]  # yields calls, is sent their replies, ends when the tree is done
+Search = Generator[Call, Reply, None]  # yields calls, receives their replies, ends when the tree is done

@@ -12,10 +12,10 @@ Cut = Callable[[Sequence[int], str], list[tuple[int, int]]]
 
 
 def token_cut(tokenizer: Any, skip_blank: bool) -> Cut:
-    """The cut of ``restrl.actions``, between two actions of which each has something to say.
+    """Cuts as ``restrl.actions`` does, but never makes an action of blank lines alone.
 
-    Blank lines join the next action always, comments with ``skip_blank``.  What is left at the end joins the
-    last action.
+    Blank lines always join the next action; with ``skip_blank`` comment lines do too.  Such lines at the end
+    join the last action.
     """
 
     def cut(ids: Sequence[int], text: str) -> list[tuple[int, int]]:
@@ -36,6 +36,6 @@ def token_cut(tokenizer: Any, skip_blank: bool) -> Cut:
 
 
 def is_blank(text: str, comments: bool) -> bool:
-    """Whether all lines are blank; with ``comments`` those that hold a comment alone count as blank."""
+    """Whether all lines are blank; with ``comments`` a line that holds only a comment counts as blank."""
     lines = (line.strip() for line in text.splitlines())
     return all(not line or (comments and line.startswith("#")) for line in lines)

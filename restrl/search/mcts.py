@@ -1,20 +1,20 @@
 """Monte Carlo tree search over programs, line by line (ReST-RL, arXiv 2508.19576, section 3.2).
 
-A search is plain sequential code that yields what it needs (``calls.py``); who serves it, and together with
-which other searches, is not its concern.  The teacher that values programs is the tests (collect) or a
-scorer (decode); what the two differ in stands in ``Teacher``.
+A search is plain sequential code that yields its calls (``calls.py``).  It does not know who serves them, or
+which other searches are served in the same batch.  Programs are valued by a reward source: the tests
+(collect) or a scorer (decode).  ``RewardSource`` holds the differences between the two.
 
-What happens at the edges:
+Edge cases:
 
-* An empty or blank completion says that the state is a whole program: a terminal child without an action.
-* A completion that ran into the length limit is judged as it stands.  Its first line is a child if it is
-  whole; an unfinished only line is terminal, for no token is left to finish it.
-* Tokens are limited for the whole program: a state may take ``max_tokens`` less its own.
-* A terminal child that could not be judged is hidden, and the next best is visible in its place.
-* A node without a visible child (nothing was sampled, or nothing could be judged) is hidden itself.
-* A rollout without a reward is in no sum and no number of visits; if all of a leaf's are, nothing is backed
-  up, and the children are there all the same.
-* A tree whose visible leaves are all terminal is exhausted and ends, whatever is left of its budget.
+* An empty or blank completion means that the state is a whole program: a terminal child without an action.
+* A completion that reached the length limit is judged as it is.  If its first line is complete, that line is
+  a child.  If its only line is incomplete, the child is terminal, because no tokens remain to complete it.
+* ``max_tokens`` limits the whole program: a completion may take ``max_tokens`` minus the tokens of its state.
+* A terminal child that could not be judged is hidden, and the next best child is visible instead.
+* A node without a visible child (nothing was sampled, or nothing could be judged) is hidden too.
+* A rollout without a reward counts neither in a sum nor in a number of visits.  If no rollout of a leaf has
+  a reward, nothing is backed up; its children are added all the same.
+* A tree whose visible leaves are all terminal is exhausted and ends, even with budget left.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ from restrl.seeds import derive_seed
 
 
 @dataclass(frozen=True)
-class Teacher:
-    """Who values programs: the columns of the paper's two searches as data."""
+class RewardSource:
+    """The source of rewards for programs: the differences between the paper's two searches, as data."""
 
-    verifies: bool  # by the tests: its calls cost as such
-    rates_states: bool  # values new children too, and backs up their values instead of the rollouts'
+    verifies: bool  # runs the tests: its calls count as verifier calls
+    rates_states: bool  # values new children too; their values are backed up instead of the rollouts' ratings
 
 
-TESTS = Teacher(verifies=True, rates_states=False)  # collect
-OUTCOME = Teacher(verifies=False, rates_states=False)  # decode with an ORM
-STATE = Teacher(verifies=False, rates_states=True)  # decode with a PRM or a value model
+TESTS = RewardSource(verifies=True, rates_states=False)  # collect
+OUTCOME = RewardSource(verifies=False, rates_states=False)  # decode with an ORM
+STATE = RewardSource(verifies=False, rates_states=True)  # decode with a PRM or a value model
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What a search goes by."""
+    """The settings of a search."""
 
     config: MctsConfig
-    teacher: Teacher
+    reward_source: RewardSource
     cut: Cut
     stop: tuple[str, ...]  # strings that end a completion
 
@@ -65,7 +65,7 @@ def search(tree: Tree, rules: Rules) -> Search:
 
 
 def spent(tree: Tree, config: MctsConfig) -> bool:
-    """Whether one of the limits is reached.  Tokens and seconds may be exceeded by the last iteration."""
+    """Whether a limit is reached.  The last iteration may exceed the limits on tokens and seconds."""
     return any(
         limit is not None and used >= limit
         for used, limit in (
@@ -79,23 +79,23 @@ def spent(tree: Tree, config: MctsConfig) -> bool:
 
 def iterate(tree: Tree, rules: Rules, rng: np.random.Generator) -> Search:
     """One iteration: select, expand, rate, back up."""
-    config, teacher = rules.config, rules.teacher
+    config, source = rules.config, rules.reward_source
     leaf = select(tree.root, config.c, config.eps, config.revisit_terminals, rng)
     if leaf.terminal:
-        back_up(leaf, [leaf.rating])  # its V on later visits is the same
+        back_up(leaf, [leaf.rating])  # later visits back up the same value: its V
         return
     rollouts = yield from sample(tree, leaf, rules)
     arrivals = [child_of(leaf, rollout) for rollout in rollouts]  # equal actions share one child
-    yield from rate(tree, arrivals, rollouts, teacher)
-    if teacher.rates_states:
+    yield from rate(tree, arrivals, rollouts, source)
+    if source.rates_states:
         for child in arrivals:  # V = score, N = 1; each repeat of the action is another visit
             child.visit([child.rating])
     show_best(leaf, config.num_decision)
-    back_up(leaf, [rated.rating for rated in (arrivals if teacher.rates_states else rollouts)])
+    back_up(leaf, [rated.rating for rated in (arrivals if source.rates_states else rollouts)])
 
 
 def back_up(leaf: Node, values: Sequence[float | None]) -> None:
-    """Adds the values to W and their number to N, from the leaf to the root.  None is no value."""
+    """Adds the values to W and their number to N, from the leaf to the root.  None is not a value."""
     for node in leaf.path():
         node.visit(values)
 
@@ -124,10 +124,10 @@ def sample(tree: Tree, leaf: Node, rules: Rules) -> Generator[Call, Reply, list[
 
 
 def child_of(leaf: Node, rollout: Rollout) -> Node:
-    """The child that the rollout's first action leads to: one that is there already, or a new one.
+    """The child that the rollout's first action leads to: an existing one, or a new one.
 
-    White space at its end makes no other action.  A program's last line and the same line with more to come
-    are two actions.
+    Actions that differ only in trailing white space are equal.  The last line of a program and the same line
+    with more code after it are different actions.
     """
     terminal = not rollout.ends
     tokens, characters = (len(rollout.ids), len(rollout.text)) if terminal else rollout.ends[0]
@@ -140,13 +140,13 @@ def child_of(leaf: Node, rollout: Rollout) -> Node:
     return child
 
 
-def rate(tree: Tree, children: Sequence[Node], rollouts: Sequence[Rollout], teacher: Teacher) -> Search:
-    """Rates the rollouts' programs and what of the children the teacher can rate.
+def rate(tree: Tree, children: Sequence[Node], rollouts: Sequence[Rollout], source: RewardSource) -> Search:
+    """Rates the rollouts' programs, and those of the children that the reward source can rate.
 
-    A state that was rated before, such as a program that was sampled twice, is not asked for again.
+    A state that has a rating, such as a program that was sampled twice, is not rated again.
     """
     states: dict[Node | Rollout, State] = {
-        child: tree.state(child) for child in children if child.terminal or teacher.rates_states
+        child: tree.state(child) for child in children if child.terminal or source.rates_states
     }
     states |= {rollout: tree.program(rollout) for rollout in rollouts}
     new = {
@@ -158,16 +158,16 @@ def rate(tree: Tree, children: Sequence[Node], rollouts: Sequence[Rollout], teac
         reply = yield Rate(tuple(new.values()))
         rated = {key: r for key, r in zip(new, reply.ratings, strict=True) if r is not None}
         tree.ratings.update(rated)
-        verified = len(new) if teacher.verifies else 0
+        verified = len(new) if source.verifies else 0
         tree.cost += Cost(0, 0, verified, len(new) - verified, reply.seconds)
     for item, state in states.items():
         item.rating = tree.ratings.get((state.text, state.terminal))
 
 
 def show_best(leaf: Node, num_decision: int) -> None:
-    """Keeps the ``num_decision`` best children visible, of equal ones the first that came.
+    """Keeps the ``num_decision`` best children visible; among equal ones, the first to arrive.
 
-    Then marks, up to the root, what is exhausted, and hides what has no visible child.
+    Then marks exhausted nodes up to the root, and hides nodes without a visible child.
     """
     candidates = [child for child in leaf.children if not (child.terminal and child.rating is None)]
     best = sorted(candidates, key=lambda child: -child.value)[:num_decision]

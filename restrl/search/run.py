@@ -1,4 +1,4 @@
-"""Searches from start to record: what the collect step and the decoder have in common."""
+"""Runs searches from their starts to saved trees: shared by the collect step and the decoder."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Protocol
 
 from restrl.config import MctsConfig
 from restrl.protocols import Progress
-from restrl.search.calls import Search, Wave
-from restrl.search.forest import Services, grow_forest, noted
+from restrl.search.calls import ReplyBatch, Search
+from restrl.search.forest import Services, grow_forest, recording
 from restrl.search.mcts import Rules, search
 from restrl.search.saved import SavedTree, save_tree
 from restrl.search.tree import Start, Tree
 
 
 class Journal(Protocol):
-    """Keeps waves, so that an interrupted run goes on after the last of them, and finished trees."""
+    """Stores finished trees, and reply batches so that an interrupted run resumes after the last of them."""
 
-    def read(self) -> Iterable[Wave]: ...
+    def read(self) -> Iterable[ReplyBatch]: ...
 
-    def append(self, records: Sequence[Wave], /) -> None: ...
+    def append(self, records: Sequence[ReplyBatch], /) -> None: ...
 
     def keep(self, tree: SavedTree, search: int, calls: str, /) -> None:
-        """``search``: the number of its start; ``calls``: a letter for each (``forest.noted``)."""
+        """``search``: the index of its start; ``calls``: a letter per call (``forest.recording``)."""
         ...
 
 
@@ -43,30 +43,30 @@ def run_searches(
 ) -> Iterator[SavedTree]:
     """Yields each start's tree when it is done.
 
-    ``progress`` counts up to ``planned_completions`` for each tree: one that ends early counts as whole.
+    ``progress`` counts up to ``planned_completions`` per tree, also for a tree that ends early.
     """
 
-    def note(completions: int) -> None:
+    def report(completions: int) -> None:
         if progress is not None and completions:
             progress(completions)
 
-    def past() -> Iterator[Wave]:
-        for wave in journal.read() if journal is not None else ():
-            note(_completions(wave))
-            yield wave
+    def past() -> Iterator[ReplyBatch]:
+        for batch in journal.read() if journal is not None else ():
+            report(_completions(batch))
+            yield batch
 
-    def keep(wave: Wave) -> None:
+    def keep(batch: ReplyBatch) -> None:
         if journal is not None:
-            journal.append([wave])
-        note(_completions(wave))
+            journal.append([batch])
+        report(_completions(batch))
 
     def planted() -> Iterator[tuple[_Planted, Search]]:
         for number, start in enumerate(starts):
             item = _Planted(number, Tree(start))
-            yield item, noted(search(item.tree, rules), item.calls)
+            yield item, recording(search(item.tree, rules), item.calls)
 
     for item in grow_forest(planted(), services, rules.config.in_flight, past(), keep):
-        note(max(0, planned_completions(rules.config) - item.tree.cost.completions))
+        report(max(0, planned_completions(rules.config) - item.tree.cost.completions))
         saved = save_tree(item.tree)
         if journal is not None:
             journal.keep(saved, item.search, "".join(item.calls))
@@ -74,10 +74,10 @@ def run_searches(
 
 
 def planned_completions(config: MctsConfig) -> int:
-    """The most that a tree samples where iterations or completions limit it; else a guess of one."""
+    """An upper bound on a tree's completions; 1 where neither iterations nor completions are limited."""
     limits = [config.completions, config.iterations and config.iterations * config.sampling.n]
     return min((limit for limit in limits if limit is not None), default=1)
 
 
-def _completions(wave: Wave) -> int:
-    return sum(len(reply.samples) for reply in wave.replies)
+def _completions(batch: ReplyBatch) -> int:
+    return sum(len(reply.samples) for reply in batch.replies)

@@ -1,6 +1,6 @@
-"""A finished tree as a record.  Whatever reads a tree takes this, so that reading never changes one.
+"""A finished tree as a record.  All code that reads trees takes this record, so reading never changes a tree.
 
-Token ids and places are held in arrays of four bytes a number: a tuple takes nine times as much.
+Token ids and positions are arrays with four bytes per number: a tuple takes nine times as much memory.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from restrl.search.tree import Tree
 
 @dataclass(frozen=True, slots=True)
 class SavedNode:
-    """``nodes[0]`` is the root; a parent stands before its children, and those in the order of arrival."""
+    """``nodes[0]`` is the root; parents stand before their children, and children in the order of arrival."""
 
-    parent: int  # index into nodes; -1 = the root's
+    parent: int  # index into nodes; -1 for the root
     action: str  # its text
-    ids: Ints  # its own tokens; a terminal one's include the stop string
+    ids: Ints  # the tokens of the action; those of a terminal node include the stop string
     depth: int  # actions from the root
     visits: int  # N
     value_sum: float  # W
-    rating: float | None  # of the state itself, where a test or a scorer rated it
+    rating: float | None  # of the state itself, if the tests or a scorer rated it
     terminal: bool
     visible: bool
 
@@ -34,8 +34,8 @@ class SavedNode:
 
 @dataclass(frozen=True, slots=True)
 class SavedRollout:
-    node: int  # the one it was sampled from
-    ids: Ints  # sampled after the node's state, the stop string included
+    node: int  # index of the node it was sampled from
+    ids: Ints  # tokens sampled after the node's state, including the stop string
     text: str  # without the stop string
     finish: Finish
     token_ends: Ints  # tokens of ``ids`` up to the end of each action but the last
@@ -46,7 +46,7 @@ class SavedRollout:
 @dataclass(frozen=True, slots=True)
 class SavedTree:
     task_id: str
-    sample: int  # 0, 1, ...: which of the problem's searches
+    sample: int  # index of this search among the problem's searches
     prompt_ids: tuple[int, ...]
     code: str  # the problem's initial state; a program is code + actions
     nodes: tuple[SavedNode, ...]
@@ -56,7 +56,7 @@ class SavedTree:
     cost: Cost
 
     def state_ids(self, node: int) -> Ints:
-        """Sampled after the prompt, up to the end of the node's action."""
+        """The tokens sampled after the prompt, up to the end of the node's action."""
         ids = array("i")
         for index in self.path(node):
             ids += self.nodes[index].ids
@@ -67,14 +67,14 @@ class SavedTree:
         return self.code + "".join(self.nodes[index].action for index in self.path(node))
 
     def program_ids(self, rollout: SavedRollout) -> Ints:
-        """All that was sampled after the prompt, the stop string included."""
+        """All tokens sampled after the prompt, including the stop string."""
         return self.state_ids(rollout.node) + rollout.ids
 
     def program(self, rollout: SavedRollout) -> str:
         return self.state_text(rollout.node) + rollout.text
 
     def best(self) -> SavedRollout | None:
-        """The rollout with the best rating, of equal ones the first; without ratings the first of all."""
+        """The first rollout with the best rating; without any rating, the first rollout."""
         if not self.rollouts:
             return None
         return max(self.rollouts, key=lambda r: float("-inf") if r.rating is None else r.rating)

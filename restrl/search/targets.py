@@ -10,12 +10,13 @@ from restrl.search.saved import SavedRollout, SavedTree
 
 
 def value_targets(tree: SavedTree, reuse_rollouts: bool) -> TreeTargets:
-    """What the tree found its states to be worth, each state once, whole programs and the root among them.
+    """The values that the search estimated for its states: each state once, with whole programs and the root.
 
-    Every judged rollout is a terminal state with its reward.  The other states are, as in the paper, the
-    expanded nodes with V and N of the search; or, with ``reuse_rollouts``, every prefix of a judged rollout:
-    its value is the mean reward of all judged rollouts that pass through it, wherever in the tree they were
-    sampled, and its visits are their number.  The search itself is the same either way.
+    Every judged rollout is a terminal state with its reward.  As in the paper, the other states are the
+    expanded nodes with V and N of the search.  With ``reuse_rollouts`` they are all prefixes of judged
+    rollouts instead: the value of a prefix is the mean reward of all judged rollouts that pass through it,
+    wherever in the tree they were sampled, and its visits are the number of these rollouts.  The search
+    itself does not depend on ``reuse_rollouts``.
     """
     pooled = _Pooled()
     first_from: dict[int, int] = {}  # node -> the first rollout that was sampled from it
@@ -23,10 +24,10 @@ def value_targets(tree: SavedTree, reuse_rollouts: bool) -> TreeTargets:
         first_from.setdefault(rollout.node, number)
         if rollout.rating is None:
             continue
-        *before, whole = _passed(tree, rollout)
-        pooled.add(number, whole, before[-1], True, rollout.rating, visits=1)
+        *prefixes, program = _passed(tree, rollout)
+        pooled.add(number, program, prefixes[-1], True, rollout.rating, visits=1)
         if reuse_rollouts:
-            for parent, state in zip([None, *before], before, strict=False):
+            for parent, state in zip([None, *prefixes], prefixes, strict=False):
                 pooled.add(number, state, parent, False, rollout.rating, visits=1)
     if not reuse_rollouts:
         for index in sorted(first_from):
@@ -40,9 +41,9 @@ def value_targets(tree: SavedTree, reuse_rollouts: bool) -> TreeTargets:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    tokens: int  # sampled after the prompt
+    tokens: int  # number of tokens sampled after the prompt
     text: str  # the program so far
-    depth: int  # actions
+    depth: int  # number of actions
 
 
 def _passed(tree: SavedTree, rollout: SavedRollout) -> list[_State]:
@@ -60,10 +61,10 @@ def _passed(tree: SavedTree, rollout: SavedRollout) -> list[_State]:
 
 
 class _Pooled:
-    """Targets by state: equal programs are one state, with the tokens that came first."""
+    """Targets by state.  Equal programs are one state, with the tokens of the program that came first."""
 
     def __init__(self) -> None:
-        self.index: dict[tuple[str, bool], int] = {}  # by program and terminal
+        self.index: dict[tuple[str, bool], int] = {}  # (program, terminal) -> number of the state
         self.first: list[tuple[int, _State, str | None]] = []  # rollout, state, the parent's program
         self.value_sums: list[float] = []
         self.visits = array("i")

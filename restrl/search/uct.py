@@ -10,16 +10,15 @@ from restrl.search.tree import Node
 
 
 def upper_bound(child: Node, parent_visits: int, c: float, eps: float) -> float:
-    """V(child) + c sqrt((1 + ln N(parent)) / (eps + N(child))); ln 0, before anything was backed up, is 0."""
+    """V(child) + c sqrt((1 + ln N(parent)) / (eps + N(child))); N(parent) = 0 counts as ln N = 0."""
     bonus = math.sqrt((1.0 + math.log(max(1, parent_visits))) / (eps + child.visits))
     return child.value + c * bonus
 
 
 def select(root: Node, c: float, eps: float, revisit: bool, rng: np.random.Generator) -> Node:
-    """The leaf that the largest bounds of visible children lead to; ties are broken by ``rng``.
+    """Follows the visible child with the largest bound down to a leaf; ``rng`` breaks ties.
 
-    Without ``revisit`` only children with something left to expand are gone to.  The root must not be
-    closed.
+    Without ``revisit``, closed children are skipped.  The root must not be closed.
     """
     node = root
     while node.children:

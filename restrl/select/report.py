@@ -1,4 +1,4 @@
-"""What assembling start states kept, what it dropped and why."""
+"""The report of an assembly of start states: how many problems were kept, how many dropped, and why."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-BELOW_SIGMA0 = "spread below sigma0"
+BELOW_SIGMA0 = "reward std below sigma0"
 NOT_JUDGED = "nothing judged"
 NO_COMPLETION = "no completion"
-MAX_SPREAD = 0.5  # the population std of numbers in [0, 1] is at most 1/2
+MAX_REWARD_STD = 0.5  # the population std of numbers in [0, 1] is at most 1/2
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,11 @@ class AssemblyReport:
     problems: int
     kept: int
     dropped: Mapping[str, int]  # reason -> problems; kept + dropped = problems
-    partial: int  # partial start states; the kept problems' initial states come on top
-    spreads_before: Sequence[float]  # one per problem that was judged, in [0, 0.5]
-    spreads_after: Sequence[float]  # one per kept problem
+    partial: int  # partial start states; the initial states of the kept problems are not counted
+    reward_stds_before: Sequence[float]  # one per problem that was judged, in [0, 0.5]
+    reward_stds_after: Sequence[float]  # one per kept problem
     sampled: bool = True  # False: neither the filter nor partial states asked for samples
-    no_room: int = 0  # partial states that were left out, for they fill the model's context
+    no_room: int = 0  # partial states left out because they fill the model's context
 
     def text(self) -> str:
         """One line for a log."""
@@ -44,7 +44,7 @@ class AssemblyReport:
         return asdict(self)
 
 
-def spread_histogram(spreads: Sequence[float], bins: int = 20) -> tuple[list[float], list[int]]:
+def reward_std_histogram(stds: Sequence[float], bins: int = 20) -> tuple[list[float], list[int]]:
     """Edges [bins + 1] over [0, 0.5] and counts [bins]."""
-    counts, edges = np.histogram(np.asarray(spreads, dtype=np.float64), bins=bins, range=(0.0, MAX_SPREAD))
+    counts, edges = np.histogram(np.asarray(stds, dtype=np.float64), bins=bins, range=(0.0, MAX_REWARD_STD))
     return [float(edge) for edge in edges], [int(count) for count in counts]

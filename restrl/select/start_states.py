@@ -1,8 +1,8 @@
 """From judged groups to the states that GRPO starts from (ReST-RL, arXiv 2508.19576, section 3.1).
 
-A problem stays when its rewards vary enough (``sigma0``).  It gives its initial state and, when its best
-completion is good enough (``r0``), prefixes of that completion, drawn with a preference for short ones
-(``alpha``).  Pure functions: what an action is and what tokens say comes in as functions.
+A problem is kept if its rewards vary enough (``sigma0``).  It contributes its initial state and, if its best
+completion is good enough (``r0``), prefixes of that completion, sampled with a preference for short ones
+(``alpha``).  All functions are pure; callers pass in how to cut tokens into actions and how to decode them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from restrl.config import GrpoConfig
 from restrl.errors import UserError
 from restrl.records import Completion, Group, StartState
 from restrl.select.report import BELOW_SIGMA0, NO_COMPLETION, NOT_JUDGED, AssemblyReport
-from restrl.select.spread import below, best_index, reward_spread
+from restrl.select.reward_std import below, best_index, reward_std
 
 Cuts = Callable[[Sequence[int]], list[int]]  # token ids -> ascending positions k where ids[:k] ends an action
 TextOf = Callable[[Sequence[int], int], str]  # (ids, k) -> the text of ids[:k]
@@ -42,9 +42,9 @@ def assemble(
 ) -> Assembly:
     """Steps 2 and 3 of ReST-GRPO: filter the problems, assemble their start states.
 
-    With ``sigma0`` = 0 every problem stays, also one where nothing was judged.  ``positions``: tokens that
-    the model's context holds; a partial state that fills it leaves nothing to sample and is left out.
-    Raises UserError where no problem is left.
+    With ``sigma0`` = 0 every problem is kept, also one without a judged completion.  ``positions``: length of
+    the model's context in tokens; partial states that fill it are left out, since nothing can be sampled
+    after them.  Raises UserError if no problem is left.
     """
     states: list[StartState] = []
     dropped: Counter[str] = Counter()
@@ -52,21 +52,21 @@ def assemble(
     after: list[float] = []
     partial = no_room = 0
     for group in groups:
-        spread = reward_spread(group.rewards)
-        if spread is not None:
-            before.append(spread)
-        if reason := _reason_to_drop(group, spread, config.sigma0):
+        std = reward_std(group.rewards)
+        if std is not None:
+            before.append(std)
+        if reason := _reason_to_drop(group, std, config.sigma0):
             dropped[reason] += 1
             continue
-        spread = spread or 0.0
-        after.append(spread)
-        states.append(StartState(group.task_id, group.prompt_ids, group.code, 0, spread))
+        std = std or 0.0
+        after.append(std)
+        states.append(StartState(group.task_id, group.prompt_ids, group.code, 0, std))
         if config.partial_states:
-            drawn = partial_states(group, spread, cuts, text_of, config, rng)
-            more = [s for s in drawn if positions is None or len(s.prompt_ids) < positions]
-            no_room += len(drawn) - len(more)
-            partial += len(more)
-            states.extend(more)
+            sampled = partial_states(group, std, cuts, text_of, config, rng)
+            fitting = [s for s in sampled if positions is None or len(s.prompt_ids) < positions]
+            no_room += len(sampled) - len(fitting)
+            partial += len(fitting)
+            states.extend(fitting)
     report = AssemblyReport(len(groups), len(after), dict(dropped), partial, before, after, no_room=no_room)
     if not states:
         raise UserError(_nothing_left(groups, report, config))
@@ -74,7 +74,7 @@ def assemble(
 
 
 def partial_states(
-    group: Group, spread: float, cuts: Cuts, text_of: TextOf, config: GrpoConfig, rng: np.random.Generator
+    group: Group, std: float, cuts: Cuts, text_of: TextOf, config: GrpoConfig, rng: np.random.Generator
 ) -> list[StartState]:
     """Prefixes of the group's best completion (first maximum), if its reward is at least ``r0``."""
     best = best_index(group.rewards)
@@ -86,24 +86,26 @@ def partial_states(
         prefixes = with_blank_actions(prefixes, completion, text_of)
     actions = len(prefixes) + 1  # |A|: the complete solution is a_1..a_|A|
     support = [*prefixes, complete] if config.complete_solution and complete is not None else prefixes
-    drawn = draw(len(support), number_of_draws(config.ratio, actions), config.alpha, config.replacement, rng)
+    depths = sample_depths(
+        len(support), number_of_partial_states(config.ratio, actions), config.alpha, config.replacement, rng
+    )
     return [
         StartState(
             group.task_id,
             group.prompt_ids + completion.ids[: support[j - 1]],
             group.code + text_of(completion.ids, support[j - 1]),
             depth=j,
-            spread=spread,
+            spread=std,
         )
-        for j in drawn
+        for j in depths
     ]
 
 
 def action_ends(completion: Completion, cuts: Cuts, text_of: TextOf) -> tuple[list[int], int | None]:
-    """Token positions after a_1, a_1..a_2, ..., and the one after the whole solution.
+    """Token positions after a_1, a_1..a_2, ..., and the position after the whole solution.
 
-    The solution is the text without trailing white space; the stop string is no part of it.  The second value
-    is None where the solution ends inside a token (one that also spells the stop string), or is empty.
+    The solution is the text without the stop string and without trailing white space.  The second value is
+    None if the solution is empty or ends inside a token (one that also spells the stop string).
     """
     ids, solution = completion.ids, completion.text.rstrip()
     texts = [(k, text_of(ids, k)) for k in cuts(ids)]
@@ -116,11 +118,12 @@ def action_ends(completion: Completion, cuts: Cuts, text_of: TextOf) -> tuple[li
 
 
 def with_blank_actions(prefixes: Sequence[int], completion: Completion, text_of: TextOf) -> list[int]:
-    """The prefixes where every line is an action, blank ones too, as in the published code.
+    """The prefixes if every line is an action, including blank lines, as in the published code.
 
-    Tokens spell a blank line together with the lines beside it, so that no state ends there.  A prefix that
-    ends with blank lines is the state that differs from it by them alone: each position is repeated once for
-    every blank line that follows it.  Blank lines before the first line of code are no actions.
+    One token often spells a blank line together with its neighbours, so no state ends at a blank line.  A
+    prefix that ends with blank lines therefore stands for the same state without them: each position is
+    repeated once for every blank line that follows it.  Blank lines before the first line of code do not
+    count.
     """
     repeated = []
     for k in prefixes:
@@ -130,8 +133,8 @@ def with_blank_actions(prefixes: Sequence[int], completion: Completion, text_of:
     return repeated
 
 
-def number_of_draws(ratio: float, actions: int) -> int:
-    """ceil(ratio x |A|), without counting a rounding error (0.1 x 30 > 3) as one more."""
+def number_of_partial_states(ratio: float, actions: int) -> int:
+    """ceil(ratio x |A|), robust to rounding errors (0.1 x 30 > 3 in floats)."""
     return math.ceil(ratio * actions - 1e-9)
 
 
@@ -141,26 +144,28 @@ def depth_probabilities(actions: int, alpha: float) -> NDArray[np.float64]:
     return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 
-def draw(support: int, count: int, alpha: float, replacement: bool, rng: np.random.Generator) -> list[int]:
-    """``count`` depths in 1..support, drawn with p(j); an empty support gives none.
+def sample_depths(
+    support: int, count: int, alpha: float, replacement: bool, rng: np.random.Generator
+) -> list[int]:
+    """``count`` depths in 1..support, sampled with p(j); an empty support gives none.
 
-    Without replacement: at most ``support`` different ones, ascending.
+    Without replacement: at most ``support`` distinct depths, ascending.
     """
     if support == 0 or count == 0:
         return []
     if replacement:
-        drawn = rng.choice(support, size=count, p=depth_probabilities(support, alpha)) + 1
-        return [int(j) for j in drawn]
-    # Gumbel top-k is the sequential draw without replacement (arXiv 1903.06059), and in log space a small
-    # alpha does not underflow.
+        sampled = rng.choice(support, size=count, p=depth_probabilities(support, alpha)) + 1
+        return [int(j) for j in sampled]
+    # Gumbel top-k equals sequential sampling without replacement (arXiv 1903.06059), and a small alpha does
+    # not underflow in log space.
     keys = np.arange(support) * math.log(alpha) + rng.gumbel(size=support)
     return sorted(int(j) + 1 for j in np.argsort(-keys)[:count])
 
 
 def unfiltered(states: Sequence[StartState]) -> Assembly:
-    """Every problem's initial state, where nothing was sampled: no spread is known.
+    """Every problem's initial state, for runs that sample nothing: no reward std is known.
 
-    Raises UserError where there is none.
+    Raises UserError if there is no state.
     """
     report = AssemblyReport(len(states), len(states), {}, 0, [], [], sampled=False)
     if not states:
@@ -168,14 +173,14 @@ def unfiltered(states: Sequence[StartState]) -> Assembly:
     return Assembly(list(states), report)
 
 
-def _reason_to_drop(group: Group, spread: float | None, sigma0: float) -> str | None:
+def _reason_to_drop(group: Group, std: float | None, sigma0: float) -> str | None:
     if sigma0 == 0:
         return None
     if not group.completions:
         return NO_COMPLETION
-    if spread is None:
+    if std is None:
         return NOT_JUDGED
-    return BELOW_SIGMA0 if below(spread, sigma0) else None
+    return BELOW_SIGMA0 if below(std, sigma0) else None
 
 
 def _nothing_left(groups: Sequence[Group], report: AssemblyReport, config: GrpoConfig) -> str:

@@ -1,6 +1,6 @@
-"""What ``train.py`` and ``decode.py`` run: steps that make artifacts, and stages, which are chains of steps.
+"""Steps, which make artifacts, and stages, which are chains of steps run by ``train.py`` and ``decode.py``.
 
-``run.py`` has the stages by name.  A step takes the ``Session`` (who runs: configuration, console, artifacts,
-ranks), the ``Resources`` where it needs them (what is costly to open: policy, sandbox, problems, scorer), and
+``run.py`` has the stages by name.  A step takes the ``Session`` (configuration, console, artifacts, ranks),
+the ``Resources`` if it needs them (policy, sandbox, problems, scorer, which are expensive to open), and
 artifacts of earlier steps.
 """

@@ -1,7 +1,7 @@
-"""Checks a data set: its references have to pass, and an empty body must not.
+"""Checks a data set: every reference has to pass its tests, and an empty body has to fail them.
 
-What fails is broken for training: a problem that nobody can solve, or that everybody solves, teaches
-nothing.  The block list that is written here is read by training (``restrl.data.blocked``).
+A problem that fails the check is useless for training: nobody or everybody can solve it.  The check writes
+such problems to a block list, which training reads (``restrl.data.blocked``).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from restrl.stages.session import Session
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check found, over both splits."""
+    """The result of a check of both splits."""
 
     problems: int
     broken: Mapping[str, str]  # task id -> reason, one line: problems that training should leave out
-    references: Mapping[str, int]  # status -> problems with a reference
-    empty: Mapping[str, int]  # status -> problems, of the empty body
+    references: Mapping[str, int]  # status -> number of references with it
+    empty: Mapping[str, int]  # status -> number of empty bodies with it
 
     def table(self) -> Table:
         """How many references and empty bodies got which status."""
@@ -48,9 +48,9 @@ class Checked:
 
 
 def check_dataset(session: Session) -> Checked:
-    """Judges every problem of the configured data set, writes the block list and prints what was found.
+    """Judges every problem of the configured data set, writes the block list and prints the result.
 
-    Problems that limits leave out keep what an earlier check said of them.
+    Problems outside the configured limits keep the result of an earlier check.
     """
     config, console = session.config, session.console
     problems = all_problems(config)
@@ -74,15 +74,18 @@ def check_dataset(session: Session) -> Checked:
 
 
 def _write_blocked(path: Path, dataset: str, problems: Sequence[Problem], checked: Checked) -> None:
-    looked_at = {problem.task_id for problem in problems}
+    checked_ids = {problem.task_id for problem in problems}
     before = read_blocked(path) if path.exists() else {}
-    others = {task_id: reason for task_id, reason in before.items() if task_id not in looked_at}
+    others = {task_id: reason for task_id, reason in before.items() if task_id not in checked_ids}
     title = f"{dataset}: {len(checked.broken)} of {checked.problems} problems are broken"
     write_text_atomic(path, blocked_text(title, {**others, **checked.broken}))
 
 
 def all_problems(config: Config) -> list[Problem]:
-    """Both splits, or the one that the data set has, blocked ones too.  Raises UserError if it has none."""
+    """The problems of both splits (or of the only one), including blocked ones.
+
+    Raises UserError if the data set has no problem.
+    """
     splits: tuple[Split, ...] = ("train", "heldout")
     dataset = dataclasses.replace(config.dataset, block_list=OFF)
     problems: list[Problem] = []
@@ -100,16 +103,16 @@ def all_problems(config: Config) -> list[Problem]:
 def check_problems(
     problems: Sequence[Problem], judge: Judge, advance: Progress, ranks: Ranks = ALONE
 ) -> Checked:
-    """Judges each problem's reference, where it has one, and an empty body."""
+    """Judges an empty body of each problem, and its reference if it has one."""
 
     def verdicts_of(programs: Sequence[Program]) -> list[Verdict]:
         return ranks.merge(judge.judge(ranks.share(programs), advance))
 
-    known = [problem for problem in problems if problem.reference is not None]
-    verdicts = verdicts_of([(problem.reference or "", problem.tests) for problem in known])
+    with_reference = [problem for problem in problems if problem.reference is not None]
+    verdicts = verdicts_of([(problem.reference or "", problem.tests) for problem in with_reference])
     empty = verdicts_of([(empty_program(problem), problem.tests) for problem in problems])
     reasons: dict[str, str] = {}
-    for problem, verdict in zip(known, verdicts, strict=True):
+    for problem, verdict in zip(with_reference, verdicts, strict=True):
         if verdict.status != "passed":
             reasons[problem.task_id] = f"the reference {_words(verdict)}"
     for problem, verdict in zip(problems, empty, strict=True):
@@ -122,7 +125,7 @@ def check_problems(
 
 
 def empty_program(problem: Problem) -> str:
-    """The initial state with ``pass`` for a body."""
+    """The initial state with ``pass`` as its body."""
     code = problem.code.rstrip()
     for body in ("\n    pass\n", "\n        pass\n"):  # of a function, of a method
         try:

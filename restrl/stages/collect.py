@@ -1,4 +1,4 @@
-"""The collect step of stage 2: value targets of the training problems, from trees that the tests taught."""
+"""The collect step of stage 2: value targets of the training problems, from searches guided by the tests."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from restrl.stages.session import Session
 
 
 def collect_step(session: Session, resources: Resources, policy: PolicyRef) -> Artifact:
-    """A tree of each training problem (SavedTree), and the value targets of each (TreeTargets).
+    """A searched tree (SavedTree) and its value targets (TreeTargets) for each training problem.
 
-    The rewards are what the search is taught by, so these trees say nothing about problems of another split.
+    The tests guide these searches, so only training problems are searched, never held-out ones.
     """
     inputs = {"policy": policy.fingerprint, "problems": resources.problems("train").fingerprint}
     with session.open("collect", inputs) as work:
@@ -39,7 +39,7 @@ def collect_step(session: Session, resources: Resources, policy: PolicyRef) -> A
             artifact = session.found(work.artifact)
         else:
             artifact = _collect(session, resources, policy, work, files)
-        files.remove()  # also what a kill just before this line left
+        files.remove()  # also needed if an earlier run was killed just before this line
         _say(session, artifact)
         return artifact
 
@@ -47,7 +47,7 @@ def collect_step(session: Session, resources: Resources, policy: PolicyRef) -> A
 def _collect(
     session: Session, resources: Resources, policy: PolicyRef, work: Work, files: SearchFiles
 ) -> Artifact:
-    """Grows the trees; what an interrupted run had found is found again from its waves."""
+    """Grows the trees and computes their targets; a resumed run replays the recorded replies first."""
     check_fit(session, resources, policy)
     mcts = session.config.mcts
     trees, targets = work.records(SavedTree, TREES), work.records(TreeTargets)
@@ -58,10 +58,10 @@ def _collect(
     with session.console.progress("collect", total) as advance:
         _grow(session, resources, policy, files, advance)
     for tree in files.merged(mcts.in_flight):
-        found = value_targets(tree, mcts.reuse_rollouts)
-        targets.append([found])
+        tree_targets = value_targets(tree, mcts.reuse_rollouts)
+        targets.append([tree_targets])
         trees.append([tree])
-        summary.add(tree, found)
+        summary.add(tree, tree_targets)
         shown = [*shown, tree][:PICTURES]
     session.write(lambda: write_text_atomic(work.folder / "trees.html", trees_page(shown)))
     return work.finish(summary.cost, summary.to_json() | resources.problems("train").left_out)
@@ -70,7 +70,7 @@ def _collect(
 def _grow(
     session: Session, resources: Resources, policy: PolicyRef, files: SearchFiles, advance: Progress
 ) -> None:
-    """Grows the trees of this rank's problems; ``files`` keeps them."""
+    """Grows the trees of this rank's problems and stores them in ``files``."""
     loaded, problems, mcts = resources.load(policy), resources.problems("train"), session.config.mcts
 
     def rewards(states: Sequence[State]) -> list[float | None]:
@@ -93,23 +93,24 @@ def _grow(
 
 
 def _say(session: Session, artifact: Artifact) -> None:
-    found, cost = artifact.summary, artifact.cost
-    rate = f", {found['iterations'] / cost.seconds:.1f} iterations/s" if cost.seconds else ""
-    mean = "none" if found["mean_value"] is None else f"{found['mean_value']:.3f}"
+    summary, cost = artifact.summary, artifact.cost
+    rate = f", {summary['iterations'] / cost.seconds:.1f} iterations/s" if cost.seconds else ""
+    mean = "none" if summary["mean_value"] is None else f"{summary['mean_value']:.3f}"
     session.console.say(
-        f"collect: {found['targets']} value targets (mean {mean}) from {found['trees']} trees, "
-        f"{found['exhausted']} of them exhausted; {cost.completions} completions, {cost.seconds:.0f} s{rate}"
+        f"collect: {summary['targets']} value targets (mean {mean}) from {summary['trees']} trees, "
+        f"{summary['exhausted']} of them exhausted; "
+        f"{cost.completions} completions, {cost.seconds:.0f} s{rate}"
     )
     session.console.say(f"trees: {artifact.folder / 'trees.html'}")
 
 
 @dataclass
 class _Summary:
-    """What was collected, counted as it comes."""
+    """Running counts over the collected trees."""
 
     cost: Cost = field(default_factory=Cost)
     counts: Counter[str] = field(default_factory=Counter)
-    by_depth: Counter[int] = field(default_factory=Counter)  # targets
+    by_depth: Counter[int] = field(default_factory=Counter)  # depth -> number of targets
     value_sums: dict[int, float] = field(default_factory=lambda: defaultdict(float))  # by depth
 
     def add(self, tree: SavedTree, targets: TreeTargets) -> None:
@@ -127,7 +128,7 @@ class _Summary:
             self.value_sums[depth] += value
 
     def to_json(self) -> dict[str, Any]:
-        """ "unjudged" counts rollouts, "terminal" targets; "by_depth": depth -> targets and their mean."""
+        """ "unjudged" counts rollouts, "terminal" targets; "by_depth": depth -> targets and mean value."""
         targets = self.by_depth.total()
         return {
             **self.counts,

@@ -1,6 +1,7 @@
-"""What a run prints: the configuration as a tree, progress of each step, tables.  Only the first rank does.
+"""The output of a run: the configuration as a tree, progress of each step, tables.
 
-On a terminal progress is a moving bar; into a file it is a line now and then, so that logs stay readable.
+Only the first rank prints.  Progress is a moving bar on a terminal.  In a file it is an occasional line, so
+that logs stay readable.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ from restrl.ranks import ALONE, Ranks
 
 
 class StepProgress:
-    """Counts completions of a step: ``total`` over all ranks.
+    """Counts completions of a step, up to ``total`` over all ranks.
 
-    A call counts what this rank did.  The ranks do equal parts, so that each stands for all: the count may
-    be off by a few within a chunk, and never goes beyond ``total``.
+    A call passes the count of this rank, which is multiplied by the number of ranks, because ranks do equal
+    shares.  The estimate may be off by a few within a chunk, and never exceeds ``total``.
     """
 
     def __init__(self, show: Callable[[int], object], total: int, ranks: Ranks) -> None:
-        self._show, self._left, self._ranks = show, total, ranks
+        self._show, self._remaining, self._ranks = show, total, ranks
 
     def __call__(self, n: int) -> None:
         self.of_all(n * self._ranks.size)
 
     def of_all(self, n: int) -> None:
-        """``n`` more are done, over all ranks: what an earlier run left."""
-        n = min(n, self._left) if self._ranks.size > 1 else n
-        self._left -= n
+        """Counts ``n`` over all ranks, such as completions of an earlier, interrupted run."""
+        n = min(n, self._remaining) if self._ranks.size > 1 else n
+        self._remaining -= n
         if n:
             self._show(n)
 
@@ -46,21 +47,21 @@ class Console:
         self.rich = console or rich.console.Console(soft_wrap=True, quiet=not ranks.first)
 
     def say(self, text: str) -> None:
-        """A line of plain text: nothing in it is markup."""
+        """Prints a line of plain text; markup in it is not interpreted."""
         self.rich.print(escape(text), highlight=False)
 
     def show(self, renderable: Any) -> None:
         self.rich.print(renderable)
 
     def tree(self, config: Mapping[str, Any], title: str) -> None:
-        """The composed configuration."""
+        """Prints the composed configuration."""
         root = Tree(f"[bold]{escape(title)}[/bold]")
         _grow(root, config)
         self.rich.print(root, highlight=False)
 
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator[StepProgress]:
-        """Yields ``advance(n)``: ``n`` more of ``total`` completions are done by this rank."""
+        """Yields ``advance(n)``, which says that this rank did ``n`` more of ``total`` completions."""
         if self.rich.is_terminal and self.ranks.first:
             columns = (
                 TextColumn("{task.description}"),

@@ -1,4 +1,4 @@
-"""The evaluation of a policy: answers of a decoder to problems, judged, as an artifact."""
+"""The evaluate step: a decoder answers problems, the tests judge the answers, an artifact stores both."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from restrl.scoring.registry import is_oracle
 from restrl.search.run import planned_completions
 from restrl.search.saved import SavedTree
 from restrl.stages.console import StepProgress
-from restrl.stages.draws import KeptDraws, decoding_policy
+from restrl.stages.decode_samples import SharedSamples, decoding_policy
 from restrl.stages.resources import PolicyRef, ProblemSet, Resources
 from restrl.stages.searches import SearchFiles
 from restrl.stages.session import Session
@@ -44,19 +44,19 @@ class Judged:
 
 @dataclass(frozen=True)
 class Method:
-    """How answers are made."""
+    """A way to answer problems: a decoder and its scorer."""
 
     decoder: DecoderConfig
     scorer: ScorerConfig
 
     @property
     def oracle(self) -> bool:
-        """Whether the tests choose the answers: then the result is an upper bound."""
+        """Whether the tests choose the answers, which makes the result an upper bound."""
         return self.decoder.name in SCORED and is_oracle(self.scorer)
 
 
 def configured_method(config: Config) -> Method:
-    """The run's own.  Raises UserError where its decoder has nothing to choose by."""
+    """The method that the configuration names.  Raises UserError if its decoder lacks a scorer."""
     if config.decoder.name in SCORED and config.scorer.name == "none":
         raise UserError(f"decoder={config.decoder.name} needs a scorer: scorer=vm, prm, orm or verifier")
     return Method(config.decoder, config.scorer)
@@ -81,7 +81,7 @@ def evaluate_step(
         else:
             with session.console.progress(title, source.count(problems.problems)) as advance:
                 artifact = _evaluate(session, resources, problems, method, source, work, files, advance)
-        files.remove()  # also what a kill just before this line left
+        files.remove()  # also needed if an earlier run was killed just before this line
         return artifact, [outcome for judged in artifact.read(Judged) for outcome in judged.outcomes]
 
 
@@ -95,15 +95,15 @@ def _evaluate(
     files: SearchFiles,
     advance: StepProgress,
 ) -> Artifact:
-    """Answers and judges the problems that are left; each rank its share of every chunk."""
+    """Answers and judges the remaining problems; each rank takes its share of every chunk."""
     log, decoder = work.records(Judged), method.decoder
-    # the manifest counts the trees, also where all were there before
+    # opened even if no problem remains, because the manifest counts the trees
     trees = work.records(SavedTree, TREES) if decoder.name == "mcts" else None
 
     def make(share: Sequence[Problem]) -> list[Judged]:
         judged = _judge(resources, share, source.answer(files, share, advance))
         if trees is not None:
-            trees.truncate(0)  # an interrupted search hands them out again
+            trees.truncate(0)  # a resumed search yields all its trees again
             for tree in files.merged(decoder.mcts.in_flight, decoder.answers):
                 trees.append([tree])
         return judged
@@ -121,7 +121,7 @@ def _evaluate(
 
 
 def show_trees(artifact: Artifact, folder: Path) -> None:
-    """Copies the trees of an evaluation into the run's ``folder``, and makes a page of the first ones."""
+    """Copies the trees of an evaluation into the run's ``folder``, and renders the first ones as a page."""
     trees = artifact.read(SavedTree, TREES)
     write_text_atomic(folder / TREES, (artifact.folder / TREES).read_text(encoding="utf-8"))
     write_text_atomic(folder / "trees.html", trees_page(trees[:PICTURES]))
@@ -131,17 +131,17 @@ def show_trees(artifact: Artifact, folder: Path) -> None:
 class _Source:
     """Where the answers of an evaluation come from."""
 
-    # those to some of the problems
+    # answers a chunk of the problems
     answer: Callable[[SearchFiles, Sequence[Problem], StepProgress], list[Answer]]
-    count: Callable[[Sequence[Problem]], int]  # completions or answers that some problems take, for progress
-    inputs: dict[str, str]  # fingerprints of what it reads
-    chunk: int  # problems that are answered together
+    count: Callable[[Sequence[Problem]], int]  # completions or answers for these problems, for progress
+    inputs: dict[str, str]  # fingerprints of the inputs
+    chunk: int  # number of problems answered together
 
 
 def _answers(
     session: Session, resources: Resources, ref: PolicyRef, problems: ProblemSet, method: Method
 ) -> _Source:
-    """Raises UserError where a file of answers does not fit the problems."""
+    """Raises UserError if a file of answers does not fit the problems."""
     decoder, config = method.decoder, session.config
     if decoder.name == "replay":
         return _recorded(config, problems, decoder)
@@ -151,7 +151,7 @@ def _answers(
         "best_of_n": decoder.sampling.n * decoder.answers,
         "mcts": planned_completions(decoder.mcts) * decoder.answers,
     }
-    draws = KeptDraws(session, resources, ref, problems)
+    shared = SharedSamples(session, resources, ref, problems)
 
     def answers(files: SearchFiles, chunk: Sequence[Problem], advance: StepProgress) -> list[Answer]:
         job = DecodeJob(
@@ -161,22 +161,22 @@ def _answers(
             policy=lambda: decoding_policy(resources, ref),
             progress=advance,
             scorer=(lambda: resources.scorer(method.scorer, problems)) if decoder.name in SCORED else None,
-            drawn=lambda some, sampling: draws.take(some, sampling, advance),
+            stored_samples=lambda chunk, sampling: shared.take(chunk, sampling, advance),
             journal=files if decoder.name == "mcts" else None,
         )
         return decode(job)
 
     return _Source(
         answer=answers,
-        count=lambda some: len(some) * per_problem[decoder.name],
+        count=lambda chunk: len(chunk) * per_problem[decoder.name],
         inputs={"policy": ref.fingerprint},
-        # searches are kept wave by wave: the more of them grow together the better
+        # searches are stored batch by batch, so one chunk holds all problems: larger batches are faster
         chunk=len(problems.problems) if decoder.name == "mcts" else config.engine.chunk_problems,
     )
 
 
 def _recorded(config: Config, problems: ProblemSet, decoder: DecoderConfig) -> _Source:
-    """The answers of a file, which is read and checked whole, against all problems.  No model is needed."""
+    """The answers of a file.  The whole file is read and checked against all problems; no model is needed."""
 
     def no_policy() -> Policy:
         raise RuntimeError("replay samples nothing")
@@ -190,10 +190,10 @@ def _recorded(config: Config, problems: ProblemSet, decoder: DecoderConfig) -> _
         advance(len(chosen))
         return chosen
 
-    texts = json.dumps([[answer.task_id, answer.text] for some in by_task.values() for answer in some])
+    texts = json.dumps([[answer.task_id, answer.text] for task in by_task.values() for answer in task])
     return _Source(
         answer=answers,
-        count=lambda some: sum(len(by_task[problem.task_id]) for problem in some),
+        count=lambda chunk: sum(len(by_task[problem.task_id]) for problem in chunk),
         inputs={"samples": hashlib.sha256(texts.encode()).hexdigest()[:16]},
         chunk=config.engine.chunk_problems,
     )

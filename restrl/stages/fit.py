@@ -48,8 +48,8 @@ def fit_step(
 ) -> tuple[ScorerConfig, Artifact]:
     """A value model on ``policy``'s decoder, fitted to the trees of ``collected`` and their targets.
 
-    ``vm``: in place of the run's own.  Returns the scorer that reads it, ``orm`` where only whole programs
-    were fitted.  Raises UserError where the targets leave nothing to fit.
+    ``vm`` replaces the configured settings.  Returns the scorer that reads the value model: ``orm`` if only
+    whole programs were fitted.  Raises UserError if the targets leave nothing to fit.
     """
     config, vm, say = session.config, vm or session.config.vm, session.console.say
     if resources.positions is not None and vm.max_tokens > resources.positions:
@@ -66,7 +66,7 @@ def fit_step(
         else:
             say(f"fit: {work.folder}")
             artifact = _fit(session, resources, policy, collected, vm, work)
-        # also those that a kill just before this line left
+        # also needed if an earlier run was killed just before this line
         session.write(lambda: remove_checkpoints(work.folder))
     say(f"fit: {artifact.summary['text']}")
     name = "orm" if vm.targets == "terminal" else "vm"
@@ -120,14 +120,14 @@ def _fit(
 
 def _diagnosed(folder: Path, result: FitResult, clusters: Mapping[str, str], seed: int) -> dict[str, Any]:
     """How well the held-out states are predicted; also written into ``folder``."""
-    found = diagnostics(
+    numbers = diagnostics(
         _rated(result.heldout, result.predictions, result.constant, clusters),
         confidence=CONFIDENCE,
         resamples=FINAL_RESAMPLES,
         rng=np.random.default_rng(seed),
     )
-    _write(folder, result, found)
-    return found
+    _write(folder, result, numbers)
+    return numbers
 
 
 def _start(policy: PolicyRef, paths: PathsConfig, vm: VmConfig, device: torch.device, dtype: Dtype) -> Any:
@@ -139,26 +139,26 @@ def _start(policy: PolicyRef, paths: PathsConfig, vm: VmConfig, device: torch.de
 
 
 def check_fit(session: Session, resources: Resources, policy: PolicyRef) -> None:
-    """Raises UserError where no value model can be made of the policy: before hours of collecting for it."""
+    """Raises UserError if the policy cannot become a value model; called before hours of collecting."""
     resources.release()
     _ = resources.enough_memory
     _new_model(session, policy, session.config.vm, 0)
 
 
 def _new_model(session: Session, policy: PolicyRef, vm: VmConfig, seed: int) -> Any:
-    """The value model to fit.  Raises UserError where the architecture is not supported."""
+    """The value model to fit.  Raises UserError if the architecture is not supported."""
     lora = session.config.model.lora
     dtype = load_dtype(session.config.trainer, lora)
     model = _start(policy, session.config.paths, vm, session.device, dtype)
     if lora.r is not None:
         add_value_lora(model, lora, seed)
-    freeze_layers(model, vm.freeze_layers)  # with their adapters
-    check_value_model(model)  # with them too: they change nothing yet
+    freeze_layers(model, vm.freeze_layers)  # including their adapters
+    check_value_model(model)  # including new adapters, which do not change the outputs yet
     return model
 
 
 def _rated(states: StateTable, predicted: Floats, constant: float, clusters: Mapping[str, str]) -> Rated:
-    """``clusters``: task_id -> what intervals resample."""
+    """``clusters``: task_id -> the cluster that confidence intervals resample."""
     names = [clusters[task_id] for task_id in states.tasks]
     return Rated(
         problem=states.problem,
@@ -176,17 +176,17 @@ def _rated(states: StateTable, predicted: Floats, constant: float, clusters: Map
 def _epoch_numbers(
     states: StateTable, predicted: Floats, constant: float, *, clusters: Mapping[str, str], seed: int
 ) -> dict[str, float]:
-    """What an epoch's end logs: plain numbers only."""
-    found = diagnostics(
+    """The numbers logged at the end of an epoch."""
+    diagnosed = diagnostics(
         _rated(states, predicted, constant, clusters),
         confidence=CONFIDENCE,
         resamples=EPOCH_RESAMPLES,
         rng=np.random.default_rng(seed),
     )
-    numbers = {key: found[key] for key in ("mse", "mse_constant", "spearman", "spearman_within")}
-    numbers["best_child"] = found["best_child"]["share"]
+    numbers = {key: diagnosed[key] for key in ("mse", "mse_constant", "spearman", "spearman_within")}
+    numbers["best_child"] = diagnosed["best_child"]["share"]
     for name in ("spearman", "mse_gain"):
-        if (interval := found[f"{name}_interval"]) is not None:
+        if (interval := diagnosed[f"{name}_interval"]) is not None:
             numbers |= {f"{name}_low": interval[0], f"{name}_high": interval[1]}
     return {key: value for key, value in numbers.items() if value is not None}
 
@@ -201,34 +201,34 @@ def _counts(result: FitResult) -> dict[str, Any]:
     }
 
 
-def _text(found: dict[str, Any]) -> str:
-    """The finding in a line."""
+def _text(summary: dict[str, Any]) -> str:
+    """The summary in one line."""
     parts = [
-        f"held-out MSE {found['mse']:.4f} against {found['mse_constant']:.4f} of the constant "
-        f"{found['constant']:.3f}" + _range(" (gain {:+.4f} to {:+.4f})", found["mse_gain_interval"])
+        f"held-out MSE {summary['mse']:.4f} against {summary['mse_constant']:.4f} of the constant "
+        f"{summary['constant']:.3f}" + _range(" (gain {:+.4f} to {:+.4f})", summary["mse_gain_interval"])
     ]
-    if found["spearman"] is not None:
-        parts.append(
-            f"Spearman {found['spearman']:.2f}" + _range(" ({:.2f} to {:.2f})", found["spearman_interval"])
-        )
-    best = found["best_child"]
+    if summary["spearman"] is not None:
+        interval = _range(" ({:.2f} to {:.2f})", summary["spearman_interval"])
+        parts.append(f"Spearman {summary['spearman']:.2f}" + interval)
+    best = summary["best_child"]
     if best["share"] is not None:
         parts.append(
             f"best child found in {best['share']:.0%} of {best['groups']} (chance {best['chance']:.0%})"
         )
-    families = f" in {found['clusters']} families, resampled" if found["clusters"] < found["problems"] else ""
-    return ", ".join(parts) + f"; {found['states']} states of {found['problems']} problems{families}"
+    clusters, problems = summary["clusters"], summary["problems"]
+    families = f" in {clusters} families, resampled" if clusters < problems else ""
+    return ", ".join(parts) + f"; {summary['states']} states of {problems} problems{families}"
 
 
 def _range(form: str, interval: Sequence[float] | None) -> str:
     return "" if interval is None else form.format(*interval)
 
 
-def _write(folder: Path, result: FitResult, found: dict[str, Any]) -> None:
-    """Held-out predictions as lines, diagnostics as numbers and as a picture, here and in TensorBoard."""
+def _write(folder: Path, result: FitResult, numbers: dict[str, Any]) -> None:
+    """Writes held-out predictions as lines, and diagnostics as numbers and as a picture (TensorBoard too)."""
     write_lines_atomic(folder / "heldout.jsonl", _lines(result.heldout, result.predictions))
-    write_json_atomic(folder / "diagnostics.json", found)
-    figure = diagnostics_figure(found)
+    write_json_atomic(folder / "diagnostics.json", numbers)
+    figure = diagnostics_figure(numbers)
     with user_errors(folder / "diagnostics.png"):
         figure.savefig(folder / "diagnostics.png", dpi=100)
         with SummaryWriter(str(folder / "tensorboard")) as writer:

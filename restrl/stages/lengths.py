@@ -1,7 +1,7 @@
-"""Prompts against the model's context, before anything is sampled.
+"""Checks that prompts fit into the model's context, before anything is sampled.
 
-A prompt is too long when it leaves no room for a single new token.  One that leaves some, but fewer tokens
-than ``dataset.max_tokens``, is sampled: its answers end where the context does.
+A prompt is too long if it leaves no room for a single new token.  A prompt that leaves room, but for fewer
+tokens than ``dataset.max_tokens``, is sampled: its answers end where the context ends.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from restrl.errors import UserError
 from restrl.prompts import Prompter
 from restrl.records import Problem
 
-NAMED = 3  # problems that a line names
+NAMED = 3  # number of problems that a message names
 
 
 def fitting(
@@ -27,13 +27,14 @@ def fitting(
 ) -> tuple[list[Problem], tuple[str, ...]]:
     """The problems whose prompts leave room in a context of ``positions`` tokens, and the others' task ids.
 
-    ``say`` is told what was left out and what is short of room.  Raises UserError that names file and problem
-    where there are others and ``dataset.too_long`` is error, or where nothing fits.
+    ``say`` receives messages about prompts that are left out and about prompts with little room.  Raises
+    UserError (with file and problem) if a prompt is too long and ``dataset.too_long`` is error, or if no
+    prompt fits.
     """
     if positions is None:
         return list(problems), ()
     room = {problem.task_id: positions - len(prompter.encode(problem)[0]) for problem in problems}
-    too_long = [task_id for task_id, left in room.items() if left < 1]
+    too_long = [task_id for task_id, tokens in room.items() if tokens < 1]
     where = _where(dataset, split)
     if too_long and (dataset.too_long == "error" or len(too_long) == len(problems)):
         task_id = too_long[0]
@@ -45,10 +46,10 @@ def fitting(
         )
     if too_long:
         say(
-            f"{where}: {len(too_long)} of {len(problems)} {split} problems are left out, for their prompts "
+            f"{where}: {len(too_long)} of {len(problems)} {split} problems are left out: their prompts "
             f"leave no room for an answer in the model's {positions} tokens: {_names(too_long)}"
         )
-    short = [left for left in room.values() if 1 <= left < dataset.max_tokens]
+    short = [tokens for tokens in room.values() if 1 <= tokens < dataset.max_tokens]
     if short:
         say(
             f"{where}: {len(short)} of {len(problems)} {split} prompts leave less room than "
@@ -59,7 +60,7 @@ def fitting(
 
 
 def _where(dataset: DatasetConfig, split: Split) -> str:
-    """The file of the split's problems, as far as it is known."""
+    """The file of the split's problems, or the name of the data set."""
     heldout = dataset.heldout_path if split == "heldout" else None
     return heldout or dataset.path or f"dataset={dataset.name}"
 

@@ -1,4 +1,4 @@
-"""What a run leaves to read: ``report.md`` for people and ``results.json`` for programs."""
+"""The reports of a run: ``report.md`` for people and ``results.json`` for programs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from restrl.artifacts import Artifact
 from restrl.evaluate.table import metric_names, resampled
 from restrl.files import write_json_atomic, write_text_atomic
-from restrl.select.report import spread_histogram
+from restrl.select.report import reward_std_histogram
 
 BAR = 40  # characters of the longest bar
 
@@ -63,8 +63,8 @@ def _step(name: str, artifact: Artifact) -> str:
         summary = artifact.summary
         lines.append(summary["text"] + ".")
         if summary["sampled"]:
-            lines += ["", "Reward spread by problem, before and after the filter:", "", "```"]
-            lines += [*_histogram(summary["spreads_before"], summary["spreads_after"]), "```"]
+            lines += ["", "Reward std by problem, before and after the filter:", "", "```"]
+            lines += [*_histogram(summary["reward_stds_before"], summary["reward_stds_after"]), "```"]
     else:
         lines += [f"- {key}: {_plain(value)}" for key, value in artifact.summary.items()]
     lines += _machine(artifact.manifest.get("machine", {}).get("sandbox", {}))
@@ -76,7 +76,7 @@ def _step(name: str, artifact: Artifact) -> str:
 
 
 def _machine(sandbox: Mapping[str, Any]) -> list[str]:
-    """What a reader of the verdicts should know of the machine that gave them."""
+    """Facts about the machine that a reader of its verdicts should know."""
     lines = []
     if sandbox.get("missing"):
         lines.append(f"- sandbox: not enforced: {', '.join(sandbox['missing'])}")
@@ -87,8 +87,8 @@ def _machine(sandbox: Mapping[str, Any]) -> list[str]:
 
 def _histogram(before: Sequence[float], after: Sequence[float]) -> list[str]:
     """Rows ``low-high  before  after`` with bars: # kept, . dropped."""
-    edges, counts = spread_histogram(before, bins=10)
-    _, kept = spread_histogram(after, bins=10)
+    edges, counts = reward_std_histogram(before, bins=10)
+    _, kept = reward_std_histogram(after, bins=10)
     longest = max([*counts, 1])
     rows = []
     for i, count in enumerate(counts):

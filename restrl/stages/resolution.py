@@ -1,4 +1,4 @@
-"""Says where a training moved the weights by less than the dtype in which they are used resolves."""
+"""Warns if a training moved the weights by less than the resolution of the dtype that uses them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from restrl.stages.resources import PolicyRef
 from restrl.stages.session import Session
 from restrl.train.strategy import precision
 
-MOSTLY = 0.5  # of an update; below, what the model says shows little of what it learnt
+MOSTLY = 0.5  # share of an update; below it, the model's outputs show little of what was learnt
 
-Start = Callable[[torch.device, Dtype], Any]  # makes the model that a training started from
+Start = Callable[[torch.device, Dtype], Any]  # loads the model from which the training started
 
 
 def policy_resolution(session: Session, policy: PolicyRef, trained: Any, title: str) -> dict[str, Any]:
-    """How much of an update of ``policy`` its samples show: ``update_resolved`` for a manifest's summary.
+    """The share of an update of ``policy`` that sampling resolves, as ``update_resolved`` for the summary.
 
-    Empty where sampling is in float32: all is seen.
+    Empty if sampling uses float32, which resolves everything.
     """
 
     def start(device: torch.device, dtype: Dtype) -> Any:
@@ -34,7 +34,7 @@ def policy_resolution(session: Session, policy: PolicyRef, trained: Any, title: 
 
 
 def value_resolution(session: Session, trained: Any, start: Start) -> dict[str, Any]:
-    """The same of a value model's decoder, and of its scores."""
+    """The same for the decoder of a value model and its scores."""
 
     def decoder(device: torch.device, dtype: Dtype) -> Any:
         return start(device, dtype).base_model

@@ -1,7 +1,7 @@
-"""What is costly to open, and is opened once: problems, the policy with its engine, the sandbox, a scorer.
+"""Expensive resources, opened at most once: problems, the policy with its engine, the sandbox, a scorer.
 
-Model and sandbox are opened on first use, so that a run whose steps are all done opens neither, and at most
-one policy and one scorer are in memory.  All of it is this rank's own.
+Model and sandbox are opened on first use, so a run whose steps are all done opens neither.  At most one
+policy and one scorer are in memory.  Every rank has its own resources.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from restrl.stages.session import Session
 
 @dataclass(frozen=True)
 class PolicyRef:
-    """A policy by name: how to load it, and what it is made of."""
+    """Identifies a policy: how to load it, and the fingerprint of its contents."""
 
     model: ModelConfig
     fingerprint: str
@@ -51,28 +51,28 @@ class PolicyRef:
 @dataclass
 class LoadedPolicy:
     ref: PolicyRef
-    dtype: Dtype  # that it was loaded in
+    dtype: Dtype  # the dtype it was loaded in
     model: Any  # a causal LM of transformers
     tokenizer: Any
     engine: Engine
     prompter: Prompter
-    trainable: bool = False  # has been checked to be
+    trainable: bool = False  # whether ``check_training`` has passed
 
 
 @dataclass(frozen=True)
 class ProblemSet:
     problems: Sequence[Problem]
-    fingerprint: str  # of every field of every problem
-    too_long: tuple[str, ...] = ()  # task ids of problems that are left out: no room for an answer
+    fingerprint: str  # covers every field of every problem
+    too_long: tuple[str, ...] = ()  # task ids of problems left out because an answer has no room
 
     @property
     def left_out(self) -> dict[str, list[str]]:
-        """What a summary says of problems that are left out; empty where none is."""
+        """An entry of summaries about the problems that are left out; empty if there are none."""
         return {"too_long": list(self.too_long)} if self.too_long else {}
 
     @property
     def note(self) -> str:
-        """What a title adds."""
+        """A suffix for titles about the problems that are left out."""
         return f", {len(self.too_long)} left out (prompt too long)" if self.too_long else ""
 
     @cached_property
@@ -81,19 +81,19 @@ class ProblemSet:
 
 
 class Resources:
-    """Opens what the steps need, once.  Use it with ``with``: leaving ends engine and sandbox."""
+    """Opens what the steps need, once.  It is a context manager: leaving it closes engine and sandbox."""
 
     def __init__(self, session: Session, trains: Sequence[str] = ()) -> None:
-        """``trains``: what comes after sampling (grpo, fit), for the estimate of memory.
+        """``trains``: the training steps of the run (grpo, fit), for the estimate of memory.
 
-        Raises UserError for an engine that is not there.
+        Raises UserError for an engine that is not installed.
         """
         self.session, self.config, self.device = session, session.config, session.device
         self.trains = trains
         self._build_engine = engine_builder(self.config.engine.name)
         self._problems: dict[tuple[Split, bool], ProblemSet] = {}
         self._policy: LoadedPolicy | None = None
-        self._scorer: tuple[ScorerConfig, str, Scorer] | None = None  # with its problems' fingerprint
+        self._scorer: tuple[ScorerConfig, str, Scorer] | None = None  # str: fingerprint of its problems
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> Resources:
@@ -114,7 +114,7 @@ class Resources:
 
     @cached_property
     def dataset(self) -> DatasetConfig:
-        """The configured data set, with the block list that a check of it left."""
+        """The configured data set, with the block list that ``stage=check`` wrote for it."""
         dataset = self.config.dataset
         path = default_path(dataset, self.config.paths.outputs) if dataset.block_list is None else None
         if path is None or not path.exists() or not (blocked := read_blocked(path)):
@@ -123,9 +123,9 @@ class Resources:
         return dataclasses.replace(dataset, block_list=str(path))
 
     def problems(self, split: Split, sampled: bool = True) -> ProblemSet:
-        """The split's problems; where they are ``sampled``, those whose prompts fit into the model's context.
+        """The problems of the split; with ``sampled``, only those whose prompts fit into the model's context.
 
-        Raises UserError where the split has no problem, or one that does not fit (``dataset.too_long``).
+        Raises UserError if the split has no problem, or for prompts that do not fit (``dataset.too_long``).
         """
         if (split, sampled) not in self._problems:
             problems = load_problems(self.dataset, split)
@@ -144,7 +144,7 @@ class Resources:
 
     @cached_property
     def positions(self) -> int | None:
-        """Tokens that the context of the run's policies holds; None: not limited."""
+        """The context length of the run's policies in tokens; None: not limited."""
         return positions_of(self.base.model, self.config.paths)
 
     @cached_property
@@ -155,22 +155,22 @@ class Resources:
 
     @cached_property
     def enough_memory(self) -> bool:
-        """Raises UserError where the run cannot fit, before anything is loaded or sampled."""
+        """Raises UserError if the run cannot fit into memory, before anything is loaded or sampled."""
         check_memory(self.config, self.config.paths, self.trains, self.device)
         return True
 
     def load(self, ref: PolicyRef, dtype: Dtype | None = None, *, train: bool = False) -> LoadedPolicy:
-        """The policy in memory, ready to sample.  The one before it is let go.
+        """Loads the policy, ready to sample, and releases the one that was loaded before.
 
-        ``dtype``: of its weights; None: that of sampling.  Training asks for its own, since a policy that it
-        saved has more digits than bfloat16.  ``train``: it will be trained, now or later in the run.  Raises
-        UserError for an architecture that is not supported.
+        ``dtype``: the dtype of its weights; None: the dtype for sampling.  Training passes another dtype,
+        because a trained policy is saved with more precision than bfloat16.  ``train``: the policy is trained
+        now or later in the run.  Raises UserError for an architecture that is not supported.
         """
         dtype = dtype if dtype is not None else weights_dtype(ref.model, self.device)
         if self._policy is None or (self._policy.ref, self._policy.dtype) != (ref, dtype):
             self.release()
             _ = self.enough_memory
-            _ = self.sandbox  # what is sampled gets judged: a sandbox that cannot start says so before
+            _ = self.sandbox  # samples will be judged, so fail now if the sandbox cannot start
             model = load_model(ref.model, self.config.paths, self.device, dtype)
             tokenizer = load_tokenizer(ref.model, self.config.paths)
             engine = self._build_engine(model, tokenizer, self.config.engine)
@@ -190,20 +190,20 @@ class Resources:
         return load_tokenizer(ref.model, self.config.paths)
 
     def scorer(self, config: ScorerConfig, problems: ProblemSet) -> Scorer:
-        """The scorer in memory.  It is loaded once, however often it is asked for; the one before it goes.
+        """The scorer, loaded on the first call for it; another scorer that was loaded before is released.
 
-        Raises UserError where it cannot be had.
+        Raises UserError if it cannot be loaded.
         """
-        wanted = (dataclasses.replace(config), problems.fingerprint)
-        if self._scorer is None or self._scorer[:2] != wanted:
+        key = (dataclasses.replace(config), problems.fingerprint)
+        if self._scorer is None or self._scorer[:2] != key:
             self._scorer = None
             gc.collect()
             inputs = ScorerInputs(problems.by_id, self.device, lambda: self.sandbox)
-            self._scorer = (*wanted, build_scorer(config, inputs))
+            self._scorer = (*key, build_scorer(config, inputs))
         return self._scorer[2]
 
     def release(self) -> None:
-        """Lets go of the policy in memory, such as one whose weights a training step changed."""
+        """Releases the policy in memory, for example after a training step changed its weights."""
         if self._policy is not None:
             self._policy.engine.close()
         self._policy = None
@@ -213,7 +213,7 @@ class Resources:
 
 
 def divided(sandbox: SandboxConfig, ranks: int) -> SandboxConfig:
-    """The settings of one of so many ranks on a machine, which share its cores."""
+    """The sandbox settings of one rank, when ``ranks`` of them share the cores of a machine."""
     if ranks == 1 or sandbox.workers is not None:
         return sandbox
     return dataclasses.replace(sandbox, workers=max(1, len(os.sched_getaffinity(0)) // ranks))

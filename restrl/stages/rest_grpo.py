@@ -18,17 +18,17 @@ from restrl.stages.steps import POLICY, assemble_step, grpo_step, initial_states
 
 @dataclass
 class History:
-    """What a run of the stage did: the policy it ended with, and each iteration's artifacts by step."""
+    """The result of the stage: the final policy, and each iteration's artifacts by step."""
 
     policy: PolicyRef
     iterations: list[dict[str, Artifact]] = field(default_factory=list)
 
 
 def rest_grpo(session: Session, resources: Resources, iterations: int, last_step: str = "grpo") -> History:
-    """The stage's iterations; ``last_step`` (sample, assemble) ends the first one early.
+    """Runs the iterations of the stage; ``last_step`` (sample, assemble) ends the first iteration early.
 
-    Nothing is sampled where nothing would use it: without filter and partial states, training starts from
-    the initial state of every problem.
+    Without filter and partial states nothing is sampled: training starts from the initial state of every
+    problem.
     """
     grpo = session.config.grpo
     samples_used = grpo.sigma0 > 0 or grpo.partial_states
@@ -51,7 +51,7 @@ def rest_grpo(session: Session, resources: Resources, iterations: int, last_step
 
 
 def compare_policies(session: Session, resources: Resources, history: History) -> dict[str, Any]:
-    """Base against trained policy on the held-out problems: printed, and written to the run's folder."""
+    """Compares base and trained policy on the held-out problems; prints the table and writes the report."""
     decoder, seed = session.config.decoder, session.config.seed
     problems = resources.problems("heldout")
     method = configured_method(session.config)

@@ -1,4 +1,4 @@
-"""Both stages of ReST-RL (arXiv 2508.19576), then every way to answer the held-out problems in one table."""
+"""Both stages of ReST-RL (arXiv 2508.19576), then a table that compares methods on the held-out problems."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from restrl.stages.settings import SCORED
 
 @dataclass(frozen=True)
 class Row:
-    """A way to answer: whose samples, which decoder, and what chooses."""
+    """A method of the table: the policy that samples, the decoder, and the scorer that chooses."""
 
     policy: str
     decoder: str
@@ -38,8 +38,8 @@ class Row:
 def rest_rl(session: Session, resources: Resources) -> float | None:
     """Returns pass@1 of the last row."""
     rows = [Row(row.policy, row.decoder, row.scorer) for row in session.config.evaluation.rows]
-    resources.problems("heldout")  # a missing held-out set should not be found out after the training
-    # nor that the policy cannot be a value model
+    # fail before the training if the held-out set is missing or the policy cannot become a value model
+    resources.problems("heldout")
     check_value_class(resources.base.model, session.config.paths)
     history = rest_grpo(session, resources, session.config.grpo.iterations)
     policies = {"base": resources.base, "trained": history.policy}
@@ -53,14 +53,14 @@ def rest_rl(session: Session, resources: Resources) -> float | None:
 
 
 def method_of(config: Config, row: Row, scorer: ScorerConfig) -> Method:
-    """The run's decoder settings, with the row's decoder and the same number of completions for each."""
+    """The configured decoder settings with the row's decoder and the common number of completions."""
     evaluation, sampling = config.evaluation, config.decoder.sampling
-    drawn = dataclasses.replace(sampling, n=1 if row.decoder == "greedy" else evaluation.completions)
+    sampling = dataclasses.replace(sampling, n=1 if row.decoder == "greedy" else evaluation.completions)
     mcts = dataclasses.replace(evaluation.mcts, completions=evaluation.completions)
     answers = evaluation.answers if row.decoder in SCORED else 1
-    k = sorted({1, answers if row.decoder in SCORED else drawn.n})
+    k = sorted({1, answers if row.decoder in SCORED else sampling.n})
     decoder: DecoderConfig = dataclasses.replace(
-        config.decoder, name=row.decoder, split="heldout", sampling=drawn, answers=answers, mcts=mcts, k=k
+        config.decoder, name=row.decoder, split="heldout", sampling=sampling, answers=answers, mcts=mcts, k=k
     )
     return Method(decoder, scorer)
 
@@ -101,7 +101,7 @@ def evaluate_rows(
 
 
 def reference_of(row: Row, rows: Sequence[Row]) -> Row | None:
-    """What a row is compared with: the same policy's samples; for samples, those of the base policy."""
+    """The row to compare with: the samples of the same policy, or of the base policy for a row of samples."""
     policy = "base" if row.decoder == "sample" else row.policy
     reference = Row(policy, "sample")
     return reference if reference in rows and reference != row else None

@@ -1,4 +1,4 @@
-"""The stages by name: each opens session and resources, runs its steps and reports."""
+"""The stages by name.  A stage opens the session and its resources, runs its steps and reports the result."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from restrl.stages.rest_grpo import compare_policies, rest_grpo
 from restrl.stages.rest_rl import rest_rl
 from restrl.stages.session import Session, new_session
 
-# what a user can mend, and no bug of ours
+# errors of the disk that a user can fix: no bugs of ours
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
-# returns pass@1 in [0, 1], what a sweep may optimize
+# returns pass@1 in [0, 1], which a sweep may optimize
 Stage = Callable[[Session, Resources], float | None]
 
 
 def run_stage(config: Config, ranks: Ranks, folder: Path) -> float | None:
-    """Runs ``stage``; ``folder``: of the run.  Raises UserError for input that the user can mend."""
+    """Runs ``stage``.  ``folder``: the run's folder.  Raises UserError for input that the user can fix."""
     name = config.stage.name
     trains = [step for step in TRAINED.get(name, ()) if step == "fit" or config.grpo.iterations > 0]
     return _run(config, ranks, folder, STAGES[name], f"stage={name}", trains)
@@ -55,7 +55,7 @@ def _run(
         session = new_session(config, console, ranks, folder)
         with Resources(session, trains) as resources:
             return stage(session, resources)
-    except OSError as error:  # writes of other libraries: event files, temporary folders
+    except OSError as error:  # raised when other libraries write: event files, temporary folders
         if error.errno not in DISK:
             raise
         place = error.filename or config.paths.outputs
@@ -65,13 +65,13 @@ def _run(
 
 
 def _thread_error(error: threading.ExceptHookArgs) -> None:
-    """Says nothing of a full disk: TensorBoard's writer raises it again in the main thread."""
+    """Ignores a full disk, because TensorBoard's writer raises the error again in the main thread."""
     if not (isinstance(error.exc_value, OSError) and error.exc_value.errno in DISK):
         threading.__excepthook__(error)
 
 
 def _check(session: Session, resources: Resources) -> None:
-    del resources  # it judges with settings of its own problems, not with a model
+    del resources  # a check needs no model
     check_dataset(session)
 
 
@@ -85,7 +85,7 @@ def _one_iteration(session: Session, resources: Resources) -> float | None:
 
 def _train(session: Session, resources: Resources, iterations: int) -> float | None:
     resources.problems("train")
-    if session.config.stage.evaluate:  # what is missing should not be found out after the training
+    if session.config.stage.evaluate:  # fail before the training if something is missing
         resources.problems("heldout")
         configured_method(session.config)
     history = rest_grpo(session, resources, iterations)

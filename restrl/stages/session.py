@@ -1,4 +1,4 @@
-"""Who runs: the configuration, the ranks, what is printed, and where artifacts and reports go."""
+"""The context of a run: its configuration, ranks, console, and the places of artifacts and reports."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Session:
-    """One run on one rank.  Every rank has one and goes through the same steps in the same order."""
+    """One run on one rank.  Every rank has a session and runs the same steps in the same order."""
 
     config: Config
-    console: Console  # silent on all ranks but the first
-    store: Store  # the first rank's writes are those of all
+    console: Console  # prints only on the first rank
+    store: Store  # writes only on the first rank
     ranks: Ranks
-    device: torch.device  # of this rank's models
-    folder: Path  # of this run: reports, results
+    device: torch.device  # the device of this rank's models
+    folder: Path  # this run's folder for reports and results
 
     def open(
         self, step: str, inputs: Mapping[str, str], config: Config | None = None, **more: Any
     ) -> contextlib.AbstractContextManager[Work]:
-        """The artifact of a step: of its settings (see ``settings``), its inputs and the seed.
+        """Opens the artifact that a step's settings (see ``settings``), its inputs and the seed determine.
 
-        ``config``: in place of the run's own.  ``more``: what decides the step beside its settings.
+        ``config`` replaces the run's configuration.  ``more``: further values that decide the result.
         """
-        found = settings(step, config or self.config, self.device)
-        return self.store.open(step, {**found, **more}, inputs, self.config.seed)
+        step_settings = settings(step, config or self.config, self.device)
+        return self.store.open(step, {**step_settings, **more}, inputs, self.config.seed)
 
     def found(self, artifact: Artifact) -> Artifact:
-        """Says that a step was done before."""
+        """Reports that a step was done before; returns its artifact."""
         self.console.say(f"{artifact.manifest['step']}: done before, {artifact.folder}")
         return artifact
 
     def write(self, write: Callable[[], object]) -> None:
-        """Calls ``write`` on the first rank: what it writes into a folder stands there on return."""
+        """Calls ``write`` on the first rank.  On return, every rank can see what it wrote."""
 
         def done() -> None:
             write()
@@ -64,11 +64,11 @@ class Session:
         make: Callable[[Sequence[T]], list[R]],
         resumed: Callable[[int], None],
     ) -> None:
-        """Appends ``make(share of chunk)``, a record per item, chunk by chunk: here work is divided by rank.
+        """Appends a record per item, chunk by chunk; each rank computes its share of a chunk with ``make``.
 
-        Goes on after the last whole chunk that an interrupted run left; ``resumed`` is told how many items
-        that are.  Chunks, and not single records, because rounding depends on the batch: the same chunks give
-        the same samples to the bit.  ``make`` is called for an empty share too.
+        A resumed run continues after the last complete chunk; ``resumed`` receives the number of items done
+        before.  It resumes at chunks and not at single records because rounding depends on the batch: equal
+        chunks give bit-identical samples.  ``make`` is also called for an empty share.
         """
         done = len(items) if len(log) == len(items) else len(log) // size * size
         log.truncate(done)
@@ -80,17 +80,17 @@ class Session:
 def new_session(
     config: Config, console: Console | None = None, ranks: Ranks = ALONE, folder: Path | None = None
 ) -> Session:
-    """Raises UserError where the configured device is not there.  ``folder``: None = the outputs folder."""
+    """Raises UserError if the configured device is missing.  ``folder``: None = the outputs folder."""
     console = console or Console(ranks=ranks)
     device = device_of(config.trainer, ranks)
-    if torch.get_float32_matmul_precision() != config.trainer.matmul:  # global: leave it alone
+    if torch.get_float32_matmul_precision() != config.trainer.matmul:  # set the global only if it differs
         torch.set_float32_matmul_precision(config.trainer.matmul)
     outputs = Path(config.paths.outputs)
     return Session(config, console, Store(outputs, console.say, ranks), ranks, device, folder or outputs)
 
 
 def device_of(trainer: TrainerConfig, ranks: Ranks) -> torch.device:
-    """Raises UserError where a GPU is asked for that is not there."""
+    """This rank's device.  Raises UserError if a configured GPU is missing."""
     if accelerator(trainer) == "cpu":
         return torch.device("cpu")
     if trainer.devices > torch.cuda.device_count():

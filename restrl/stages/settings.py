@@ -1,8 +1,8 @@
-"""What each step reads of the configuration, and the version of its code: with its inputs, its fingerprint.
+"""The settings that each step reads, and the version of its code; with the inputs they give its fingerprint.
 
-Each field of ``restrl/config.py`` says whether it decides numbers; here stands which groups a step reads.
-What the settings come to on this machine (device, data types) decides, not what was written: ``auto`` on a
-CPU and ``cpu`` are the same run.
+Each field of ``restrl/config.py`` says whether it decides numbers; this module says which groups a step
+reads.  Settings count as they are resolved on this machine (device, data types): on a CPU, ``auto`` and
+``cpu`` are the same run.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from restrl.train.strategy import precision
 
 SCORED = ("best_of_n", "mcts")  # decoders that a scorer chooses for
 
-# Raise a step's number when a change of its code, or of the library below it, changes what the step makes of
-# the same settings and inputs (mending a fault does): what the older code made is then made again.
+# Raise a step's number when a change of its code, or of the library below it, changes the result for the same
+# settings and inputs (a bug fix does), or renames a field of its artifact.  Artifacts of the older code are
+# then made again.
 VERSIONS = {
-    "sample": 2, "assemble": 2, "initial_states": 2, "grpo": 2,
-    "collect": 2, "fit": 2, "draw": 2, "evaluate": 2,
+    "sample": 2, "assemble": 3, "initial_states": 2, "grpo": 3,
+    "collect": 2, "fit": 2, "decode_samples": 2, "evaluate": 2,
 }  # fmt: skip
 
 
 def settings(step: str, config: Config, device: torch.device) -> dict[str, Any]:
-    """What decides the numbers of ``step`` beside its inputs and the seed, as plain data."""
+    """The settings that decide the numbers of ``step``, besides its inputs and the seed, as plain data."""
     return {"version": VERSIONS[step], **_READ[step](config, device)}
 
 
@@ -57,14 +58,14 @@ def _fit(config: Config, device: torch.device) -> dict[str, Any]:
     return {"vm": deciding(config.vm), **_model(config, device), **_training(config)}
 
 
-def _draw(config: Config, device: torch.device) -> dict[str, Any]:
+def _decode_samples(config: Config, device: torch.device) -> dict[str, Any]:
     return {"sampling": deciding(config.decoder.sampling), **_sampling(config, device)}
 
 
 def _evaluate(config: Config, device: torch.device) -> dict[str, Any]:
-    """Of the configured decoder and scorer."""
+    """The settings of the configured decoder and scorer."""
     decoder = deciding(config.decoder)
-    if decoder["name"] == "replay":  # the file's answers are an input; nothing is sampled
+    if decoder["name"] == "replay":  # the answers of the file are an input; nothing is sampled
         return {"decoder": {"name": "replay"}, **_judging(config)}
     if decoder["name"] != "mcts":
         del decoder["mcts"]
@@ -82,19 +83,19 @@ _READ: dict[str, Callable[[Config, torch.device], dict[str, Any]]] = {
     "grpo": _grpo,
     "collect": _collect,
     "fit": _fit,
-    "draw": _draw,
+    "decode_samples": _decode_samples,
     "evaluate": _evaluate,
 }
 
 
 def _sampling(config: Config, device: torch.device) -> dict[str, Any]:
-    """What decides samples beside the policy's weights, the prompts and the sampling settings."""
+    """The settings that decide samples, besides the policy's weights, the prompts and the sampling group."""
     return {"engine": deciding(config.engine), **_model(config, device)}
 
 
 def _model(config: Config, device: torch.device) -> dict[str, Any]:
     model = deciding(config.model) | {"dtype": str(weights_dtype(config.model, device))}
-    del model["lora"]  # decides how a model is trained
+    del model["lora"]  # it decides only how a model is trained
     return {"model": model, "device": device.type, "matmul": config.trainer.matmul}
 
 
@@ -105,5 +106,5 @@ def _training(config: Config) -> dict[str, Any]:
 
 
 def _judging(config: Config) -> dict[str, Any]:
-    """What decides verdicts beside the programs and their tests."""
+    """The settings that decide verdicts, besides the programs and their tests."""
     return {"sandbox": deciding(config.sandbox)}

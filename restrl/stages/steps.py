@@ -1,6 +1,6 @@
-"""The steps of stage 1.  Each reads artifacts, calls the library and writes one artifact.
+"""The steps of stage 1.  Each step reads artifacts, calls the library and writes one artifact.
 
-A step's fingerprint covers what it reads and nothing else, so that a sweep over ``grpo.sigma0`` samples once.
+The fingerprint of a step covers only what the step reads, so a sweep over ``grpo.sigma0`` samples only once.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def sample_step(session: Session, resources: Resources, policy: PolicyRef, itera
 
         def make(share: Sequence[Problem]) -> list[Group]:
             groups, cost = _sample(session, resources, policy, share, iteration, advance)
-            costs.append([_together(session.ranks.gather(cost))])
+            costs.append([_total_of_ranks(session.ranks.gather(cost))])
             return groups
 
         with session.console.progress(f"sample (iteration {iteration})", total) as advance:
@@ -69,7 +69,7 @@ def _sample(
     iteration: int,
     advance: Progress,
 ) -> tuple[list[Group], Cost]:
-    """A group for each of this rank's problems, and what they cost."""
+    """A group for each of this rank's problems, and their total cost."""
     loaded = resources.load(policy, train=True)
     started, prompter = time.monotonic(), loaded.prompter
     states = [initial_state(problem, prompter) for problem in problems]
@@ -81,15 +81,15 @@ def _sample(
     return groups, _cost(groups, time.monotonic() - started)
 
 
-def _together(costs: Sequence[Cost]) -> Cost:
-    """Of ranks that worked at the same time: the slowest one's seconds."""
+def _total_of_ranks(costs: Sequence[Cost]) -> Cost:
+    """The sum of the costs of all ranks.  Ranks work in parallel, so the seconds are those of the slowest."""
     return dataclasses.replace(sum(costs, Cost()), seconds=max(cost.seconds for cost in costs))
 
 
 def assemble_step(
     session: Session, resources: Resources, policy: PolicyRef, samples: Artifact, iteration: int
 ) -> Artifact:
-    """Steps 2 and 3: the problems whose rewards vary, and the states that training starts from."""
+    """Steps 2 and 3: keeps the problems whose rewards vary, and assembles the states for training."""
 
     def assembled() -> Assembly:
         tokenizer = resources.tokenizer(policy)
@@ -111,7 +111,7 @@ def assemble_step(
 def initial_states_step(
     session: Session, resources: Resources, policy: PolicyRef, iteration: int
 ) -> Artifact:
-    """In place of steps 1 to 3, without filter and partial states: every problem's initial state."""
+    """Replaces steps 1 to 3 if there is no filter and no partial state: every problem's initial state."""
     problems = resources.problems("train")
 
     def initial_states() -> Assembly:
@@ -126,7 +126,7 @@ def initial_states_step(
 
 
 def _keep_states(session: Session, work: Work, assembled: Callable[[], Assembly]) -> Artifact:
-    """``assembled`` is called on the first rank alone."""
+    """Stores the start states.  Only the first rank calls ``assembled``."""
     log = work.records(StartState)
     log.truncate(0)
     assembly = session.ranks.by_first(assembled)
@@ -137,7 +137,7 @@ def _keep_states(session: Session, work: Work, assembled: Callable[[], Assembly]
 def grpo_step(
     session: Session, resources: Resources, policy: PolicyRef, states: Artifact, iteration: int
 ) -> tuple[PolicyRef, Artifact]:
-    """Step 4: the policy trained on the start states."""
+    """Step 4: trains the policy on the start states."""
     problems = resources.problems("train")
     inputs = {"policy": policy.fingerprint, "states": states.fingerprint, "problems": problems.fingerprint}
     with session.open("grpo", inputs, iteration=iteration) as work:
@@ -146,7 +146,7 @@ def grpo_step(
         else:
             session.console.say(f"grpo (iteration {iteration}): {work.folder}")
             artifact = _train(session, resources, policy, list(states.read(StartState)), iteration, work)
-        # also those that a kill just before this line left
+        # also needed if an earlier run was killed just before this line
         session.write(lambda: remove_checkpoints(work.folder))
         model = dataclasses.replace(
             policy.model, source="hub", path=str(artifact.folder / POLICY), revision=None, lora=LoraConfig()
@@ -189,7 +189,7 @@ def _train(
         return policy_resolution(session, policy, loaded.model, f"grpo (iteration {iteration})")
 
     resolved = session.ranks.by_first(saved)
-    resources.release()  # the trained weights are not those of the policy that it was loaded as
+    resources.release()  # the weights in memory are no longer those of ``policy``
     return work.finish(result.cost, _training_summary(result.metrics) | resolved, folders=[POLICY])
 
 
@@ -212,12 +212,12 @@ def _sample_summary(groups: Iterable[Group]) -> dict[str, Any]:
 
 
 def _training_summary(metrics: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """First and last quarter of the run: how reward and length moved."""
+    """Mean metrics of the first and the last quarter of the run."""
     quarter = max(1, len(metrics) // 4)
     keys = (
         "reward",
         "passed",
-        "spread",
+        "reward_std",
         "zero_variance",
         "completion_length",
         "truncated",

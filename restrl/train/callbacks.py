@@ -1,4 +1,4 @@
-"""What shows a training's progress."""
+"""The progress display of a training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from restrl.progress import ProgressLines
 
 
 class StepProgress(Callback):
-    """The steps with the last step's numbers: a bar on a terminal, lines in a file."""
+    """Shows the finished steps and the metrics of the last one: a bar on a terminal, lines in a file."""
 
     def __init__(self) -> None:
         self.bar: Any = None

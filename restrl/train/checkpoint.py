@@ -1,9 +1,9 @@
-"""Lightning's ModelCheckpoint, with checkpoints that are whole or do not count.
+"""Lightning's ModelCheckpoint with atomic checkpoints: an incomplete checkpoint is never used.
 
-A checkpoint is ``step-000040.ckpt``: a file, which appears by ``os.replace`` after it was written and synced,
-or a folder, where a strategy divides the weights, which counts once its end marker stands in it.  The last
-two are kept.  On resume, one that is not whole (a file's archive does not verify, a folder has no marker) is
-passed over with a warning for the one before it.
+A checkpoint is ``step-000040.ckpt``.  It is a file that appears by ``os.replace`` after it was written and
+synced, or, for strategies that divide the weights, a folder that is complete once it holds an end marker.
+The last two checkpoints are kept.  On resume, a warning is given for an incomplete checkpoint (a file whose
+archive does not verify, a folder without marker), and the one before it is used.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ from lightning.pytorch.plugins import CheckpointIO
 from restrl.errors import UserError
 from restrl.ranks import Ranks
 
+CHECKPOINTS = "checkpoints"  # folder below that of a step
 KEEP = 2
-END = ".whole"  # the end marker of a folder
+END = ".whole"  # name of the end marker in a folder
 
 
 class StepCheckpoint(ModelCheckpoint):
-    """Saves every ``every`` steps, and at the end of a run that Ctrl-C, SIGTERM or ``max_time`` stops early.
+    """Saves every ``every`` steps, and when Ctrl-C, SIGTERM or ``max_time`` stops a run early.
 
-    ModelCheckpoint itself counts optimizer steps, of which a step may have none or several.  One process is
-    interrupted at once.  Several agree at the end of the step that is running, for a rank that left in the
-    middle of it would leave the others waiting; a second signal ends a rank at once.
+    ModelCheckpoint itself counts optimizer steps, and a step may have none or several of them.  A signal
+    interrupts a single process at once.  Several ranks agree on a signal at the end of the current step,
+    because the other ranks would wait for one that stopped earlier; a second signal ends a rank at once.
     """
 
     def __init__(self, folder: Path, every: int, ranks: Ranks) -> None:
@@ -74,13 +75,14 @@ class StepCheckpoint(ModelCheckpoint):
 
     def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
         self.signals.release()
-        alone = trainer.world_size == 1  # several ranks saved when they agreed, or are not at the same step
-        # in the middle of a step whose first update was made, the last checkpoint is the last whole state
+        # several ranks saved when they agreed, or else may be at different steps
+        alone = trainer.world_size == 1
+        # after the first update of an unfinished step the weights belong to no step, so nothing is saved
         if isinstance(exception, (KeyboardInterrupt, SystemExit)) and pl_module.consistent and alone:
             self.save(trainer, pl_module)
 
     def save(self, trainer: lightning.Trainer, module: Any) -> None:
-        """Saves the state after the module's last finished step, unless that has been saved."""
+        """Saves the state after the module's last finished step, unless it is saved already."""
         if module.steps_done > self.saved_step:
             self.saved_step = module.steps_done
             steps = torch.tensor(float(module.steps_done))
@@ -94,10 +96,10 @@ class StepCheckpoint(ModelCheckpoint):
 
 
 class Signals:
-    """SIGINT and SIGTERM of several ranks, held back until they agree; of one rank, left as they are."""
+    """Holds back SIGINT and SIGTERM until all ranks agree; with one rank, signals are not touched."""
 
     CAUGHT = (signal.SIGINT, signal.SIGTERM)
-    SAME_SECONDS = 1.0  # a terminal and a launcher may both send what a user meant once
+    SAME_SECONDS = 1.0  # a terminal and a launcher may both send a signal for one Ctrl-C
 
     def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
@@ -115,7 +117,7 @@ class Signals:
         self.received, self.when = number, time.monotonic()
 
     def agreed(self) -> int:
-        """What the first rank that received a signal received; 0: none did.  Every rank asks together."""
+        """The signal of the first rank that received one; 0: none.  All ranks call it together."""
         return next((number for number in self.ranks.gather(self.received) if number), 0)
 
     def release(self) -> None:
@@ -125,10 +127,10 @@ class Signals:
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Writes straight to a temporary file beside the target, then renames it."""
+    """Writes to a temporary file beside the target, then renames it."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Raises UserError where the folder cannot be written or the disk is full."""
+        """Raises UserError if the folder cannot be written or the disk is full."""
         del storage_options
         target = Path(path)
         temporary = target.with_name(f".{target.name}.tmp")
@@ -160,12 +162,12 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 def checkpoint_step(path: Path) -> int:
-    """Steps that were complete when ``path`` was written."""
+    """The number of steps that were finished when ``path`` was written."""
     return int(path.stem.removeprefix("step-"))
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that is whole; None where there is none."""
+    """The newest complete checkpoint; None if there is none."""
     for path in sorted(folder.glob("step-*.ckpt"), reverse=True):
         if _is_whole(path):
             return path
@@ -175,13 +177,16 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 def remove_checkpoints(folder: Path) -> None:
     """Removes all checkpoints in ``folder``/checkpoints, once the model has been saved elsewhere."""
-    checkpoints = folder / "checkpoints"
+    checkpoints = folder / CHECKPOINTS
     for path in [*checkpoints.glob("step-*.ckpt"), *checkpoints.glob(".step-*.ckpt.tmp")]:
         _remove(path)
 
 
 def _is_whole(path: Path) -> bool:
-    """A file: its archive has its directory (written last) and every member matches its checksum."""
+    """Whether a checkpoint is complete.
+
+    The archive of a file must have its directory (which is written last) and matching checksums.
+    """
     if path.is_dir():
         return (path / END).exists()
     try:

@@ -1,4 +1,4 @@
-"""What Lightning reads the steps of a training from."""
+"""The Lightning data module of both trainings: a batch per step of a schedule."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ T = TypeVar("T")
 
 
 class StepData(lightning.LightningDataModule, Generic[T]):
-    """A batch per step of a schedule: ``read`` makes it of the step's indices.
+    """A batch per step of a schedule: ``read`` makes the batch from the step's indices.
 
-    GRPO's batches are the indices of start states themselves, as a group without variance may be replaced by
-    one of any other state; a value model's are the trees of a few problems, read when their step begins.
-    Every rank gets the whole batch: what a rank does of it, the step decides.
+    A batch of GRPO holds indices of start states only, because a group without variance may be replaced by a
+    group of any other state.  A batch of a value model holds the trees of a few problems, which are read when
+    the step begins.  Every rank receives the whole batch; the step divides the work.
     """
 
     def __init__(self, schedule: Sequence[Sequence[int]], read: Callable[[Sequence[int]], T]) -> None:
@@ -25,19 +25,19 @@ class StepData(lightning.LightningDataModule, Generic[T]):
         self.read = read
 
     def train_dataloader(self) -> StepLoader[T]:
-        """The loader goes on after the steps that the module, or its checkpoint, has done."""
+        """A loader that starts after the steps that the module, or its checkpoint, has finished."""
         assert self.trainer is not None
         module: Any = self.trainer.lightning_module
         return StepLoader(self.schedule, self.read, module.steps_done)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """A step packs its micro-batches itself, and moves one at a time."""
+        """Does not move the batch: the step packs micro-batches and moves one at a time."""
         del device, dataloader_idx
         return batch
 
 
 class StepLoader(Generic[T]):
-    """All steps count in its length; the first ``done`` of them are passed over."""
+    """Yields the batches of a schedule except the first ``done``, which still count in its length."""
 
     def __init__(
         self, schedule: Sequence[Sequence[int]], read: Callable[[Sequence[int]], T], done: int
@@ -47,9 +47,9 @@ class StepLoader(Generic[T]):
         self.done = done
 
     def state_dict(self) -> dict[str, Any]:
-        """Empty: the module's count of finished steps says where to go on.
+        """Empty, because the module's count of finished steps says where to resume.
 
-        Lightning asks for it to know that the loader can be resumed.
+        Lightning calls it to check that the loader can be resumed.
         """
         return {}
 

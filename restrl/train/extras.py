@@ -1,4 +1,4 @@
-"""The loggers and callbacks that the configuration asks for, in Lightning's own classes or any other's."""
+"""The loggers and callbacks of the configuration: classes of Lightning or of other libraries."""
 
 from __future__ import annotations
 
@@ -28,32 +28,34 @@ PROGRESS: Node = {"_target_": "restrl.train.callbacks.StepProgress"}
 
 @dataclass(frozen=True)
 class Extras:
-    """The groups ``logger`` and ``callbacks``: name -> a node with ``_target_``, as Hydra instantiates it.
+    """The groups ``logger`` and ``callbacks``: name -> a node with ``_target_`` for Hydra to instantiate.
 
-    A logger's ``save_dir: null`` stands for the folder of the step that is trained.
+    In a logger, ``save_dir: null`` means the folder of the training step.
     """
 
     loggers: Mapping[str, Node] = field(default_factory=lambda: {"tensorboard": TENSORBOARD})
     callbacks: Mapping[str, Node] = field(default_factory=lambda: {"progress": PROGRESS})
 
     def build_loggers(self, folder: Path, done: int) -> list[Any]:
-        """``done``: steps that were made before.  Raises UserError for a node that does not work."""
+        """``done``: number of steps done before.  Raises UserError for a node that cannot be instantiated."""
         return [
-            _build(f"logger.{name}", node, _of_run(node, folder, done)) for name, node in self.loggers.items()
+            _build(f"logger.{name}", node, _resolved(node, folder, done))
+            for name, node in self.loggers.items()
         ]
 
     def build_callbacks(self) -> list[Any]:
-        """Raises UserError for a node that does not work."""
+        """Raises UserError for a node that cannot be instantiated."""
         return [_build(f"callbacks.{name}", node, {}) for name, node in self.callbacks.items()]
 
 
-def _of_run(node: Node, folder: Path, done: int) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _resolved(node: Node, folder: Path, done: int) -> dict[str, Any]:
+    """The values for keys of the node that are null because they depend on the run."""
+    values: dict[str, Any] = {}
     if "save_dir" in node and node["save_dir"] is None:
-        found["save_dir"] = str(folder)
+        values["save_dir"] = str(folder)
     if "purge_step" in node and node["purge_step"] is None:
-        found["purge_step"] = done + 1  # TensorBoard drops later steps: they are made again
-    return found
+        values["purge_step"] = done + 1  # TensorBoard drops later steps, which will run again
+    return values
 
 
 def _build(key: str, node: Node, more: Mapping[str, Any]) -> Any:

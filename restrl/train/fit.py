@@ -32,11 +32,11 @@ from restrl.train.value_module import Report, ValueModule, predictions
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a fit did.  The value model itself was trained in place."""
+    """The result of a fit.  The value model itself was trained in place."""
 
     steps: int
-    resumed_from: int  # step of the checkpoint it went on from; 0 = none
-    metrics: tuple[dict[str, float], ...]  # a row per step, also of the steps before a resume
+    resumed_from: int  # step of the checkpoint that it resumed from; 0 = none
+    metrics: tuple[dict[str, float], ...]  # a row per step, including steps before a resume
     split: ProblemSplit
     fit_states: int
     constant: float  # weighted mean of the fit set: the predictor to beat
@@ -61,20 +61,20 @@ def fit_value_model(
 ) -> FitResult:
     """Fits ``model`` (see ``restrl.model.value``) in place: squared error, or cross-entropy for two outputs.
 
-    ``targets[i]`` are those of ``trees[i]``; of neither more is read at a time than a step needs.
+    ``targets[i]`` belong to ``trees[i]``; each step reads only the trees and targets that it needs.
     ``families``: task_id -> family, for the split.  ``signature``: the fingerprint of all that decides the
-    numbers.  ``report`` of the held-out states is logged after each epoch.  ``folder`` gets checkpoints,
-    ``metrics.jsonl`` and TensorBoard events; an interrupted run goes on from its last whole checkpoint and
-    ends in the same numbers as one that was not.  ``extras``: loggers and callbacks; None: TensorBoard.
-    Every rank calls this with the same arguments and ends with the same weights.  Raises UserError for
-    targets that leave nothing to fit, bad settings, an unwritable folder, or a folder that holds the
-    checkpoint of another run.
+    numbers.  ``report`` computes metrics of the held-out states, which are logged after each epoch.
+    ``folder`` receives checkpoints, ``metrics.jsonl`` and TensorBoard events; an interrupted run resumes from
+    its last complete checkpoint and ends with the same numbers as an uninterrupted run.  ``extras``: loggers
+    and callbacks; None: TensorBoard.  Every rank calls this with the same arguments and ends with the same
+    weights.  Raises UserError for targets that leave nothing to fit, bad settings, an unwritable folder, or a
+    folder with the checkpoint of another run.
     """
     problems = ValueProblems(trees, targets, vm)
     task_ids = _task_ids(problems, targets)
     strategy, value_lm = build_strategy(trainer, ranks), ValueLM(model)
     strategy.prepare(value_lm.decoder)
-    value_lm.head.float()  # a few numbers, whose small updates bfloat16 would lose
+    value_lm.head.float()  # it is small, and bfloat16 would lose its small updates
     split = split_problems(task_ids, families, vm.heldout_fraction, seed)
     schedule = epoch_schedule(len(split.fit), vm.problems_per_step, vm.epochs, seed)
     fit_states, constant = problems.weighted_mean(split.fit)
@@ -105,7 +105,7 @@ def fit_value_model(
 
 
 def _task_ids(problems: ValueProblems, targets: Sequence[TreeTargets]) -> list[str]:
-    """Of all problems, see ``ValueProblems``.  Raises UserError where no state is left."""
+    """The task ids of all problems (see ``ValueProblems``).  Raises UserError if no state is left."""
     task_ids = problems.task_ids()
     if not any(task_ids):
         kind = "terminal value targets" if any(len(tree) for tree in targets) else "value targets"

@@ -26,12 +26,12 @@ from restrl.train.strategy import build_strategy
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training run did.  The policy itself was trained in place."""
+    """The result of a training run.  The policy itself was trained in place."""
 
     steps: int
-    updates: int  # optimizer steps; fewer than steps where no group of a step had variance
-    resumed_from: int  # step of the checkpoint it went on from; 0 = none
-    metrics: tuple[dict[str, float], ...]  # a row per step, also of the steps before a resume
+    updates: int  # optimizer steps; a step makes none if none of its groups has variance
+    resumed_from: int  # step of the checkpoint that it resumed from; 0 = none
+    metrics: tuple[dict[str, float], ...]  # a row per step, including steps before a resume
     cost: Cost  # of all steps
 
 
@@ -52,17 +52,17 @@ def train_grpo(
     ranks: Ranks = ALONE,
     extras: Extras | None = None,
 ) -> TrainResult:
-    """Trains ``model`` in place; ``engine`` must sample from that same module.
+    """Trains ``model`` in place; ``engine`` must sample from the same module.
 
     For each step: sample G completions of each of ``prompts_per_step`` start states, judge them, turn the
-    group's rewards into advantages, and update the policy.  ``folder`` gets checkpoints, ``metrics.jsonl``
-    and TensorBoard events; a run that was interrupted goes on from its last whole checkpoint and ends in the
-    same numbers as one that was not.  ``signature``: the fingerprint of all that decides the numbers.
-    ``extras``: loggers and callbacks; None: TensorBoard.  Every rank calls this with the same arguments and
-    ends with the same weights.  Raises UserError for bad settings, an unwritable folder, or a folder that
-    holds the checkpoint of another run.
+    rewards of each group into advantages, and update the policy.  ``folder`` receives checkpoints,
+    ``metrics.jsonl`` and TensorBoard events; an interrupted run resumes from its last complete checkpoint and
+    ends with the same numbers as an uninterrupted run.  ``signature``: the fingerprint of all that decides
+    the numbers.  ``extras``: loggers and callbacks; None: TensorBoard.  Every rank calls this with the same
+    arguments and ends with the same weights.  Raises UserError for bad settings, an unwritable folder, or a
+    folder with the checkpoint of another run.
     """
-    del tokenizer  # completions are token ids throughout
+    del tokenizer  # not needed: completions are token ids throughout
     _check(states, problems, grpo)
     strategy = build_strategy(trainer, ranks)
     strategy.prepare(model)  # before the reference copies them
@@ -100,7 +100,7 @@ def _check(states: Sequence[StartState], problems: Mapping[str, Problem], grpo: 
         raise UserError(f"grpo.rollout.n is {grpo.rollout.n}: a group needs at least 2 completions")
     if grpo.rollout.temperature <= 0:
         raise UserError(
-            "grpo.rollout.temperature is 0: greedy completions are all alike; use a number above 0"
+            "grpo.rollout.temperature is 0: greedy completions are all equal; use a number above 0"
         )
 
 

@@ -1,6 +1,6 @@
-"""The GRPO step as a LightningModule: wiring between rollout, loss, optimizer and log.
+"""The GRPO step as a LightningModule: connects rollout, loss, optimizer and log.
 
-One or more updates per step, each the sum of its micro-batches' gradients.
+A step makes one or more updates; the gradient of an update is the sum over its micro-batches.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from restrl.train.step_module import StepModule
 from restrl.train.strategy import Strategy
 from restrl.train.update import gradient_passes, training_batch
 
-SHOWN = 2  # completions per step that go to the log as text
+SHOWN = 2  # completions per step that are logged as text
 
 
 class GrpoModule(StepModule):
@@ -46,22 +46,22 @@ class GrpoModule(StepModule):
         super().__init__(policy, strategy, folder, total_steps, signature)
         self.rollouts = rollouts
         self.grpo = grpo
-        self.sampled_updates = -1  # of the weights that the engine samples from
+        self.sampled_updates = -1  # the value of ``updates`` when the engine last got the weights
         self.reference = Reference(policy, strategy) if grpo.objective.kl > 0 else None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return adamw([self.model], self.grpo.weight_decay)
 
     def training_step(self, batch: list[int], batch_index: int) -> None:
-        del batch_index  # counts from the resume; steps_done from the start
+        del batch_index  # it counts from the resume, steps_done from the start
         start = time.perf_counter()
         self.model.eval()  # no dropout while sampling
-        changed = self.sampled_updates != self.updates  # also in the first step, after a resume too
+        changed = self.sampled_updates != self.updates  # True in the first step, also after a resume
         weights = self.weights.named_weights(self.model.model) if changed else None
         with self.weights.generating(self.model):
             rollout = self.rollouts.make(batch, self.steps_done, weights)
         self.sampled_updates = self.updates
-        torch.clear_autocast_cache()  # weights that were cast without gradient while sampling
+        torch.clear_autocast_cache()  # it holds weights that were cast without gradient while sampling
         metrics = rollout_metrics(rollout) | self._learn(rollout)
         metrics |= {f"seconds_{phase}": seconds for phase, seconds in rollout.seconds.items()}
         metrics["seconds"] = time.perf_counter() - start
@@ -74,12 +74,12 @@ class GrpoModule(StepModule):
     def progress_text(self) -> str:
         numbers = self.last_metrics
         return (
-            f"reward {numbers['reward']:.3f}, spread {numbers['spread']:.3f}, "
+            f"reward {numbers['reward']:.3f}, reward std {numbers['reward_std']:.3f}, "
             f"{numbers['trained_groups']:.0f} groups trained, {numbers['tokens_per_second']:.0f} tokens/s"
         )
 
     def _learn(self, rollout: Rollout) -> dict[str, float]:
-        """Updates the policy from the groups that teach something; without any, nothing is touched."""
+        """Updates the policy from the trained groups; without any, weights and optimizer do not change."""
         batch = training_batch(rollout, self.grpo)
         metrics: dict[str, float] = {"trained_groups": float(len(batch.groups)), "skipped_updates": 0.0}
         metrics |= {"seconds_loss": 0.0, "seconds_update": 0.0}
@@ -97,18 +97,18 @@ class GrpoModule(StepModule):
             metrics["seconds_loss"] += computed - before
             metrics["seconds_update"] += now - computed
             before = now
-            if index == 0:  # later passes are off-policy: only their ratio and clipping are of interest
+            if index == 0:  # later passes are off-policy: only their ratio and clipping are logged
                 metrics |= means
             keep = ("clip_fraction", "ratio_mean", "ratio_max")
             metrics |= {key: means[key] for key in keep}
             metrics["skipped_updates"] = float(norm is None)
             if norm is None:
-                break  # a further pass over the same completions would fare no better
+                break  # another pass over the same completions would fail too
             metrics["grad_norm"] = norm
         return metrics
 
     def _update(self, optimizer: Any, index: int, loss: float) -> float | None:
-        """The step's optimizer step number ``index``.  Returns the gradient's norm (``apply_update``)."""
+        """Makes update number ``index`` of the step.  Returns the gradient's norm (see ``apply_update``)."""
         per_step = self.grpo.updates_per_step
         place, total = self.steps_done * per_step + index, self.total_steps * per_step
         rate = self.grpo.lr * rate_factor(self.updates, place, total, self.grpo)
@@ -117,7 +117,7 @@ class GrpoModule(StepModule):
 
 
 def completions_text(rollout: Rollout) -> str:
-    """A few completions as Markdown with everything that the model wrote escaped."""
+    """A few completions as Markdown, with all text of the model escaped."""
     parts = []
     for group in rollout.groups[:SHOWN]:
         verdict, completion = group.verdicts[0], group.completions[0]

@@ -1,8 +1,8 @@
-"""A head that starts as the best linear reading of the policy's own hidden states.
+"""Initialises a value head by ridge regression on the policy's hidden states.
 
-From zero, the first steps move the whole decoder towards the mean target.  A ridge regression on the hidden
-states of the fit set costs one forward pass and leaves the steps to what a linear reading misses (first
-probe, then fine-tune: arXiv 2202.10054).
+With a head of zeros, the first steps move the whole decoder towards the mean target.  A ridge regression on
+the hidden states of the fit set costs one forward pass, and fine-tuning then learns only what the linear
+probe misses (linear probing, then fine-tuning: arXiv 2202.10054).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from restrl.seeds import derive_seed
 from restrl.train.value_data import TargetTree, ValueProblems
 
 FOLDS = 5
-PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)  # of the features' mean variance
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)  # in units of the features' mean variance
 # Two outputs: z = z1 - z0 is regressed on 4 (y - 1/2).  Up to its second order in z, the cross-entropy of
 # sigma(z) with the label y is log 2 + (z - 4 (y - 1/2))^2 / 8 - 2 (y - 1/2)^2, so this is its minimum.
 SLOPE = 4.0
@@ -32,10 +32,10 @@ def start_head(
     task_ids: Sequence[str],
     families: Mapping[str, str],
 ) -> None:
-    """Sets the head by ridge regression on some problems; cross-validation over families chooses its penalty.
+    """Sets the head by ridge regression on the problems ``indices``.
 
-    ``task_ids``: of all problems.  Hidden states are added up step by step, so that as many are in memory as
-    in a step of training.
+    Cross-validation over families chooses the penalty.  ``task_ids``: of all problems.  Hidden states are
+    accumulated in steps, so memory holds no more of them than in a training step.
     """
     model.eval()
     head = model.head
@@ -45,10 +45,10 @@ def start_head(
         trees: list[TargetTree] = []
         folds: list[int] = []
         for index in indices[start : start + size]:
-            read = problems.read(index)
-            trees += read
+            problem_trees = problems.read(index)
+            trees += problem_trees
             task_id = task_ids[index]
-            folds += [derive_seed("fold", families.get(task_id) or task_id) % FOLDS] * len(read)
+            folds += [derive_seed("fold", families.get(task_id) or task_id) % FOLDS] * len(problem_trees)
         _add(sums, model, trees, folds, problems.vm.tokens_per_microbatch)
     solution = sums.solve().to(head.weight)
     rows = [solution] if head.out_features == 1 else [-solution / 2, solution / 2]
@@ -78,8 +78,8 @@ def _add(
 class RidgeSums:
     """argmin_w sum_i c_i (w x_i - y_i)^2 + penalty |w|^2, without an intercept, from sums over the states i.
 
-    A fold is left out as a whole.  Memory does not depend on the number of states: [H, H] float64 for each
-    of the folds.
+    Cross-validation leaves out one fold at a time.  Memory does not depend on the number of states: it is
+    [H, H] float64 per fold.
     """
 
     def __init__(self, features: int) -> None:
@@ -101,7 +101,7 @@ class RidgeSums:
         self.weight += float(c.sum())
 
     def solve(self) -> Tensor:
-        """[H] float64, with the penalty that has the least error on the folds left out."""
+        """[H] float64, with the penalty that has the smallest error on the folds left out."""
         grams, products = self.grams / self.weight, self.products / self.weight
         gram, product = grams.sum(0), products.sum(0)
         variance = gram.diagonal() - (self.means / self.weight).square()
@@ -115,9 +115,9 @@ class RidgeSums:
         def left_out(penalty: float) -> float:
             """sum c (w x - y)^2 = w G w - 2 w p + sum c y^2 of each fold, w from the others."""
             error = 0.0
-            for own, b, square in zip(grams, products, self.squares / self.weight, strict=True):
-                w = solve(gram - own, product - b, penalty)
-                error += float(w @ own @ w - 2 * w @ b + square)
+            for g, b, square in zip(grams, products, self.squares / self.weight, strict=True):
+                w = solve(gram - g, product - b, penalty)
+                error += float(w @ g @ w - 2 * w @ b + square)
             return error
 
         return solve(gram, product, min(PENALTIES, key=left_out))

@@ -1,4 +1,4 @@
-"""How a module of steps is run by Lightning: logger, callbacks, checkpoints, Ctrl-C."""
+"""Runs a step module with Lightning: loggers, callbacks, checkpoints, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -18,14 +18,20 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from restrl.config import TrainerConfig
 from restrl.errors import UserError
 from restrl.files import user_errors
-from restrl.train.checkpoint import AtomicCheckpointIO, StepCheckpoint, checkpoint_step, latest_checkpoint
+from restrl.train.checkpoint import (
+    CHECKPOINTS,
+    AtomicCheckpointIO,
+    StepCheckpoint,
+    checkpoint_step,
+    latest_checkpoint,
+)
 from restrl.train.data import StepData
 from restrl.train.extras import Extras
 from restrl.train.metrics_file import keep_until
 from restrl.train.step_module import StepModule
 from restrl.train.strategy import accelerator, lightning_precision
 
-# keys of the trainer group that are arguments of Lightning's Trainer, handed on as they are
+# keys of the trainer group that are passed on unchanged to Lightning's Trainer
 PASSED_ON = (
     "num_nodes", "max_time", "log_every_n_steps", "enable_model_summary", "profiler", "detect_anomaly",
     "benchmark", "deterministic",
@@ -41,27 +47,21 @@ def run_steps(
     checkpoint_every: int,
     seed: int,
 ) -> int:
-    """Runs the steps of ``data`` that are left; returns the step of the checkpoint it went on from, 0 = none.
+    """Runs the remaining steps of ``data``; returns the step of the checkpoint it resumed from, 0 = none.
 
-    ``module.folder`` gets checkpoints, ``metrics.jsonl`` and what the loggers write.  Every rank calls this.
-    Raises UserError for bad settings, an unwritable folder, a folder that holds the checkpoint of another
-    run, and where ``trainer.max_time`` ends before the steps do.
+    ``module.folder`` receives checkpoints, ``metrics.jsonl`` and the files of the loggers.  Every rank calls
+    this.  Raises UserError for bad settings, an unwritable folder, a folder with the checkpoint of another
+    run, and if ``trainer.max_time`` is over before the last step.
     """
     folder, ranks = module.folder, module.ranks
-    checkpoints = folder / "checkpoints"
-    if ranks.first:
-        with user_errors(folder):
-            checkpoints.mkdir(parents=True, exist_ok=True)
-    found = ranks.agree(latest_checkpoint(checkpoints) if ranks.first else None)
-    resumed_from = 0 if found is None else checkpoint_step(found)
-    if ranks.first:
-        keep_until(folder, resumed_from)
+    checkpoint = ranks.by_first(lambda: _open_folder(folder))
+    resumed_from = 0 if checkpoint is None else checkpoint_step(checkpoint)
     torch.manual_seed(seed)
     device = next(module.model.parameters()).device
-    callbacks = [StepCheckpoint(checkpoints, checkpoint_every, ranks), *extras.build_callbacks()]
+    callbacks = [StepCheckpoint(folder / CHECKPOINTS, checkpoint_every, ranks), *extras.build_callbacks()]
     with equal_bits(device):
         loggers = extras.build_loggers(folder, resumed_from) if ranks.first else []
-        _fit(_lightning_trainer(trainer, module, callbacks, loggers), module, data, found)
+        _fit(_lightning_trainer(trainer, module, callbacks, loggers), module, data, checkpoint)
     module.weights.finish(module.model, device)
     if module.steps_done < module.total_steps:
         raise UserError(
@@ -71,14 +71,27 @@ def run_steps(
     return resumed_from
 
 
+def _open_folder(folder: Path) -> Path | None:
+    """The newest whole checkpoint in ``folder``, which is made ready to go on from it.
+
+    Raises UserError if the folder cannot be written.
+    """
+    checkpoints = folder / CHECKPOINTS
+    with user_errors(folder):
+        checkpoints.mkdir(parents=True, exist_ok=True)
+    checkpoint = latest_checkpoint(checkpoints)
+    keep_until(folder, 0 if checkpoint is None else checkpoint_step(checkpoint))
+    return checkpoint
+
+
 @contextmanager
 def equal_bits(device: torch.device) -> Iterator[None]:
-    """On a CPU, two runs of the same training with as many threads give the same bits.
+    """Makes training on a CPU bit-reproducible: two runs with equally many threads give the same bits.
 
-    By default the backward pass of ``tensor[indices]`` lets threads add to a row in whatever order they come,
-    so that where indices repeat (the last token of a prompt predicts all its completions; a mixture
-    of experts sends a token to several) sums differ in their last digits from run to run.  A GPU has more
-    such kernels, and waits or memory are the price of ordering them: there nothing is changed.
+    By default, threads add to the rows of a gradient of ``tensor[indices]`` in any order.  If indices repeat
+    (the last token of a prompt predicts all its completions; a mixture of experts sends a token to several
+    experts), sums differ in their last digits from run to run.  A GPU has more kernels of this kind, and
+    ordering them costs time or memory, so nothing is changed there.
     """
     if device.type != "cpu":
         yield
@@ -90,7 +103,7 @@ def equal_bits(device: torch.device) -> Iterator[None]:
     memory: Any = torch.utils.deterministic
     fills = memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
-    memory.fill_uninitialized_memory = False  # what is read was written before
+    memory.fill_uninitialized_memory = False  # no code here reads memory before it writes to it
     try:
         yield
     finally:
@@ -101,18 +114,20 @@ def equal_bits(device: torch.device) -> Iterator[None]:
 def _fit(
     trainer: lightning.Trainer, module: StepModule, data: StepData[Any], checkpoint: Path | None
 ) -> None:
-    """Runs the schedule; Ctrl-C comes out as KeyboardInterrupt after the state is safe."""
+    """Runs the schedule.  After Ctrl-C it raises KeyboardInterrupt once the state is saved."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning's own
+            warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # within Lightning
             warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")  # while it samples
+            # a run with a time limit may go on without one
+            warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")
             warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
-            # a checkpoint is a file of this run, and holds more than tensors
+            # weights_only=False: a checkpoint of this run holds more than tensors
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=False)
-    except SIGTERMException:  # Lightning's, a SystemExit too; the checkpoint was written by the callback
+    except SIGTERMException:  # a SystemExit of Lightning; the callback has written the checkpoint
         raise
-    except SystemExit as error:  # what Lightning turns a KeyboardInterrupt into, with SIGINT ignored
+    except SystemExit as error:  # Lightning replaces KeyboardInterrupt by it, and ignores SIGINT from then on
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from error
 

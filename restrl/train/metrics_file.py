@@ -1,4 +1,4 @@
-"""``metrics.jsonl``: a line of numbers per step, for people and for tables."""
+"""``metrics.jsonl``: a line of metrics per step."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ NAME = "metrics.jsonl"
 
 
 def append_metrics(folder: Path, step: int, metrics: Mapping[str, float]) -> None:
-    """Adds the line of ``step`` (1, 2, ...).  Raises UserError where it cannot be written."""
+    """Adds the line of ``step`` (1, 2, ...).  Raises UserError if it cannot be written."""
     path = folder / NAME
     with user_errors(path), path.open("a") as file:
         file.write(json.dumps({"step": step, **metrics}) + "\n")
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """The whole lines, in order; a line that a kill cut short is dropped."""
+    """The complete lines, in order; a last line that a kill cut short is dropped."""
     path = folder / NAME
     rows: list[dict[str, float]] = []
     for line in path.read_text().splitlines() if path.exists() else []:
@@ -37,6 +37,6 @@ def all_metrics(folder: Path, ranks: Ranks) -> list[dict[str, float]]:
 
 
 def keep_until(folder: Path, step: int) -> None:
-    """Drops what was written after ``step``: those steps are about to be made again."""
+    """Drops the lines after ``step``, because these steps will run again."""
     rows = [row for row in read_metrics(folder) if row["step"] <= step]
     write_text_atomic(folder / NAME, "".join(json.dumps(row) + "\n" for row in rows))

@@ -1,4 +1,4 @@
-"""The optimizer of every training: AdamW, with weight decay where it belongs."""
+"""The optimizer of both trainings: AdamW, with weight decay only on matrices."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import nn
 def adamw(parts: Sequence[nn.Module], weight_decay: float) -> torch.optim.AdamW:
     """AdamW (arXiv 1711.05101) over the trained parameters of ``parts``, with two groups for each part.
 
-    The first group of a part holds its matrices, the second its norms and biases: parameters of one dimension
-    do not decay, for a smaller norm is no simpler model.  A group may be empty.  The learning rates are 0
-    until ``StepModule.apply_update`` sets them, one per group.
+    The first group of a part holds its matrices, the second its norms and biases.  Parameters with one
+    dimension do not decay, because shrinking them does not make a model simpler.  A group may be empty.  The
+    learning rates are 0 until ``StepModule.apply_update`` sets one per group.
     """
     groups = []
     for part in parts:

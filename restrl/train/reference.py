@@ -1,4 +1,4 @@
-"""The frozen policy that the KL penalty holds on to."""
+"""The frozen reference policy of the KL penalty."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from restrl.train.strategy import Strategy
 
 
 class Reference:
-    """The policy as it was when this was made.
+    """The policy with the weights that it had when this object was created.
 
-    With adapters (peft) it is the base with its adapters switched off, which costs no memory; otherwise a
-    copy of the weights.
+    With adapters (peft) it is the base model with the adapters switched off, which costs no memory; otherwise
+    it is a copy of the weights.
     """
 
     def __init__(self, policy: PolicyLM, strategy: Strategy) -> None:
@@ -26,7 +26,7 @@ class Reference:
 
     @torch.no_grad()
     def logprobs(self, policy: PolicyLM, batch: PackedBatch) -> Tensor:
-        """[N] log-probabilities of the batch's targets; ``policy`` is the one that is being trained."""
+        """[N] log-probabilities of the batch's targets; ``policy``: the policy in training."""
         if self.copy is not None:
             reference = self.strategy.place_frozen(self.copy, batch.ids.device)
             return reference(batch).logprobs  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Start states -> judged groups, rewards and advantages: everything of a step before the loss."""
+"""Start states -> judged groups, rewards and advantages: the part of a step before the loss."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from restrl.config import GrpoConfig
 from restrl.engine.base import Engine, Weights
 from restrl.engine.text import cut_at_stop
-from restrl.objective.advantages import group_advantages, shaped_rewards, spread, trained_groups
+from restrl.objective.advantages import group_advantages, reward_std, shaped_rewards, trained_groups
 from restrl.protocols import Judge, Prompter
 from restrl.ranks import ALONE, Ranks
 from restrl.records import Completion, Group, Problem, StartState
@@ -25,28 +25,28 @@ from restrl.train.schedule import replacements
 
 @dataclass(frozen=True)
 class Rollout:
-    """The judged groups of a step.  Rewards are [K, G], NaN where a completion could not be judged."""
+    """The judged groups of a step.  Rewards are [K, G]; NaN means that a completion could not be judged."""
 
     groups: tuple[Group, ...]  # K
     test_rewards: Tensor  # [K, G] passed / total
     rewards: Tensor  # [K, G] with shaping
     advantages: Tensor  # [K, G]
     trained: Tensor  # [K] bool
-    replaced: int = 0  # groups without variance that were thrown away for another
+    replaced: int = 0  # groups without variance that were replaced by another group
     seconds: dict[str, float] = field(default_factory=dict)  # wall clock per phase
 
     @property
     def judged(self) -> Tensor:
-        """[K, G] bool: completions that count in the loss's normaliser."""
+        """[K, G] bool: the completions that the normaliser of the loss counts."""
         return ~self.test_rewards.isnan()
 
 
 @dataclass(frozen=True)
 class RolloutMaker:
-    """Samples and judges the groups of a step, divided among the ranks by start state.
+    """Samples and judges the groups of a step; the ranks divide the start states.
 
-    All that follows from the groups (rewards, advantages, which of them are replaced or trained) every rank
-    decides from all of them.
+    Every rank receives all groups and computes rewards, advantages, replacements and trained groups from all
+    of them.
     """
 
     engine: Engine
@@ -59,14 +59,14 @@ class RolloutMaker:
     ranks: Ranks = ALONE
 
     def make(self, indices: Sequence[int], step: int, weights: Weights | None = None) -> Rollout:
-        """The step's rollout.
+        """The rollout of a step from the start states ``indices``.
 
-        ``weights``: the policy's, where they changed since the last step; an engine that does not share them
-        is given them first.
+        ``weights``: the policy's weights if they changed since the last step; an engine that does not share
+        weights with the policy loads them first.
 
-        With ``dynamic_sampling`` = k > 0, groups that teach nothing are replaced up to k times by groups of
-        states that this step has not used (DAPO, arXiv 2503.14476, section 3.2); where no state is left,
-        they stay and are not trained.
+        With ``dynamic_sampling`` = k > 0, untrained groups are replaced up to k times by groups of states
+        that this step has not used (DAPO, arXiv 2503.14476, section 3.2).  If no state is left, they stay
+        and are not trained.
         """
         if weights is not None and not self.engine.capabilities.shares_weights:
             self.engine.sync(weights)
@@ -91,9 +91,9 @@ class RolloutMaker:
     def _groups(
         self, indices: Sequence[int], step: int, attempt: int, seconds: dict[str, float]
     ) -> list[Group]:
-        """Samples G completions for each state and judges them; adds to the phases' ``seconds``.
+        """Samples G completions for each state and judges them; adds the time of each phase to ``seconds``.
 
-        Each rank does its share of the states; every rank gets the groups of all.
+        Each rank samples its share of the states; every rank receives all groups.
         """
         states = self.ranks.share([self.states[index] for index in indices])
         slots = self.ranks.share(range(len(indices)))
@@ -111,9 +111,9 @@ class RolloutMaker:
         return self.ranks.merge(groups)
 
     def _slowest(self, seconds: dict[str, float]) -> dict[str, float]:
-        """Of each phase the time of the rank that took longest, on every rank."""
+        """For each phase the time of the slowest rank, on every rank."""
         by_rank = self.ranks.gather(seconds)
-        return {phase: max(own[phase] for own in by_rank) for phase in seconds}
+        return {phase: max(of_rank[phase] for of_rank in by_rank) for phase in seconds}
 
     def _assess(self, groups: Sequence[Group]) -> Rollout:
         """Rewards and advantages of judged groups."""
@@ -137,16 +137,16 @@ class RolloutMaker:
 
 
 def cut_completion(completion: Completion, stop: Sequence[str]) -> Completion:
-    """A completion that was sampled past its stop string, with the text before it and what trails counted.
+    """Cuts the text of a completion that was sampled past its stop string; counts the trailing characters.
 
-    The tokens stay: what follows the stop string is trained like the rest.
+    The tokens stay, so tokens after the stop string are trained like the others.
     """
     text, trailing = cut_at_stop(completion.text, stop)
     return dataclasses.replace(completion, text=text, trailing=trailing)
 
 
 def rollout_metrics(rollout: Rollout) -> dict[str, float]:
-    """What a rollout says by itself, before any update."""
+    """The metrics of a rollout, before any update."""
     completions = [c for group in rollout.groups for c in group.completions]
     judged = rollout.judged
     count = max(int(judged.sum()), 1)
@@ -156,7 +156,7 @@ def rollout_metrics(rollout: Rollout) -> dict[str, float]:
         "reward": float(tests.sum()) / count,
         "reward_shaped": float(rollout.rewards[judged].sum()) / count,
         "passed": float((tests == 1).sum()) / count,
-        "spread": float(spread(rollout.test_rewards).mean()),
+        "reward_std": float(reward_std(rollout.test_rewards).mean()),
         "zero_variance": 1.0 - float(rollout.trained.double().mean()),
         "replaced_groups": float(rollout.replaced),
         "completion_length": sum(lengths) / len(lengths),

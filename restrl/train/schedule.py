@@ -1,4 +1,4 @@
-"""Which start states a step trains on."""
+"""The schedule of start states over steps, and of the learning rate."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ def step_schedule(states: int, grpo: GrpoConfig, seed: int) -> list[list[int]]:
     """For each step the indices of its start states.
 
     Each epoch is a seeded shuffle of all states, and epochs follow one another without a gap.  ``max_steps``
-    cuts this order short at that many full steps.  What is left is divided into as few steps as
-    ``prompts_per_step`` allows, whose sizes differ by at most one: every step makes an update of the full
-    learning rate, so a small remainder at the end would move the policy as far as a whole step.
+    truncates this order to that many full steps.  The order is divided into as few steps as
+    ``prompts_per_step`` allows, with sizes that differ by at most one.  A small last step would be harmful:
+    every step updates with the full learning rate, so it would move the policy as far as a full step.
     """
     size = grpo.prompts_per_step
-    wanted = states * grpo.epochs
+    total = states * grpo.epochs
     if grpo.max_steps is not None:
-        wanted = min(wanted, size * grpo.max_steps)
+        total = min(total, size * grpo.max_steps)
     order: list[int] = []
     epoch = 0
-    while len(order) < wanted:
+    while len(order) < total:
         shuffled = list(range(states))
         random.Random(derive_seed(seed, "epoch", epoch)).shuffle(shuffled)
         order += shuffled
         epoch += 1
-    steps = -(-wanted // size)
-    ends = [wanted * (step + 1) // steps for step in range(steps)]
+    steps = -(-total // size)
+    ends = [total * (step + 1) // steps for step in range(steps)]
     return [order[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def rate_factor(updates: int, place: int, total: int, grpo: GrpoConfig) -> float:
-    """What an update multiplies the learning rate by, in (0, 1].
+    """The factor of the learning rate for an update, in (0, 1].
 
-    ``updates`` were made before it: the rate rises over ``warmup_steps`` of them.  ``place`` of ``total``
-    updates of the schedule came before it, those of steps that had nothing to train too: with
-    ``lr_schedule`` linear the rate falls from the end of the warm-up to 0 at the schedule's end.
+    ``updates``: number of updates made before it; the rate rises over the first ``warmup_steps`` of them.
+    ``place``: position of the update among the ``total`` updates of the schedule, which include those of
+    steps without trained groups.  With ``lr_schedule`` linear the rate falls from the end of the warm-up to 0
+    at the end of the schedule.
     """
     factor = min(1.0, (updates + 1) / (grpo.warmup_steps + 1))
     if grpo.lr_schedule == "linear":

@@ -1,4 +1,4 @@
-"""What every training of steps shares: counters, the update, what a checkpoint holds, the log."""
+"""The base of both Lightning modules: counters, the update, the contents of checkpoints, the log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from restrl.ranks import Ranks
 from restrl.train.metrics_file import append_metrics
 from restrl.train.strategy import Strategy
 
-MAX_SKIPPED = 3  # steps in a row without an update, for their loss or gradient was not finite
+MAX_SKIPPED = 3  # steps in a row without an update because loss or gradient was not finite
 COUNTERS = ("steps_done", "updates", "skipped_in_row")
 _log = logging.getLogger(__name__)
 
@@ -26,21 +26,21 @@ _log = logging.getLogger(__name__)
 class StepModule(lightning.LightningModule):
     """Trains ``model`` in place.
 
-    Optimization is manual: a step makes several updates (``updates_per_step``), or none where its rollout has
-    nothing to teach, and its gradient is a sum over as many micro-batches as the step's tokens need.
-    Lightning's automatic optimization knows one backward and one update per batch.
+    Optimization is manual, because a step makes several updates (``updates_per_step``), or none if its
+    rollout gives no training signal, and its gradient is a sum over as many micro-batches as its tokens need.
+    Lightning's automatic optimization makes one backward pass and one update per batch.
 
-    ``steps_done`` counts finished steps, ``updates`` optimizer steps, ``skipped_in_row`` the last steps
-    whose update was not finite.  ``consistent`` is False between the first update of a step and its end, when
-    a checkpoint would not be the state after a whole step.
+    ``steps_done`` counts finished steps, ``updates`` counts optimizer steps, ``skipped_in_row`` counts the
+    latest consecutive steps whose update was skipped because it was not finite.  ``consistent`` is False from
+    the first update of a step to the end of the step; a checkpoint in between would hold a half-done step.
     """
 
-    title = "train"  # of the progress bar; before the names of the log's numbers
+    title = "train"  # of the progress bar; also the prefix of metric names in the log
 
     def __init__(
         self, model: nn.Module, strategy: Strategy, folder: Path, total_steps: int, signature: str
     ) -> None:
-        """``signature`` names everything that decides the numbers: a checkpoint of another run is refused."""
+        """``signature`` covers all that decides the numbers; a checkpoint with another one is refused."""
         super().__init__()
         self.automatic_optimization = False
         self.strict_loading = False  # frozen weights are not in the checkpoint
@@ -61,25 +61,25 @@ class StepModule(lightning.LightningModule):
         return self.weights.ranks
 
     def progress_text(self) -> str:
-        """The last step's numbers in a few words."""
+        """The last step's metrics as a short text."""
         return ", ".join(f"{key} {value:.3g}" for key, value in self.last_metrics.items())
 
     def configure_model(self) -> None:
         self.weights.wrap(self.model)
 
     def accumulate(self, loss: Tensor, last: bool) -> None:
-        """Adds a micro-batch's gradient; ``last``: the step's last one before an update, on every rank."""
+        """Adds the gradient of a micro-batch.  ``last``: the last one before an update, on every rank."""
         with self.weights.accumulating(self.trainer, last):
             self.manual_backward(loss * self.weights.gradient_scale)
 
     def apply_update(
         self, optimizer: Any, rates: Sequence[float], clip_norm: float | None, loss: float
     ) -> float | None:
-        """Clipping, then an optimizer step with a learning rate per parameter group.
+        """Clips the gradient, then makes an optimizer step with a learning rate per parameter group.
 
-        ``loss``: of the whole step, the same on every rank.  Returns the gradient's norm before clipping;
-        None where it or ``loss`` is not finite: then the gradient is dropped, and weights and optimizer stay
-        what they were.  Raises UserError where that happens in ``MAX_SKIPPED`` steps in a row.
+        ``loss``: of the whole step, the same on every rank.  Returns the gradient's norm before clipping.
+        Returns None if the norm or ``loss`` is not finite; then the gradient is dropped, and weights and
+        optimizer do not change.  Raises UserError if that happens in ``MAX_SKIPPED`` steps in a row.
         """
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
@@ -103,13 +103,13 @@ class StepModule(lightning.LightningModule):
             _log.warning("%s, %s: not finite, so this step's update was skipped", self.title, what)
         if self.skipped_in_row >= MAX_SKIPPED:
             raise UserError(
-                f"{self.title}, {what}: not finite in {MAX_SKIPPED} steps in a row, which taught nothing; "
-                "what was learnt before is in the last checkpoint. Lower the learning rate, or use "
+                f"{self.title}, {what}: not finite in {MAX_SKIPPED} steps in a row, which were skipped; "
+                "the last checkpoint is intact. Lower the learning rate, or use "
                 "trainer.precision=32-true; the same command goes on from that checkpoint"
             )
 
     def end_step(self, metrics: dict[str, float]) -> None:
-        """Counts the step and logs its numbers: from now on a checkpoint is the state after it."""
+        """Counts the step and logs its metrics; from now on a checkpoint holds the state after this step."""
         metrics = {key: value for key, value in metrics.items() if math.isfinite(value)}  # JSON has no NaN
         self.steps_done += 1
         self._random_states = random_states()
@@ -117,16 +117,16 @@ class StepModule(lightning.LightningModule):
         self.last_metrics = metrics
         if self.ranks.first:
             append_metrics(self.folder, self.steps_done, metrics)
-        # "step" is the place on Lightning's own axis, which would count from 0
+        # "step" sets the x-axis of Lightning's loggers, which would otherwise count from 0
         self.log_dict({f"{self.title}/{key}": value for key, value in metrics.items()})
         self.log_dict({"step": float(self.steps_done), "steps_done": float(self.steps_done)})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Raises UserError where the weights are not finite: nothing that starts from them would recover."""
+        """Raises UserError if a weight is not finite: no run that starts from it would recover."""
         if bad := next((name for name, p in self.named_parameters() if not p.isfinite().all()), None):
             raise UserError(
                 f"{self.title}, step {self.steps_done}: the weights {bad} are not finite, and no "
-                "checkpoint was written; the last one is whole. Lower the learning rate"
+                "checkpoint was written; the last one is intact. Lower the learning rate"
             )
         trained = {name for name, p in self.named_parameters() if p.requires_grad}
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
@@ -135,7 +135,7 @@ class StepModule(lightning.LightningModule):
         checkpoint["signature"] = self.signature
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Raises UserError where the checkpoint has another signature."""
+        """Raises UserError if the checkpoint has another signature."""
         if checkpoint["signature"] != self.signature:
             raise UserError(
                 f"the checkpoint in {self.folder} belongs to a run with other settings; remove it or choose "
@@ -150,7 +150,7 @@ class StepModule(lightning.LightningModule):
             self._restore_random_states()
 
     def _restore_random_states(self) -> None:
-        """Sets the global generators to what they were after the last finished step."""
+        """Sets the global generators to their states after the last finished step."""
         states = self._random_states
         random.setstate(states["python"])
         torch.set_rng_state(states["torch"])
@@ -159,6 +159,6 @@ class StepModule(lightning.LightningModule):
 
 
 def random_states() -> dict[str, Any]:
-    """The global generators' states (dropout draws from them; sampling has seeds of its own)."""
+    """The states of the global generators (used by dropout; sampling has its own seeds)."""
     cuda: list[Tensor] = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"python": random.getstate(), "torch": torch.get_rng_state(), "cuda": cuda}

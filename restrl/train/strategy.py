@@ -1,7 +1,7 @@
-"""How the ranks of a run hold and train the weights: all that differs between strategies is here.
+"""How the ranks of a run hold and train the weights: all differences between strategies are here.
 
-The Lightning modules and the stages know none of it.  A further strategy is a subclass and a line in
-``STRATEGIES``; its options are keys of ``trainer``.
+The Lightning modules and the stages do not depend on them.  To add a strategy, write a subclass and add a
+line to ``STRATEGIES``; its options are keys of ``trainer``.
 """
 
 from __future__ import annotations
@@ -25,23 +25,24 @@ from restrl.ranks import Ranks
 
 
 class Strategy:
-    """One rank, one device: nothing is divided.  The base of the others."""
+    """One rank, one device: nothing is divided.  The base class of the other strategies."""
 
-    gradient_scale = 1.0  # a rank's loss times this: ranks add their gradients, and some strategies average
+    # multiplies a rank's loss: gradients have to be summed over ranks, and some strategies average them
+    gradient_scale = 1.0
 
     def __init__(self, config: TrainerConfig, ranks: Ranks) -> None:
         self.config = config
         self.ranks = ranks
 
     def lightning(self) -> Any:
-        """What Lightning's Trainer takes as ``strategy``."""
+        """The ``strategy`` argument of Lightning's Trainer."""
         return "auto"
 
     def prepare(self, model: Any) -> None:
-        """Brings the weights into the dtype that they are trained in (master weights), in place.
+        """Casts the weights to the dtype of training (master weights), in place.
 
-        It comes before anything is computed with them.  ``bf16-true``: all are bfloat16.  Otherwise those
-        that are trained are float32, and frozen ones stay what they are.
+        Call it before any computation with the weights.  With ``bf16-true`` all weights become bfloat16.
+        Otherwise trained weights become float32, and frozen weights keep their dtype.
         """
         if precision(self.config) == "bf16-true":
             cast_weights(model, torch.bfloat16)
@@ -57,33 +58,33 @@ class Strategy:
         return contextlib.nullcontext()
 
     def place_frozen(self, module: nn.Module, device: torch.device) -> nn.Module:
-        """A module that is only read, such as the reference policy, where it is used from."""
+        """Moves a module that is not trained, such as the reference policy, to the device that uses it."""
         return module.to(device)
 
     @contextlib.contextmanager
     def accumulating(self, trainer: Any, last: bool) -> Iterator[None]:
-        """Around one of a step's backward passes; ``last``: after it the gradient is that of all ranks."""
+        """A context for one backward pass of a step; after the ``last`` one, gradients cover all ranks."""
         del trainer, last
         yield
 
     def clip(self, parameters: Iterable[nn.Parameter], limit: float) -> float:
-        """Scales the gradient down to the norm ``limit``; returns its norm before, over all ranks."""
+        """Clips the gradient to the norm ``limit``; returns its norm before clipping, over all ranks."""
         return float(torch.nn.utils.clip_grad_norm_(parameters, limit))
 
     def named_weights(self, model: Any) -> Iterator[tuple[str, torch.Tensor]]:
-        """The whole weights of a causal LM, adapters merged, for an engine that has its own.
+        """The full weights of a causal LM with adapters merged, for an engine with separate weights.
 
-        On every rank; they are gathered when they are asked for, not before.
+        Every rank iterates over them; each tensor is gathered only when the iteration reaches it.
         """
         yield from merged_weights(base_of(model)).items()
 
     def finish(self, model: nn.Module, device: torch.device) -> None:
-        """After training: every rank has all the weights, in evaluation mode, ready to be used and saved."""
+        """After training: gives every rank all weights, in evaluation mode, ready to be used and saved."""
         model.to(device).eval()  # Lightning leaves it on the CPU
 
 
 class Replicated(Strategy):
-    """Each rank holds all the weights, and the ranks average their gradients (DDP)."""
+    """Each rank holds all weights, and the ranks average their gradients (DDP)."""
 
     def __init__(self, config: TrainerConfig, ranks: Ranks) -> None:
         super().__init__(config, ranks)
@@ -103,10 +104,10 @@ class Replicated(Strategy):
 
 
 class RanksEnvironment(ClusterEnvironment):
-    """Tells Lightning who this process is; it started before Lightning, which must start nothing."""
+    """Tells Lightning its rank.  All ranks run already, so Lightning must not start processes."""
 
     def __init__(self, ranks: Ranks, devices: int) -> None:
-        """``devices``: processes of each machine."""
+        """``devices``: number of processes on each machine."""
         super().__init__()
         self.ranks = ranks
         self.devices = devices
@@ -150,15 +151,15 @@ STRATEGIES: dict[str, type[Strategy]] = {"auto": Strategy, "ddp": Replicated}
 
 
 def build_strategy(config: TrainerConfig, ranks: Ranks) -> Strategy:
-    """The configured strategy.  ``auto``: one device alone, several by DDP.
+    """The configured strategy.  ``auto``: no strategy for one device, DDP for several.
 
-    Raises UserError for one that does not exist, and where other processes than the configured ones run.
+    Raises UserError for an unknown strategy, and if the number of processes differs from the configured one.
     """
     if config.strategy not in STRATEGIES:
         raise UserError(f"trainer.strategy={config.strategy}: must be one of {', '.join(STRATEGIES)}")
-    if (wanted := config.devices * config.num_nodes) != ranks.size:
+    if (configured := config.devices * config.num_nodes) != ranks.size:
         raise UserError(
-            f"trainer.devices={config.devices} on trainer.num_nodes={config.num_nodes} are {wanted} "
+            f"trainer.devices={config.devices} on trainer.num_nodes={config.num_nodes} are {configured} "
             f"processes, and {ranks.size} were started"
         )
     name = "ddp" if config.strategy == "auto" and ranks.size > 1 else config.strategy
@@ -168,7 +169,7 @@ def build_strategy(config: TrainerConfig, ranks: Ranks) -> Strategy:
 
 
 def accelerator(config: TrainerConfig) -> str:
-    """gpu or cpu.  Raises UserError where a GPU is asked for and none is visible."""
+    """gpu or cpu.  Raises UserError if a GPU is configured and none is visible."""
     if config.accelerator == "auto":
         return "gpu" if torch.cuda.is_available() else "cpu"
     if config.accelerator == "gpu" and not torch.cuda.is_available():
@@ -177,24 +178,30 @@ def accelerator(config: TrainerConfig) -> str:
 
 
 def precision(config: TrainerConfig) -> str:
-    """auto: fp32 on a CPU, where bf16 is no faster; bf16 with fp32 weights on a GPU, so that a small learning
-    rate is not rounded away."""
+    """The precision of training.
+
+    auto: fp32 on a CPU, where bf16 is not faster; on a GPU bf16 with fp32 weights, so that updates with a
+    small learning rate are not lost to rounding.
+    """
     if config.precision != "auto":
         return config.precision
     return "bf16-mixed" if accelerator(config) == "gpu" else "32-true"
 
 
 def lightning_precision(config: TrainerConfig) -> Any:
-    """Lightning's own bf16-true makes bfloat16 the default dtype of a step: of temperatures, rewards and
-    advantages too.  The weights are bfloat16 already (``Strategy.prepare``), and nothing else has to be.
+    """The ``precision`` argument of Lightning's Trainer.
+
+    It is never Lightning's bf16-true, which makes bfloat16 the default dtype in a step, also for
+    temperatures, rewards and advantages.  ``Strategy.prepare`` has cast the weights, and nothing else has to
+    be bfloat16.
     """
     return "bf16-mixed" if precision(config) == "bf16-mixed" else "32-true"
 
 
 def load_dtype(config: TrainerConfig, lora: LoraConfig) -> Dtype:
-    """What a model that is about to be trained is loaded in, so that no digit of a saved policy is lost.
+    """The dtype in which a model is loaded for training, such that a saved policy loses no precision.
 
-    Adapters leave the weights below them frozen, and those stay as they are stored.
+    With adapters the weights of the base model are frozen, so they keep the dtype in which they are stored.
     """
     if precision(config) == "bf16-true":
         return torch.bfloat16
@@ -202,6 +209,6 @@ def load_dtype(config: TrainerConfig, lora: LoraConfig) -> Dtype:
 
 
 def autocast(config: TrainerConfig, device: torch.device) -> torch.autocast:
-    """The precision of the training steps, for what is computed with the same weights outside of them."""
+    """The precision of the training steps, for computations with the same weights outside of a step."""
     mixed = precision(config) == "bf16-mixed"
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed, cache_enabled=False)

@@ -1,4 +1,4 @@
-"""A judged rollout -> gradients: packs its completions and runs the loss over micro-batches."""
+"""From a judged rollout to gradients: packs the completions and computes the loss over micro-batches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from restrl.train.rollout import Rollout
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """The completions of a step that carry gradient, and what the loss divides by."""
+    """The completions of a step that carry gradient, and the normaliser of the loss."""
 
     groups: tuple[TokenGroup, ...]
     advantages: tuple[tuple[float, ...], ...]  # as groups
@@ -31,7 +31,7 @@ class TrainingBatch:
 
 @dataclass
 class Frozen:
-    """What a micro-batch keeps from the first pass over it: the policy before the step's first update."""
+    """Values of a micro-batch from the first pass over it, before the first update of the step."""
 
     logprobs: Tensor  # [N] at the rollout's temperature, as the engine reports them
     ref: Tensor | None  # [N] of the reference
@@ -39,7 +39,7 @@ class Frozen:
 
 @dataclass(frozen=True)
 class PassSums:
-    """Sums over a pass of a step; those of parts add up."""
+    """Sums over a pass of a step; sums of micro-batches and ranks can be added."""
 
     loss: LossSums = field(default_factory=LossSums)
     entropy: float = 0.0
@@ -66,12 +66,12 @@ class PassSums:
 
 
 def training_batch(rollout: Rollout, grpo: GrpoConfig) -> TrainingBatch:
-    """The judged completions of the groups that teach something.
+    """The judged completions of the trained groups.
 
     Groups without variance and completions without a reward are not computed.  The normaliser counts every
-    judged completion of the step, those of untrained groups too: their gradient is zero, not missing.  With
-    ``kl_on_ties`` the groups without variance are computed as well, with advantages of 0: what is left of
-    their loss is the KL penalty.
+    judged completion of the step, also those of untrained groups: their gradient is zero, not missing.  With
+    ``kl_on_ties``, groups without variance are computed too, with advantages of 0, so their loss is the KL
+    penalty alone.
     """
     judged = rollout.judged
     ties = grpo.objective.kl_on_ties and grpo.objective.kl > 0
@@ -111,10 +111,10 @@ def gradient_passes(
 ) -> Iterator[PassSums]:
     """Accumulates the step's gradient ``updates_per_step`` times; yields after each pass for an update.
 
-    The policy before the first update is the one that sampled, so its log-probabilities (the ratio's
-    denominator) are those of the first pass itself, and with one update the ratio is 1 by construction.
-    ``batch`` is the whole step's, the same on every rank: the ranks divide its micro-batches, and the sums
-    are those of all.
+    The policy sampled the completions with its weights before the first update.  So the first pass itself
+    computes the log-probabilities in the denominator of the ratio, and with one update per step the ratio is
+    1 by construction.  ``batch`` covers the whole step and is equal on every rank; the ranks divide its
+    micro-batches, and the yielded sums cover all ranks.
     """
     frozen: dict[int, Frozen] = {}
     mine = list(ranks.rounds(range(len(batch.micro_batches))))
@@ -122,12 +122,12 @@ def gradient_passes(
         sums = PassSums()
         with policy.packing():
             for place, (index, counts) in enumerate(mine):
-                found = _forward(
+                forward = _forward(
                     policy, batch, batch.micro_batches[index], grpo, reference, frozen.get(index)
                 )
-                accumulate(found.loss if counts else found.loss * 0.0, place == len(mine) - 1)
-                frozen[index] = found.frozen
-                sums += found.sums if counts else PassSums()
+                accumulate(forward.loss if counts else forward.loss * 0.0, place == len(mine) - 1)
+                frozen[index] = forward.frozen
+                sums += forward.sums if counts else PassSums()
         yield sum(ranks.gather(sums), PassSums())
 
 
@@ -146,7 +146,7 @@ def _forward(
     reference: Reference | None,
     frozen: Frozen | None,
 ) -> _Forward:
-    """A micro-batch's loss and sums; ``frozen``: what its first pass kept, None in the first."""
+    """Loss and sums of a micro-batch.  ``frozen``: the values of its first pass; None in the first pass."""
     device = next(policy.parameters()).device
     numbers = partial(torch.tensor, dtype=torch.float32, device=device)
     packed = pack(batch.groups, pieces).to(device)

@@ -1,8 +1,8 @@
-"""Searched trees -> what a value model is fitted to, one problem in memory at a time.
+"""Training data of a value model from searched trees, with one problem in memory at a time.
 
-States of one problem are never in the fit set and held out as well: they share tokens and rewards, so that a
-split by state would measure memory.  Problems of one family are variations of each other, so families stay
-together too.
+All states of a problem are on the same side of the split between fit set and held-out set: they share tokens
+and rewards, so a split by state would measure memorisation.  Problems of one family are variations of each
+other, so a family stays on one side too.
 """
 
 from __future__ import annotations
@@ -26,48 +26,48 @@ from restrl.seeds import derive_seed
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-# what a state of so many visits counts; the second argument: it is a whole program
+# weight of a state in the loss, from its visits and whether it is terminal (a whole program)
 WEIGHTS: dict[str, Callable[[int, bool], float]] = {
-    "none": lambda visits, whole: 1.0,  # noqa: ARG005
-    "sqrt_visits": lambda visits, whole: math.sqrt(visits),  # noqa: ARG005
-    "visits": lambda visits, whole: float(visits),  # noqa: ARG005
-    # the original's rows: one for each sampled program, equal ones again, and one for any other state
-    "samples": lambda visits, whole: float(visits) if whole else 1.0,
+    "none": lambda visits, terminal: 1.0,  # noqa: ARG005
+    "sqrt_visits": lambda visits, terminal: math.sqrt(visits),  # noqa: ARG005
+    "visits": lambda visits, terminal: float(visits),  # noqa: ARG005
+    # as in the published data: a row per sampled program, repeated ones included, and one per other state
+    "samples": lambda visits, terminal: float(visits) if terminal else 1.0,
 }
 
 
 @dataclass(frozen=True)
 class TargetTree:
-    """States of one problem that share a prompt, and what they are worth."""
+    """States of one problem that share a prompt, with their values."""
 
     tree: TokenTree
     values: Floats  # [S], as tree.states
     weights: Floats  # [S] in the loss
-    places: Indices  # [S] where each stands among the problem's states
+    places: Indices  # [S] index of each state among the problem's states
 
 
 @dataclass(frozen=True)
 class StateTable:
-    """What is known of the states of some problems without their tokens: [S] each, problem after problem."""
+    """The states of several problems without their tokens: [S] per field, problem after problem."""
 
-    tasks: tuple[str, ...]  # of the problems
+    tasks: tuple[str, ...]  # task ids of the problems
     problem: Indices  # index into tasks
     values: Floats
     weights: Floats
     visits: Indices
     depth: Indices
     terminal: NDArray[np.bool_]
-    parent: Indices  # index into these states; -1: none of them
+    parent: Indices  # index into these states; -1: the parent is not among them
 
     def __len__(self) -> int:
         return len(self.values)
 
 
 class ValueProblems:
-    """The problems that trees were searched for, each read when it is asked for."""
+    """The problems with searched trees.  Each is read from its file on access."""
 
     def __init__(self, trees: Sequence[SavedTree], targets: Sequence[TreeTargets], vm: VmConfig) -> None:
-        """``targets[i]`` are those of ``trees[i]``; either may be read from a file, record by record."""
+        """``targets[i]`` belong to ``trees[i]``; both sequences may read records lazily from a file."""
         if len(trees) != len(targets):
             raise ValueError(f"{len(trees)} trees and targets of {len(targets)}")
         self._trees = trees
@@ -75,13 +75,13 @@ class ValueProblems:
         self.vm = vm
 
     def task_ids(self) -> list[str]:
-        """Of all problems; "" where ``vm.targets`` leaves no state of it."""
+        """The task ids of all problems; "" for a problem without a state that ``vm.targets`` selects."""
         return [targets.task_id if len(self._chosen(targets)) else "" for targets in self._targets]
 
     def weighted_mean(self, indices: Sequence[int]) -> tuple[int, float]:
-        """How many states some problems have, and the best constant prediction of their values.
+        """The number of states of these problems, and the best constant prediction of their values.
 
-        It is the best for the weighted squared error and for the weighted cross-entropy.
+        The constant is the best for both the weighted squared error and the weighted cross-entropy.
         """
         states, total, weight = 0, 0.0, 0.0
         for index in indices:
@@ -99,7 +99,7 @@ class ValueProblems:
         return target_trees(self._trees[index], targets, self._chosen(targets), self.vm)
 
     def table(self, indices: Sequence[int]) -> StateTable:
-        """The states of some problems, in the order in which ``predictions`` rates them."""
+        """The states of these problems, in the order of ``predictions``."""
         tasks, parts, start = [], [], 0
         for number, index in enumerate(indices):
             targets = self._targets[index]
@@ -116,17 +116,18 @@ class ValueProblems:
             start += len(chosen)
         table = np.concatenate([np.empty((0, 7)), *parts])
         problem, visits, depth, parent = (table[:, k].astype(np.int64) for k in (0, 3, 4, 6))
-        values, weights = table[:, 1].copy(), table[:, 2].copy()  # views would keep the whole table
+        # copies, because views would keep the whole table in memory
+        values, weights = table[:, 1].copy(), table[:, 2].copy()
         return StateTable(tuple(tasks), problem, values, weights, visits, depth, table[:, 5] > 0, parent)
 
     def _chosen(self, targets: TreeTargets) -> list[int]:
-        """The states that ``vm.targets`` asks for."""
-        return [i for i, whole in enumerate(targets.terminal) if whole or self.vm.targets == "all"]
+        """The indices of the states that ``vm.targets`` selects."""
+        return [i for i, terminal in enumerate(targets.terminal) if terminal or self.vm.targets == "all"]
 
 
 @dataclass(frozen=True)
 class ProblemSplit:
-    """Indices of problems, each side in ascending order."""
+    """Indices of problems, ascending on each side."""
 
     fit: tuple[int, ...]
     heldout: tuple[int, ...]
@@ -137,9 +138,9 @@ def split_problems(
 ) -> ProblemSplit:
     """Holds out about ``fraction`` of the families, at least one, with all their problems.
 
-    ``task_ids``: of the problems; one that is "" is on no side.  ``families``: task_id -> family; a problem
-    that it does not name, or with "", is a family of its own.  Raises UserError where there are fewer than
-    two families.
+    ``task_ids``: of the problems; a problem with "" is on neither side.  ``families``: task_id -> family; a
+    problem without an entry, or with "", forms its own family.  Raises UserError if there are fewer than two
+    families.
     """
     family = {task_id: families.get(task_id) or task_id for task_id in task_ids if task_id}
     names = sorted(set(family.values()))
@@ -159,28 +160,28 @@ def split_problems(
 def target_trees(
     tree: SavedTree, targets: TreeTargets, chosen: Sequence[int], vm: VmConfig
 ) -> list[TargetTree]:
-    """The chosen states as trees of tokens: one, or several where a long state shortens its prompt.
+    """The chosen states as token trees: one tree, or several if long states have shortened prompts.
 
-    The states stay prefixes of the tree's programs: none is copied.
+    The states remain prefixes of the tree's programs, so none is copied.
     """
     rooms: dict[int, list[tuple[int, int]]] = {}  # tokens left of the prompt -> (place, tokens of the state)
     for place, i in enumerate(chosen):
         room, kept = window(len(tree.prompt_ids), targets.tokens[i], vm.max_tokens)
         rooms.setdefault(room, []).append((place, kept))
     weights = target_weights(targets, chosen, vm.weight)
-    made = []
+    trees = []
     for room, members in rooms.items():
         states = _prefixes(tree, targets, [(chosen[place], kept) for place, kept in members])
         places = np.array([place for place, _ in members])
         values = np.array([targets.value[chosen[place]] for place in places])
         token_tree = TokenTree(shortened(tree.prompt_ids, room), states)
-        made.append(TargetTree(token_tree, values, weights[places], places))
-    return made
+        trees.append(TargetTree(token_tree, values, weights[places], places))
+    return trees
 
 
 def _prefixes(tree: SavedTree, targets: TreeTargets, states: Sequence[tuple[int, int]]) -> Prefixes:
-    """``states``: indices of targets, and how many of its last tokens each keeps."""
-    programs: dict[int, int] = {}  # rollout -> its sequence
+    """``states``: for each state the index of its target, and how many of its last tokens it keeps."""
+    programs: dict[int, int] = {}  # rollout -> index of its sequence
     sequences: list[Ints] = []
     places: list[tuple[int, int]] = []
     for i, kept in states:
@@ -197,13 +198,13 @@ def _prefixes(tree: SavedTree, targets: TreeTargets, states: Sequence[tuple[int,
 
 
 def target_weights(targets: TreeTargets, chosen: Sequence[int], weight: str) -> Floats:
-    """[S] what each state counts in the loss: none, sqrt_visits, visits, samples."""
+    """[S] weight of each state in the loss; ``weight``: none, sqrt_visits, visits or samples."""
     count = WEIGHTS[weight]
     return np.array([count(targets.visits[i], bool(targets.terminal[i])) for i in chosen])
 
 
 def epoch_schedule(problems: int, size: int, epochs: int, seed: int) -> list[list[int]]:
-    """For each step the indices of its problems: each epoch a seeded shuffle, in steps as even as can be."""
+    """For each step the indices of its problems.  Each epoch is a seeded shuffle in steps of even sizes."""
     steps = math.ceil(problems / size)
     schedule: list[list[int]] = []
     for epoch in range(epochs):

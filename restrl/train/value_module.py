@@ -1,4 +1,4 @@
-"""The value model's step as a LightningModule: wiring between packed trees, loss, optimizer and log."""
+"""The training step of a value model as a LightningModule: connects packed trees, loss, optimizer and log."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from restrl.train.step_module import StepModule
 from restrl.train.strategy import Strategy
 from restrl.train.value_data import Floats, StateTable, TargetTree, ValueProblems
 
-# numbers for the log, from held-out states, predictions and the constant to compare them with
+# computes metrics for the log from held-out states, predictions and the constant baseline
 Report = Callable[[StateTable, Floats, float], dict[str, float]]
 
 
 class ValueModule(StepModule):
-    """Fits a value model in place; a batch is the trees of a step's problems."""
+    """Fits a value model in place; a batch holds the trees of a step's problems."""
 
     title = "fit"
     model: ValueLM
@@ -45,7 +45,7 @@ class ValueModule(StepModule):
         total_steps: int,
         signature: str,
     ) -> None:
-        """``heldout``: indices of the problems that are only predicted; ``constant``: what to beat there."""
+        """``heldout``: indices of the held-out problems; ``constant``: the baseline prediction for them."""
         super().__init__(value_lm, strategy, folder, total_steps, signature)
         self.problems = problems
         self.heldout = heldout
@@ -58,7 +58,7 @@ class ValueModule(StepModule):
         return adamw([self.model.decoder, self.model.head], self.vm.weight_decay)
 
     def training_step(self, batch: list[TargetTree], batch_index: int) -> None:
-        del batch_index  # steps_done counts
+        del batch_index  # steps_done counts steps
         start = time.perf_counter()
         metrics = self._learn(batch)
         metrics["seconds"] = time.perf_counter() - start
@@ -68,21 +68,21 @@ class ValueModule(StepModule):
         self.end_step(metrics)
 
     def progress_text(self) -> str:
-        """The last step's numbers in a few words."""
+        """The last step's metrics as a short text."""
         numbers = self.last_metrics
         heldout = [f", held-out {numbers['heldout_mse']:.4f}"] if "heldout_mse" in numbers else []
         mse, rate = numbers.get("mse", math.nan), numbers["tokens_per_second"]
         return "".join([f"mse {mse:.4f}", *heldout, f", {rate:.0f} tokens/s"])
 
     def _learn(self, batch: Sequence[TargetTree]) -> dict[str, float]:
-        """One update from the trees: the gradient is the sum of those of the micro-batches of all ranks."""
+        """One update from the trees.  The gradient is the sum over the micro-batches of all ranks."""
         trees = [item.tree for item in batch]
         total = sum(float(item.weights.sum()) for item in batch)
         numbers = partial(torch.tensor, dtype=torch.float32, device=self.model.device)
         sums, tokens = ValueSums(), 0
         mine = list(self.ranks.rounds(tree_batches(trees, self.vm.tokens_per_microbatch)))
         self.model.train()
-        with self.model.packing():  # the backward pass of gradient checkpointing runs layers again
+        with self.model.packing():  # around backward too: gradient checkpointing runs layers again
             for place, (pieces, counts) in enumerate(mine):
                 packed = pack_trees(trees, pieces).to(self.model.device)
                 states = [(piece.tree, state) for piece in pieces for state in piece.states]
@@ -104,7 +104,7 @@ class ValueModule(StepModule):
         return means | {"skipped_updates": skipped, "states": float(sums.states), "tokens": float(tokens)}
 
     def _rates(self) -> list[float]:
-        """Learning rates, for each of the optimizer's groups: warm-up, then (``lr_decay``) linearly down."""
+        """Learning rates of the optimizer's groups: warm-up, then linear decay with ``lr_decay``."""
         factor = min(1.0, (self.updates + 1) / (self.vm.warmup_steps + 1))
         if self.vm.lr_decay:
             factor *= 1 - self.updates / self.total_steps
@@ -118,9 +118,9 @@ class ValueModule(StepModule):
 def predictions(
     model: ValueLM, problems: ValueProblems, indices: Sequence[int], ranks: Ranks = ALONE
 ) -> Floats:
-    """[S] what the model says of the states of some problems, as it is used: clipped to [0, 1].
+    """[S] the model's values of the states of these problems, clipped to [0, 1] as in decoding.
 
-    The order is that of ``problems.table(indices)``.  As many problems are read together as in a step, and
+    The order is that of ``problems.table(indices)``.  Problems are read in groups of the size of a step, and
     the ranks divide these groups.
     """
     model.eval()
@@ -131,12 +131,12 @@ def predictions(
 
 
 def _predict(model: ValueLM, problems: ValueProblems, indices: Sequence[int]) -> Floats:
-    """[S] predictions for the states of problems that are in memory together."""
-    read = [problems.read(index) for index in indices]
-    trees = [item.tree for items in read for item in items]
+    """[S] predictions for the states of these problems, all of which are in memory together."""
+    by_problem = [problems.read(index) for index in indices]
+    trees = [item.tree for items in by_problem for item in items]
     values = iter(predict_values(model, trees, problems.vm.tokens_per_microbatch))
-    rated = [np.empty(sum(len(item.places) for item in items)) for items in read]
-    for row, items in zip(rated, read, strict=True):
+    rated = [np.empty(sum(len(item.places) for item in items)) for items in by_problem]
+    for row, items in zip(rated, by_problem, strict=True):
         for item in items:
             row[item.places] = next(values)
     return np.concatenate([np.empty(0), *rated]).clip(0.0, 1.0)

@@ -11,7 +11,7 @@ from restrl.decode.base import DecodeJob, Policy
 from restrl.decode.registry import decode
 from restrl.errors import UserError
 from restrl.records import Answer, Completion, Problem
-from restrl.search.calls import Wave
+from restrl.search.calls import ReplyBatch
 from restrl.search.saved import SavedTree
 from tests.engine.models import tokenizer_of
 
@@ -117,14 +117,14 @@ class Kept:
     """A journal in memory."""
 
     def __init__(self) -> None:
-        self.waves: list[Wave] = []
+        self.batches: list[ReplyBatch] = []
         self.trees: list[SavedTree] = []
 
     def read(self):
         return ()
 
     def append(self, records):
-        self.waves += records
+        self.batches += records
 
     def keep(self, tree, _search, _calls):
         self.trees.append(tree)
@@ -136,7 +136,7 @@ def test_mcts_answers_with_the_best_program_of_its_tree(kind):
     engine, scorer, work = job("mcts", kind=kind, answers=2)
     answers = decode(replace(work, journal=journal))
     trees = journal.trees
-    assert journal.waves
+    assert journal.batches
     assert [(a.task_id, a.sample) for a in answers] == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
     for answer in answers:
         code = f"def {answer.task_id}():"

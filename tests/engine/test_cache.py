@@ -1,14 +1,14 @@
 import pytest
 import torch
 
-from restrl.engine.cache import PromptCache, RowCache, moves_into_holes, rows_that_fit
+from restrl.engine.cache import PromptCache, RowCache, moves_into_gaps, rows_that_fit
 
 
 def test_the_last_rows_move_into_the_holes():
-    assert moves_into_holes([0, 2, 4, 5]) == [(1, 4), (3, 5)]
-    assert moves_into_holes([0, 1]) == []
-    assert moves_into_holes([]) == []
-    assert moves_into_holes([3]) == [(0, 3)]
+    assert moves_into_gaps([0, 2, 4, 5]) == [(1, 4), (3, 5)]
+    assert moves_into_gaps([0, 1]) == []
+    assert moves_into_gaps([]) == []
+    assert moves_into_gaps([3]) == [(0, 3)]
 
 
 def prompt(*numbers):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from restrl.config import ObjectiveConfig, ShapingConfig
-from restrl.objective.advantages import group_advantages, shaped_rewards, spread, trained_groups
+from restrl.objective.advantages import group_advantages, reward_std, shaped_rewards, trained_groups
 
 
 def advantages(rewards: list[float], **settings: object) -> list[float]:
@@ -43,9 +43,9 @@ def test_nothing_to_compare_with_gives_advantages_of_exactly_zero(rewards: list[
     assert advantages(rewards) == [0, 0, 0]
 
 
-def test_spread_is_the_population_standard_deviation_of_judged_rewards() -> None:
+def test_reward_std_is_the_population_standard_deviation_of_judged_rewards() -> None:
     rewards = torch.tensor([[1, 0, nan], [0.5, 0.5, 0.5], [nan, nan, nan]])
-    assert spread(rewards).tolist() == [0.5, 0, 0]
+    assert reward_std(rewards).tolist() == [0.5, 0, 0]
 
 
 def test_shaping_adds_the_bonus_and_takes_the_penalties() -> None:

@@ -48,9 +48,9 @@ def read(page: str) -> Reader:
     return reader
 
 
-@pytest.mark.parametrize("teacher", [TESTS, STATE], ids=["collect", "vm"])
-def test_the_page_shows_every_node_and_every_rollout(teacher) -> None:
-    tree = grow(World(some_lines(), some_rating), start(), teacher, settings())
+@pytest.mark.parametrize("reward_source", [TESTS, STATE], ids=["collect", "vm"])
+def test_the_page_shows_every_node_and_every_rollout(reward_source) -> None:
+    tree = grow(World(some_lines(), some_rating), start(), reward_source, settings())
     reader = read(trees_page([tree, tree]))
     assert reader.tags.count("details") == 2 * (len(tree.nodes) + len(tree.rollouts))
     assert reader.text.count("whole program") >= 2 * sum(node.terminal for node in tree.nodes)
@@ -100,7 +100,7 @@ def test_the_command_draws_what_is_asked_for(tmp_path, capsys) -> None:
     assert main([str(tmp_path / "trees.jsonl"), str(page)]) == 0
     assert page.read_text() == trees_page(trees)
     for arguments, message in (
-        (["trees.jsonl", "x.svg", "--task", "z"], "no tree of a task_id that holds 'z'"),
+        (["trees.jsonl", "x.svg", "--task", "z"], "no tree of a task_id that contains 'z'"),
         (["none.jsonl", "x.svg"], "none.jsonl: no such file"),
         (["trees.jsonl", "x.png"], "x.png: a picture ends in .svg, a page in .html"),
     ):

@@ -84,7 +84,7 @@ def test_a_score_does_not_depend_on_the_others():
 
 
 def test_the_oldest_states_are_forgotten(monkeypatch):
-    monkeypatch.setattr("restrl.scoring.vm.REMEMBERED", 2)
+    monkeypatch.setattr("restrl.scoring.vm.CACHED", 2)
     scorer = ValueScorer(model())
     counted = Counted(scorer)
     scores = scorer.score(STATES)

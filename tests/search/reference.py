@@ -4,7 +4,7 @@ It shares nothing with restrl.search but the language of ``scripted`` and how ti
 ``visit`` is one iteration; what it returns is what is backed up.
 
 ======================  ==========================================  =====================================
-what                    collect (teacher: the tests)                decode (teacher: a scorer)
+what                    collect (reward source: the tests)          decode (reward source: a scorer)
 ======================  ==========================================  =====================================
 reward of a rollout     verdict                                     scorer on the whole program
 value of a new child    none (N = 0)                                VM: V = score, N = 1, each repeat of

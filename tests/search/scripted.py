@@ -13,13 +13,13 @@ from random import Random
 
 from restrl.config import MctsConfig, SamplingConfig
 from restrl.records import Completion, Request, State
-from restrl.search.calls import Continuation, Search, Wave
+from restrl.search.calls import Continuation, ReplyBatch, Search
 from restrl.search.forest import Services, grow_forest
-from restrl.search.mcts import OUTCOME, STATE, TESTS, Rules, Teacher, search
+from restrl.search.mcts import OUTCOME, STATE, TESTS, RewardSource, Rules, search
 from restrl.search.saved import SavedTree, save_tree
 from restrl.search.tree import Start, Tree
 
-TEACHERS = {"collect": TESTS, "orm": OUTCOME, "vm": STATE}
+REWARD_SOURCES = {"collect": TESTS, "orm": OUTCOME, "vm": STATE}
 Texts = Callable[[str, int], list[str]]  # (program so far, n) -> what is sampled after it
 Rate = Callable[[str, bool], float | None]  # (program, whole) -> its reward or score
 
@@ -95,14 +95,14 @@ def start(problem: str = "p", seed: int = 0) -> Start:
     return Start(problem, 0, ids_of(problem), problem, seed)
 
 
-def plant(begin: Start, teacher: Teacher, config: MctsConfig) -> tuple[Tree, Search]:
+def plant(begin: Start, reward_source: RewardSource, config: MctsConfig) -> tuple[Tree, Search]:
     tree = Tree(begin)
-    return tree, search(tree, Rules(config, teacher, cut, (".",)))
+    return tree, search(tree, Rules(config, reward_source, cut, (".",)))
 
 
-def grow(world: World, begin: Start, teacher: Teacher, config: MctsConfig) -> SavedTree:
+def grow(world: World, begin: Start, reward_source: RewardSource, config: MctsConfig) -> SavedTree:
     """One tree alone."""
-    (tree,) = grow_forest([plant(begin, teacher, config)], world.services(), in_flight=1)
+    (tree,) = grow_forest([plant(begin, reward_source, config)], world.services(), in_flight=1)
     return save_tree(tree)
 
 
@@ -110,8 +110,8 @@ def sampled(*texts: str) -> tuple[Continuation, ...]:
     return tuple(Continuation(c.ids, c.text, c.finish) for c in map(completion, texts))
 
 
-def timeless(waves: Sequence[Wave]) -> list[Wave]:
-    return [Wave(tuple(replace(reply, seconds=0.0) for reply in wave.replies)) for wave in waves]
+def timeless(batches: Sequence[ReplyBatch]) -> list[ReplyBatch]:
+    return [ReplyBatch(tuple(replace(reply, seconds=0.0) for reply in batch.replies)) for batch in batches]
 
 
 def script(by_program: dict[str, list[str]]) -> Texts:

@@ -8,9 +8,18 @@ import pytest
 from restrl.search.saved import SavedTree
 from restrl.seeds import derive_seed
 from tests.search.reference import reference_trees
-from tests.search.scripted import TEACHERS, World, grow, script, settings, some_lines, some_rating, start
+from tests.search.scripted import (
+    REWARD_SOURCES,
+    World,
+    grow,
+    script,
+    settings,
+    some_lines,
+    some_rating,
+    start,
+)
 
-MODES = sorted(TEACHERS)
+MODES = sorted(REWARD_SOURCES)
 
 
 def nodes_of(tree: SavedTree) -> dict:
@@ -36,7 +45,7 @@ def test_visit_by_visit_as_the_reference(mode: str, problem: str) -> None:
     assert len(trees) == 12
     for iterations, expected in enumerate(trees, start=1):
         tree = grow(
-            World(texts, some_rating), start(problem), TEACHERS[mode], settings(iterations=iterations)
+            World(texts, some_rating), start(problem), REWARD_SOURCES[mode], settings(iterations=iterations)
         )
         assert tree.iterations == iterations
         assert same(tree, expected), iterations
@@ -50,7 +59,7 @@ def test_many_more_trees_as_the_reference(mode: str) -> None:
         config = settings(iterations=8 + seed % 9, num_decision=1 + seed % 4, c=0.1 * (seed % 4))
         texts = some_lines("ab" if seed % 2 else "abcd", 1 + seed % 3)
         trees = reference_trees(f"p{seed}", mode, config, texts, some_rating, seed)
-        tree = grow(World(texts, some_rating), start(f"p{seed}", seed), TEACHERS[mode], config)
+        tree = grow(World(texts, some_rating), start(f"p{seed}", seed), REWARD_SOURCES[mode], config)
         assert same(tree, trees[-1]), seed
         assert tree.iterations == len(trees)
         seen["hidden"] += any(not node.visible for node in tree.nodes)
@@ -79,7 +88,7 @@ def by_hand(mode: str, iterations: int, ratings: dict) -> dict:
     world = World(script(LINES), lambda program, _whole: ratings.get(program))
     return {
         text.removeprefix("p").replace("\n", ""): (n, round(w, 6))
-        for (text, _), (n, w, _) in nodes_of(grow(world, start(), TEACHERS[mode], config)).items()
+        for (text, _), (n, w, _) in nodes_of(grow(world, start(), REWARD_SOURCES[mode], config)).items()
     }
 
 

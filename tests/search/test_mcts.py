@@ -10,7 +10,7 @@ import pytest
 
 from restrl.search.mcts import OUTCOME, STATE, TESTS
 from tests.search.scripted import (
-    TEACHERS,
+    REWARD_SOURCES,
     Texts,
     World,
     grow,
@@ -28,9 +28,9 @@ def small(n: int, **changes):
     return config
 
 
-def tree_of(lines: dict, ratings: dict, teacher=TESTS, n: int = 2, **changes):
+def tree_of(lines: dict, ratings: dict, reward_source=TESTS, n: int = 2, **changes):
     world = World(script(lines), lambda program, _whole: ratings.get(program))
-    return world, grow(world, start(), teacher, small(n, **changes))
+    return world, grow(world, start(), reward_source, small(n, **changes))
 
 
 def actions(tree):
@@ -83,10 +83,10 @@ def test_a_state_may_take_the_tokens_that_are_left() -> None:
         assert request.max_tokens >= 1
 
 
-@pytest.mark.parametrize("teacher", [TESTS, OUTCOME], ids=["collect", "orm"])
-def test_where_nothing_can_be_judged_the_search_goes_on_blindly(teacher) -> None:
+@pytest.mark.parametrize("reward_source", [TESTS, OUTCOME], ids=["collect", "orm"])
+def test_where_nothing_can_be_judged_the_search_goes_on_blindly(reward_source) -> None:
     lines = {"p": ["\na\nb.", "\nc\nd."], "p\na": ["\nx\ny.", "\nb."], "p\nc": ["\nd.", "\ne\nf."]}
-    _, tree = tree_of(lines, {}, teacher, iterations=2, c=1.0)
+    _, tree = tree_of(lines, {}, reward_source, iterations=2, c=1.0)
     assert all((node.visits, node.value_sum) == (0, 0.0) for node in tree.nodes)
     assert len(tree.rollouts) == 4
     assert all(rollout.rating is None for rollout in tree.rollouts)
@@ -102,16 +102,16 @@ def test_a_terminal_child_without_a_verdict_gives_its_place_to_the_next() -> Non
     assert tree.nodes[0].value == 0.25  # of two, not of three
 
 
-@pytest.mark.parametrize("mode", sorted(TEACHERS))
+@pytest.mark.parametrize("mode", sorted(REWARD_SOURCES))
 def test_an_expansion_without_children_is_a_dead_end(mode: str) -> None:
     lines = {"p": ["\na\nb.", "\nc."], "p\na": []}
     rate = {"p\na": 0.9, "p\na\nb": 0.5, "p\nc": 0.1}
-    _, tree = tree_of(lines, rate, TEACHERS[mode], iterations=9, c=1.0)
+    _, tree = tree_of(lines, rate, REWARD_SOURCES[mode], iterations=9, c=1.0)
     assert tree.exhausted
     assert {text: visible for text, (_, _, visible) in actions(tree).items()} == {
         "": True, "\na": False, "\nc": True,
     }  # fmt: skip
-    _, tree = tree_of({"p": []}, {}, TEACHERS[mode], iterations=9)
+    _, tree = tree_of({"p": []}, {}, REWARD_SOURCES[mode], iterations=9)
     assert tree.exhausted
     assert (tree.iterations, tree.best()) == (1, None)
 
@@ -192,7 +192,7 @@ def test_seeds_name_every_draw() -> None:
     assert {(r.n, r.stop, r.temperature) for r in world.requests} == {(4, (".",), 0.7)}
 
 
-@pytest.mark.parametrize("mode", sorted(TEACHERS))
+@pytest.mark.parametrize("mode", sorted(REWARD_SOURCES))
 def test_the_best_line_is_found(mode: str) -> None:
     """Ten letters; the reward is the share up to the first wrong one: one program in 1024 has reward 1.
 
@@ -214,6 +214,6 @@ def test_the_best_line_is_found(mode: str) -> None:
 
     config = small(10, iterations=None, completions=300, c=0.1, revisit_terminals=False)
     for seed in range(10):
-        best = grow(World(guesses(seed), rate), start(seed=seed), TEACHERS[mode], config).best()
+        best = grow(World(guesses(seed), rate), start(seed=seed), REWARD_SOURCES[mode], config).best()
         assert best is not None
         assert best.rating == 1.0

@@ -12,9 +12,9 @@ from restrl.select.start_states import (
     action_ends,
     assemble,
     depth_probabilities,
-    draw,
-    number_of_draws,
+    number_of_partial_states,
     partial_states,
+    sample_depths,
     unfiltered,
 )
 from tests.engine.models import FAMILIES, tokenizer_of
@@ -60,16 +60,16 @@ def test_probabilities_are_the_papers_formula():
 
 
 def test_number_of_draws_is_a_ceiling():
-    assert number_of_draws(0.5, 5) == 3
-    assert number_of_draws(0.5, 4) == 2
-    assert number_of_draws(0.07, 100) == 7  # 0.07 x 100 = 7.000000000000001
-    assert number_of_draws(0.0, 7) == 0
-    assert number_of_draws(0.5, 1) == 1
+    assert number_of_partial_states(0.5, 5) == 3
+    assert number_of_partial_states(0.5, 4) == 2
+    assert number_of_partial_states(0.07, 100) == 7  # 0.07 x 100 = 7.000000000000001
+    assert number_of_partial_states(0.0, 7) == 0
+    assert number_of_partial_states(0.5, 1) == 1
 
 
 def test_draws_with_replacement_follow_the_probabilities():
-    drawn = draw(3, 7000, 0.5, True, rng())
-    counts = np.bincount(drawn, minlength=4)[1:]
+    depths = sample_depths(3, 7000, 0.5, True, rng())
+    counts = np.bincount(depths, minlength=4)[1:]
     # expected 4000, 2000, 1000; binomial standard deviations are 41, 38, 29
     assert counts == pytest.approx([4000, 2000, 1000], abs=120)
 
@@ -78,23 +78,23 @@ def test_draws_without_replacement_follow_sequential_sampling():
     # two of three with p = 4/7, 2/7, 1/7.  P(3 is left out) = P(1,2) + P(2,1)
     #   = 4/7 x (2/7)/(3/7) + 2/7 x (4/7)/(5/7) = 8/21 + 8/35 = 64/105
     generator = rng()
-    left_out = sum(3 not in draw(3, 2, 0.5, False, generator) for _ in range(4000)) / 4000
+    left_out = sum(3 not in sample_depths(3, 2, 0.5, False, generator) for _ in range(4000)) / 4000
     assert left_out == pytest.approx(64 / 105, abs=0.03)  # 4 standard deviations
 
 
 def test_draws_without_replacement_are_different_and_end_with_the_support():
-    assert draw(3, 5, 0.5, False, rng()) == [1, 2, 3]
-    assert draw(0, 5, 0.5, False, rng()) == []
-    assert draw(0, 5, 0.5, True, rng()) == []
+    assert sample_depths(3, 5, 0.5, False, rng()) == [1, 2, 3]
+    assert sample_depths(0, 5, 0.5, False, rng()) == []
+    assert sample_depths(0, 5, 0.5, True, rng()) == []
     # alpha^(j-1) underflows to 0 for most of these
-    assert draw(400, 400, 1e-3, False, rng()) == list(range(1, 401))
+    assert sample_depths(400, 400, 1e-3, False, rng()) == list(range(1, 401))
 
 
 def test_the_seed_decides_the_draw():
-    assert draw(50, 20, 0.95, True, np.random.default_rng(1)) == draw(
+    assert sample_depths(50, 20, 0.95, True, np.random.default_rng(1)) == sample_depths(
         50, 20, 0.95, True, np.random.default_rng(1)
     )
-    assert draw(50, 20, 0.95, True, np.random.default_rng(1)) != draw(
+    assert sample_depths(50, 20, 0.95, True, np.random.default_rng(1)) != sample_depths(
         50, 20, 0.95, True, np.random.default_rng(2)
     )
 
@@ -237,9 +237,9 @@ def test_assemble_keeps_what_varies_and_says_why_not():
     assert assembly.states[0].prompt_ids == ids_of("P:")
     report = assembly.report
     assert (report.problems, report.kept, report.partial) == (5, 2, 2)
-    assert report.dropped == {"spread below sigma0": 1, "nothing judged": 1, "no completion": 1}
-    assert report.spreads_before == pytest.approx([0.5, 0.0, 0.2])
-    assert report.spreads_after == pytest.approx([0.5, 0.2])
+    assert report.dropped == {"reward std below sigma0": 1, "nothing judged": 1, "no completion": 1}
+    assert report.reward_stds_before == pytest.approx([0.5, 0.0, 0.2])
+    assert report.reward_stds_after == pytest.approx([0.5, 0.2])
 
 
 def test_ratio_zero_and_naive_have_initial_states_only():
@@ -258,7 +258,7 @@ def test_nothing_left_says_which_threshold_did_it():
     groups = [group([0.25, 0.25]), group([0.5, 0.5]), group([None])]
     with pytest.raises(
         UserError,
-        match=r"no problem left .* of 3, 2 dropped for spread below sigma0, 1 dropped for "
+        match=r"no problem left .* of 3, 2 dropped for reward std below sigma0, 1 dropped for "
         r"nothing judged \(grpo.sigma0=0.05; the best reward of all is 0.50\)",
     ):
         assemble(groups, cuts, text_of, GrpoConfig(), rng())

@@ -78,14 +78,14 @@ def test_sample_writes_the_files_and_goes_on_after_a_kill(workplace: Workplace) 
     assert timeless(workplace.lines("answers.jsonl")) != answers
 
 
-def test_decoders_share_the_samples_that_they_draw(workplace: Workplace) -> None:
+def test_decoders_share_their_samples(workplace: Workplace) -> None:
     no_samples = never("restrl.engine.hf:HfEngine.generate")
     for split in ("heldout", "train"):  # of other problems there are other samples
         assert workplace.decode("decoder=sample", f"decoder.split={split}").code == 0
     sampled = {(row["task_id"], row["sample"]): row for row in workplace.lines("answers.jsonl")}
     rewards = {(row["task_id"], row["sample"]): row["reward"] for row in workplace.lines("verdicts.jsonl")}
-    drawn = artifacts(workplace.outputs, "draw")
-    assert len(drawn) == 2
+    stored = artifacts(workplace.outputs, "decode_samples")
+    assert len(stored) == 2
     best = ("decoder=best_of_n", "scorer=verifier", "decoder.k=[1]", "decoder.split=train")
     assert workplace.decode(*best, strikes=(no_samples,)).code == 0
     for row in workplace.lines("answers.jsonl"):
@@ -97,9 +97,9 @@ def test_decoders_share_the_samples_that_they_draw(workplace: Workplace) -> None
             row["cost"]["model_tokens"], sum(sampled[key]["cost"]["model_tokens"] for key in own)
         )
         assert row["cost"]["seconds"] > sum(sampled[key]["cost"]["seconds"] for key in own)
-    assert artifacts(workplace.outputs, "draw") == drawn
+    assert artifacts(workplace.outputs, "decode_samples") == stored
     assert workplace.decode(*best, "decoder.sampling.temperature=0.5").code == 0
-    assert len(artifacts(workplace.outputs, "draw")) == 3
+    assert len(artifacts(workplace.outputs, "decode_samples")) == 3
 
 
 def test_greedy_gives_one_answer_and_the_same_one_for_every_seed(workplace: Workplace) -> None:
@@ -156,7 +156,7 @@ def test_an_interrupt_is_one_line_and_loses_nothing(workplace: Workplace) -> Non
         130,
         "interrupted: the same command goes on where this one stopped\n",
     )
-    (name,) = artifacts(workplace.outputs, "draw")
+    (name,) = artifacts(workplace.outputs, "decode_samples")
     records = workplace.outputs / "artifacts" / name / "records.jsonl"
     kept = records.read_bytes()
     assert len(kept.splitlines()) == 2  # the first chunk

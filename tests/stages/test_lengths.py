@@ -49,7 +49,7 @@ def test_they_are_left_out_and_counted() -> None:
     kept, dropped, (line,) = fit(too_long="drop")
     assert (kept, dropped) == (["p3", "p9"], ("p10", "p30"))
     assert line == (
-        "train.jsonl: 2 of 4 heldout problems are left out, for their prompts leave no room for an answer in "
+        "train.jsonl: 2 of 4 heldout problems are left out: their prompts leave no room for an answer in "
         "the model's 10 tokens: p10, p30"
     )
     _, _, (line,) = fit([*PROBLEMS, *(Problem(f"q{i}", "word " * 99, {}) for i in range(4))], too_long="drop")
@@ -122,7 +122,7 @@ def test_what_is_left_out_is_counted_in_results_report_and_manifests(workplace: 
     finished = workplace.train("grpo.iterations=1", "dataset.too_long=drop", *files)
     assert (finished.code, finished.err) == (0, "")
     for name in ("train", "heldout"):
-        assert f"{name}.jsonl: 1 of 5 {name} problems are left out, for their prompts" in finished.out
+        assert f"{name}.jsonl: 1 of 5 {name} problems are left out: their prompts" in finished.out
     assert "held-out problems, 1 left out (prompt too long)" in finished.out
     results = workplace.results()
     assert [results[policy]["too_long"] for policy in ("base", "trained")] == [["long heldout"]] * 2
@@ -130,7 +130,7 @@ def test_what_is_left_out_is_counted_in_results_report_and_manifests(workplace: 
     report = (workplace.last / "report.md").read_text()
     assert "1 problems are left out: their prompts leave no room for an answer." in report
     assert "too_long" in report
-    left_out = {"sample": "train", "draw": "heldout", "evaluate": "heldout"}
+    left_out = {"sample": "train", "decode_samples": "heldout", "evaluate": "heldout"}
     for step, split in left_out.items():
         for folder in (workplace.outputs / "artifacts").glob(f"{step}-*"):
             manifest = json.loads((folder / "manifest.json").read_text())

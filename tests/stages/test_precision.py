@@ -75,8 +75,8 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:
     """The weights that each grpo step starts from; its training is ``nudge``."""
     found: list[dict[str, torch.Tensor]] = []
     row = dict.fromkeys(
-        ("reward", "passed", "spread", "zero_variance", "completion_length", "truncated", "tokens_per_second",
-         "skipped_updates"), 0.0,
+        ("reward", "passed", "reward_std", "zero_variance", "completion_length", "truncated",
+         "tokens_per_second", "skipped_updates"), 0.0,
     )  # fmt: skip
 
     def train(**arguments):

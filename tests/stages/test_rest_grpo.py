@@ -99,7 +99,12 @@ def test_another_number_of_answers_only_evaluates_again(undisturbed: Workplace) 
     before = artifacts(undisturbed.outputs)
     assert undisturbed.train("decoder.sampling.n=3").code == 0
     new = artifacts(undisturbed.outputs) - before
-    assert sorted(name.split("-")[0] for name in new) == ["draw", "draw", "evaluate", "evaluate"]
+    assert sorted(name.split("-")[0] for name in new) == [
+        "decode_samples",
+        "decode_samples",
+        "evaluate",
+        "evaluate",
+    ]
     assert undisturbed.results()["base"]["samples"] == 12
 
 

@@ -85,7 +85,7 @@ def test_stage_2_alone(workplace: Workplace) -> None:
     assert (done.code, done.err) == (0, "")
     assert list(workplace.results()["rows"]) == rows
     assert {name.split("-")[0] for name in artifacts(workplace.outputs)} == {
-        "collect", "fit", "draw", "evaluate",
+        "collect", "fit", "decode_samples", "evaluate",
     }  # fmt: skip
     refused = workplace.train(*REST_RL, "grpo.iterations=0")
     assert refused.code == 2

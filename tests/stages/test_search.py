@@ -71,7 +71,7 @@ def test_collect_leaves_trees_targets_and_a_page(undisturbed: Workplace) -> None
     assert summary["mean_value"] == pytest.approx(sum(values) / len(values))
     assert (summary["trees"], summary["exhausted"]) == (4, sum(tree.exhausted for tree in trees))
     assert "<html" in (folder / "trees.html").read_text()
-    assert not (folder / "waves.jsonl").exists()
+    assert not (folder / "replies.jsonl").exists()
 
 
 def test_decode_leaves_its_trees_in_the_run_folder(undisturbed: Workplace) -> None:
@@ -121,16 +121,16 @@ def test_killed_again_and_again_it_ends_in_the_same_trees(
     runs = {"collect": lambda **more: workplace.train(*COLLECT, **more),
             "decode": lambda **more: workplace.decode(*DECODE, **more)}  # fmt: skip
     for name, run in runs.items():
-        waves = 0
+        batches = 0
         for target, call in KILLS[name]:
             struck = run(strikes=(Strike(target, call=call),))
             assert struck.code == -signal.SIGKILL, (name, target)
-            left = folder_of(workplace, "collect" if name == "collect" else "evaluate") / "waves.jsonl"
+            left = folder_of(workplace, "collect" if name == "collect" else "evaluate") / "replies.jsonl"
             if left.exists():
                 kept = len(left.read_bytes().splitlines())
-                assert kept >= waves  # no wave is lost
-                waves = kept
-        assert waves > 3
+                assert kept >= batches  # no batch is lost
+                batches = kept
+        assert batches > 3
         finished = run()
         assert (finished.code, finished.err) == (0, "")
     found = contents(workplace.outputs)

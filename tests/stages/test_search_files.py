@@ -1,4 +1,4 @@
-"""Searches that several ranks divide: their trees come in the order of one process, and no wave is lost."""
+"""Searches that several ranks divide: their trees come in the order of one process, and no batch is lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from restrl.search.run import run_searches
 from restrl.search.saved import SavedTree
 from restrl.search.tree import Start
 from restrl.stages.searches import SearchFiles
-from tests.search.scripted import TEACHERS, World, cut, ids_of, settings, some_lines, some_rating
+from tests.search.scripted import REWARD_SOURCES, World, cut, ids_of, settings, some_lines, some_rating
 from tests.thread_ranks import on_ranks
 
 PROBLEMS = "abcdefo"
@@ -22,7 +22,7 @@ WORLD = some_lines("abc", 2)
 
 def searched(folder: Path, ranks: Ranks, mode: str, in_flight: int, answers: int) -> list[SavedTree]:
     world = World(WORLD, some_rating)
-    rules = Rules(settings(in_flight=in_flight), TEACHERS[mode], cut, (".",))
+    rules = Rules(settings(in_flight=in_flight), REWARD_SOURCES[mode], cut, (".",))
     starts = [
         Start(name, sample, ids_of(name), name, 10 * PROBLEMS.index(name) + sample)
         for name in ranks.share(PROBLEMS)
@@ -38,7 +38,7 @@ def searched(folder: Path, ranks: Ranks, mode: str, in_flight: int, answers: int
 
 
 @pytest.mark.parametrize(("in_flight", "answers"), [(1, 1), (3, 1), (3, 2), (100, 2)])
-@pytest.mark.parametrize("mode", sorted(TEACHERS))
+@pytest.mark.parametrize("mode", sorted(REWARD_SOURCES))
 def test_trees_come_in_the_order_of_one_process(
     tmp_path: Path, mode: str, in_flight: int, answers: int
 ) -> None:
@@ -62,9 +62,9 @@ def test_journals_of_another_number_of_ranks_are_not_read(tmp_path: Path) -> Non
         assert list(files.read()) == []
         files.append([])
     assert {path.name for path in tmp_path.iterdir()} == {
-        "waves.jsonl",
-        "waves-1-of-2.jsonl",
-        "waves-0-of-3.jsonl",
+        "replies.jsonl",
+        "replies-1-of-2.jsonl",
+        "replies-0-of-3.jsonl",
     }
     SearchFiles(tmp_path, Ranks()).remove()
     assert list(tmp_path.iterdir()) == []

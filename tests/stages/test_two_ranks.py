@@ -51,7 +51,7 @@ def check_same(workplace: Workplace, alone: Workplace, steps: set[str]) -> None:
     found, wanted = rounded(contents(workplace.outputs)), rounded(contents(alone.outputs))
     assert {name.split("/")[1].split("-")[0] for name in found} == steps
     assert [name for name in found if found[name] != wanted[name]] == []
-    journals = [*workplace.outputs.rglob("waves*"), *workplace.outputs.rglob("grown*")]
+    journals = [*workplace.outputs.rglob("replies*"), *workplace.outputs.rglob("grown*")]
     assert journals == []
 
 
@@ -69,7 +69,7 @@ def test_searches_after_a_kill(tmp_path: Path, alone: Workplace) -> None:
     workplace = search_workplace(tmp_path)
     strike = Strike("restrl.stages.searches:SearchFiles.append", call=4)
     assert workplace.train(*COLLECT, *TWO, strikes=(strike,)).code == -9
-    assert list(workplace.outputs.rglob("waves-1-of-2.jsonl"))
+    assert list(workplace.outputs.rglob("replies-1-of-2.jsonl"))
     run = workplace.train(*COLLECT, *TWO)
     assert (run.code, run.err) == (0, "")
     check_same(workplace, alone, {"collect"})
@@ -84,7 +84,7 @@ def test_answers_of_a_run_that_two_ranks_began(tmp_path: Path, alone: Workplace)
     run = workplace.decode(*DECODE, *TWO)
     assert (run.code, run.err) == (0, "")
     assert timeless(workplace.lines("trees.jsonl")) == timeless(alone.lines("trees.jsonl"))
-    check_same(workplace, alone, {"draw", "evaluate"})
+    check_same(workplace, alone, {"decode_samples", "evaluate"})
 
 
 def test_both_stages_end_in_one_process_s_weights(tmp_path: Path) -> None:

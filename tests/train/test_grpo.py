@@ -314,7 +314,7 @@ def test_everything_is_logged(tmp_path: Path) -> None:
     _, result = run(tmp_path, objective=ObjectiveConfig(kl=0.01), max_steps=3,
                     states=[dataclasses.replace(s, code="<script>") for s in STATES])  # fmt: skip
     wanted = {
-        "reward", "spread", "zero_variance", "kl", "entropy", "clip_fraction", "completion_length",
+        "reward", "reward_std", "zero_variance", "kl", "entropy", "clip_fraction", "completion_length",
         "truncated", "tokens_per_second", "seconds_sample", "seconds_judge", "seconds_loss", "seconds_update",
         "harness_errors", "logprob_mismatch",
     }  # fmt: skip

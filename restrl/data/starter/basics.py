@@ -1,4 +1,4 @@
-"""Families of starter problems that take one well-known operation: where a small model begins to succeed."""
+"""Families of starter problems that need one well-known operation, which small models can begin to solve."""
 
 from __future__ import annotations
 

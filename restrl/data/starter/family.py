@@ -1,8 +1,8 @@
-"""What a family of starter problems is, and how its problems are made.
+"""Families of starter problems, and how their problems are made.
 
-A family is a template with parameters: a docstring, a reference body and a way to draw inputs.  Expected
-outputs are what the reference returns.  Everything is drawn from a generator that is passed in, and nothing
-iterates over a set, so that a seed gives the same problems in every process.
+A family is a template with parameters: a docstring, a reference body and a function that samples inputs.
+The reference gives the expected outputs.  All random choices use a generator that is passed in, and no code
+iterates over a set, so a seed gives the same problems in every process.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Options = Mapping[str, Any]
 Inputs = Callable[[Random, Options], list[Any]]  # one argument list of the function
 
 TESTS = 8  # call tests of a problem
-MAX_SAME = 3  # tests of a problem with the same expected output (4 where there are only True and False)
+MAX_SAME = 3  # tests of a problem with the same expected output (4 if the outputs are True and False)
 MAX_UNCHANGED = 4  # tests of a problem whose expected output is the first argument
-TRIES = 2000  # inputs drawn before a family is called too poor to fill TESTS
+TRIES = 2000  # sampled inputs after which a family is rejected because it cannot fill TESTS
 
-# Names that a template may use for its arguments; one of each is drawn per problem.
+# Names that a template may use for its arguments; one of each is chosen at random per problem.
 ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "s": ("s", "text", "string"),
     "nums": ("nums", "numbers", "lst"),
@@ -47,7 +47,7 @@ class Family:
     doc: str  # one line
     body: str  # at most six lines, without indentation of the function
     inputs: Inputs
-    options: tuple[Options, ...] = ({},)  # what varies between the problems
+    options: tuple[Options, ...] = ({},)  # parameters that vary between the problems
 
 
 def axes(**values: tuple[Any, ...]) -> tuple[Options, ...]:
@@ -69,7 +69,7 @@ def cases(keys: str, *rows: tuple[Any, ...]) -> tuple[Options, ...]:
 def make_problems(family: Family, count: int, seed: int) -> list[Problem]:
     """The first ``count`` problems of a family; no two have the same text.
 
-    Raises ValueError where the family's options and names do not yield as many.
+    Raises ValueError if the family's options and names do not yield as many.
     """
     rng = Random(derive_seed(seed, "starter", family.name))
     options, names = list(family.options), list(family.names)
@@ -95,7 +95,7 @@ def _make(family: Family, index: int, options: Options, rng: Random) -> Problem:
         task_id=f"starter/{family.name}/{index}",
         prompt=f"Complete this Python function.\n\n```python\n{head}\n```",
         code=head,
-        tests=draw_tests(family, options, reference, fn_name, rng),
+        tests=sample_tests(family, options, reference, fn_name, rng),
         reference=reference,
         dataset="starter",
         family=family.name,
@@ -103,16 +103,18 @@ def _make(family: Family, index: int, options: Options, rng: Random) -> Problem:
 
 
 def _fill(template: str, fields: Options) -> str:
-    # Options may use arguments themselves ("$n % 2 == 0"), so fill until nothing is left.
+    # Options may contain placeholders too ("$n % 2 == 0"), so fill a second time.
     text = Template(template).substitute(fields)
     return Template(text).substitute(fields) if "$" in text else text
 
 
-def draw_tests(family: Family, options: Options, reference: str, fn_name: str, rng: Random) -> dict[str, Any]:
-    """``TESTS`` call tests: distinct inputs, at most ``MAX_SAME`` equal outputs and ``MAX_UNCHANGED`` that a
-    function returning its first argument would pass, so that no trivial program passes all.
+def sample_tests(
+    family: Family, options: Options, reference: str, fn_name: str, rng: Random
+) -> dict[str, Any]:
+    """``TESTS`` call tests with distinct inputs, such that no trivial program passes all of them.
 
-    Raises ValueError where the family's inputs do not allow it.
+    At most ``MAX_SAME`` outputs are equal, and at most ``MAX_UNCHANGED`` equal the first argument.  Raises
+    ValueError if the family's inputs do not allow it.
     """
     namespace: dict[str, Any] = {}
     exec(compile(reference, f"<{family.name}>", "exec"), namespace)

@@ -57,6 +57,6 @@ def table(rng: Random, low: int = 0, high: int = 20, shortest: int = 0) -> dict[
 
 
 def distinct_table(rng: Random) -> dict[str, int]:
-    """A table without equal values, so that its largest value has one key."""
+    """A table with distinct values, so that its largest value has one key."""
     keys = rng.sample(NAMES, rng.randint(2, 6))
     return dict(zip(keys, rng.sample(range(30), len(keys)), strict=True))

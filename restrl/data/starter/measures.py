@@ -9,7 +9,7 @@ from restrl.data.starter.family import Family, Options, cases
 
 
 def _year(rng: Random, _: Options) -> list[Any]:
-    """Half of them multiples of 100, since these are the exceptions."""
+    """A year; half of them are multiples of 100, because these are the exceptions."""
     return [rng.choice((4 * rng.randint(450, 550), rng.randint(1800, 2200), 100 * rng.randint(16, 28)))]
 
 

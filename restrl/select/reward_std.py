@@ -1,0 +1,29 @@
+"""The filter of problems: only those whose rewards vary are kept (ReST-RL, arXiv 2508.19576, section 3.1)."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+# A std that differs from sigma0 only by rounding counts as equal: that of {0.5, 0.6} is 0.05, not 0.04999.
+ROUNDING = 1e-12
+
+
+def reward_std(rewards: Sequence[float | None]) -> float | None:
+    """Population standard deviation of the judged rewards, in [0, 0.5]; None if none was judged.
+
+    Equal rewards give exactly 0.
+    """
+    judged = [reward for reward in rewards if reward is not None]
+    return statistics.pstdev(judged) if judged else None
+
+
+def below(std: float, sigma0: float) -> bool:
+    """Whether the filter drops a problem with this reward std.  sigma0 = 0 drops none."""
+    return std < sigma0 - ROUNDING
+
+
+def best_index(rewards: Sequence[float | None]) -> int | None:
+    """Index of the first maximum of the judged rewards; None if none was judged."""
+    judged = [(reward, -i) for i, reward in enumerate(rewards) if reward is not None]
+    return -max(judged)[1] if judged else None
