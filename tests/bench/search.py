@@ -131,10 +131,10 @@ def memory() -> None:
 
 
 def driver(tokens_per_second: float, trees: int = 1000, iterations: int = 3) -> None:
-    """What is not engine and not teacher, the cutting of completions into actions included."""
+    """What is not engine and not reward source, the cutting of completions into actions included."""
     tokenizer = load_tokenizer(DEFAULT, PathsConfig())
     completions = _references(tokenizer)
-    spent = {"services": 0.0, "tokens": 0.0, "waves": 0.0}
+    spent = {"services": 0.0, "tokens": 0.0, "batches": 0.0}
 
     def timed(serve: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def served(items: Any) -> Any:
@@ -148,7 +148,7 @@ def driver(tokens_per_second: float, trees: int = 1000, iterations: int = 3) -> 
     def generate(requests: Sequence[Request]) -> list[tuple[Completion, ...]]:
         groups = [tuple(completions[(r.seed + i) % len(completions)] for i in range(r.n)) for r in requests]
         spent["tokens"] += sum(len(c.ids) for group in groups for c in group)
-        spent["waves"] += 1
+        spent["batches"] += 1
         return groups
 
     rules = Rules(settings(iterations, trees, 4096), TESTS, token_cut(tokenizer, True), ("\n```",))
@@ -159,8 +159,8 @@ def driver(tokens_per_second: float, trees: int = 1000, iterations: int = 3) -> 
     own = time.perf_counter() - began - spent["services"]
     engine = spent["tokens"] / tokens_per_second
     print(
-        f"{trees} trees in flight: driver {own / spent['waves']:.2f} s a wave, hf engine "
-        f"{engine / spent['waves']:.0f} s a wave at {tokens_per_second:.0f} tokens/s: {own / engine:.2%}"
+        f"{trees} trees in flight: driver {own / spent['waves']:.2f} s a batch, hf engine "
+        f"{engine / spent['waves']:.0f} s a batch at {tokens_per_second:.0f} tokens/s: {own / engine:.2%}"
     )
 
 

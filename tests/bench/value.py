@@ -175,16 +175,16 @@ def forward(model: Any, states: list[tuple[tuple[int, ...], float]]) -> tuple[to
 
 @torch.no_grad()
 def score(model: Any, trees: list[TargetTree], states: int, budget: int) -> None:
-    """One wave of the scorer over all states against padded batches, and the same wave again."""
+    """One batch of requests of the scorer over all states against padded batches, and the same batch again."""
     scorer = ValueScorer(model, tokens_per_batch=budget)
-    wave = [State("", tree.tree.prompt, ids, "") for tree in trees for ids in tree.tree.states]
+    batch = [State("", tree.tree.prompt, ids, "") for tree in trees for ids in tree.tree.states]
     seconds = []
     for run in (lambda: [forward(model, some) for some in rows(trees, budget)],
-                lambda: scorer.score(wave), lambda: scorer.score(wave)):  # fmt: skip
+                lambda: scorer.score(batch), lambda: scorer.score(batch)):  # fmt: skip
         start = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - start)
-    names = ("each state alone, padded", "prefixes shared", "the same wave again")
+    names = ("each state alone, padded", "prefixes shared", "the same batch again")
     for name, taken in zip(names, seconds, strict=True):
         print(f"score {name:26} {states / taken:9.1f} states/s")
     print(f"scoring with shared prefixes: {seconds[0] / seconds[1]:.2f} times the states/s")
