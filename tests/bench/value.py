@@ -175,7 +175,7 @@ def forward(model: Any, states: list[tuple[tuple[int, ...], float]]) -> tuple[to
 
 @torch.no_grad()
 def score(model: Any, trees: list[TargetTree], states: int, budget: int) -> None:
-    """One batch of requests of the scorer over all states against padded batches, and the same batch again."""
+    """The scorer over all states in one batch against padded batches, and the same batch again."""
     scorer = ValueScorer(model, tokens_per_batch=budget)
     batch = [State("", tree.tree.prompt, ids, "") for tree in trees for ids in tree.tree.states]
     seconds = []
