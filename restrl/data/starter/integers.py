@@ -22,16 +22,6 @@ def _low_high(rng: Random, _: Options) -> list[Any]:
     return [low, low + rng.randint(1, 10)]
 
 
-def _with_digit(rng: Random, options: Options) -> list[Any]:
-    digits = ("1", "4", "6", str(options["k"]), str(options["k"]))
-    return [int("".join(rng.choice(digits) for _ in range(rng.randint(1, 8))))]
-
-
-def _common_factor(rng: Random, _: Options) -> list[Any]:
-    factor = rng.choice((1, 2, 3, 4, 5, 6, 7, 8, 10, 12))
-    return [factor * rng.randint(1, 9), factor * rng.randint(1, 9)]
-
-
 def _ordered_or_not(rng: Random, _: Options) -> list[Any]:
     """Rising, falling, equal or any three numbers."""
     three = sorted(rng.sample(range(-9, 20), 3))
@@ -43,22 +33,6 @@ def _prime_or_not(rng: Random, _: Options) -> list[Any]:
 
 
 FAMILIES = (
-    Family(
-        "both_numbers",
-        False,
-        ("$slug", "are_$slug", "check_$slug"),
-        "a, b",
-        "Return True if $what, otherwise False.",
-        "return $test",
-        _two,
-        cases(
-            "slug what test",
-            ("both_positive", "both a and b are greater than 0", "a > 0 and b > 0"),
-            ("both_even", "both a and b are even", "a % 2 == 0 and b % 2 == 0"),
-            ("any_negative", "a or b is less than 0, or both are", "a < 0 or b < 0"),
-            ("any_even", "a or b is even, or both are", "a % 2 == 0 or b % 2 == 0"),
-        ),
-    ),
     Family(
         "check_three",
         True,
@@ -90,44 +64,6 @@ FAMILIES = (
         ),
     ),
     Family(
-        "with_unit",
-        False,
-        ("format_$slug", "add_unit", "to_string"),
-        "$n",
-        "Return the integer $n as a string followed by '$unit'.",
-        "return str($n) + '$unit'",
-        lambda rng, _: [rng.randint(-20, 300)],
-        cases(
-            "slug unit", ("weight", "kg"), ("length", "cm"), ("size", "px"), ("percent", "%"), ("time", "s")
-        ),
-    ),
-    Family(
-        "reverse_number",
-        False,
-        (
-            "reverse_number",
-            "reverse_digits",
-            "reverse_integer",
-            "flip_digits",
-            "reversed_number",
-            "mirror_number",
-        ),
-        "$n",
-        "Return the positive integer $n with its digits in reverse order, as an integer.",
-        "return int(str($n)[::-1])",
-        lambda rng, _: [rng.randint(10, 10 ** rng.randint(2, 6))],
-    ),
-    Family(
-        "count_digit",
-        False,
-        ("count_digit_$k", "count_$k", "number_of_${k}s"),
-        "$n",
-        "Return the number of times the digit $k appears in the positive integer $n.",
-        "return str($n).count('$k')",
-        _with_digit,
-        cases("k", (2,), (3,), (5,), (7,), (9,)),
-    ),
-    Family(
         "list_digits",
         True,
         ("list_digits", "get_digits", "digits_of"),
@@ -140,34 +76,6 @@ FAMILIES = (
             ("from the first to the last", "str($n)"),
             ("from the last to the first", "str($n)[::-1]"),
         ),
-    ),
-    Family(
-        "countdown",
-        False,
-        ("countdown", "count_down", "descending_list"),
-        "$n",
-        "Return a list of the integers from $n down to $k, including both ends.",
-        "return list(range($n, $stop, -1))",
-        lambda rng, _: [rng.randint(2, 15)],
-        cases("k stop", (0, -1), (1, 0), (2, 1)),
-    ),
-    Family(
-        "gcd",
-        False,
-        ("gcd", "greatest_common_divisor", "common_divisor", "get_gcd", "compute_gcd", "find_gcd"),
-        "a, b",
-        "Return the greatest common divisor of the positive integers a and b.",
-        "while b:\n    a, b = b, a % b\nreturn a",
-        _common_factor,
-    ),
-    Family(
-        "fibonacci",
-        False,
-        ("fibonacci", "fib", "get_fibonacci", "fibonacci_number", "nth_fibonacci", "compute_fibonacci"),
-        "$n",
-        "Return the Fibonacci number with index $n; index 0 has the number 0 and index 1 the number 1.",
-        "a, b = 0, 1\nfor _ in range($n):\n    a, b = b, a + b\nreturn a",
-        lambda rng, _: [rng.randint(0, 20)],
     ),
     Family(
         "sum_between",

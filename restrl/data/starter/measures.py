@@ -21,33 +21,6 @@ def _degrees(rng: Random, options: Options) -> list[Any]:
 
 FAMILIES = (
     Family(
-        "rectangle",
-        False,
-        ("rectangle_$slug", "get_$slug", "${slug}_of_rectangle"),
-        "width, height",
-        "Return the $slug of a rectangle with the given width and height.",
-        "return $value",
-        lambda rng, _: [rng.randint(1, 20), rng.randint(1, 20)],
-        cases("slug value", ("area", "width * height"), ("perimeter", "2 * (width + height)")),
-    ),
-    Family(
-        "split_amount",
-        False,
-        ("split_$small", "${big}_and_$small", "convert_$small"),
-        "$n",
-        "Return a list of two integers: the whole $big and the remaining $small in $n $small.",
-        "return [$n // $k, $n % $k]",
-        lambda rng, p: [rng.randint(0, 8 * p["k"])],
-        cases(
-            "big small k",
-            ("hours", "minutes", 60),
-            ("minutes", "seconds", 60),
-            ("days", "hours", 24),
-            ("weeks", "days", 7),
-            ("euros", "cents", 100),
-        ),
-    ),
-    Family(
         "total_amount",
         True,
         ("total_$small", "to_$small", "convert_to_$small"),
@@ -85,16 +58,6 @@ FAMILIES = (
             ("celsius", "fahrenheit", "Celsius", "Fahrenheit", "celsius * 9 / 5 + 32"),
             ("fahrenheit", "celsius", "Fahrenheit", "Celsius", "(fahrenheit - 32) * 5 / 9"),
         ),
-    ),
-    Family(
-        "percent",
-        False,
-        ("get_${k}_percent", "percent_$k", "take_${k}_percent"),
-        "$n",
-        "Return $k percent of $n as a float.",
-        "return $n * $k / 100",
-        lambda rng, _: [20 * rng.randint(1, 10)],
-        cases("k", (5,), (10,), (20,), (25,), (50,)),
     ),
     Family(
         "rate",

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from restrl.data.starter.family import Family, Options, axes, cases
-from restrl.data.starter.inputs import letters, mixed, numbers, sentence, word, words
+from restrl.data.starter.inputs import letters, mixed, numbers, word, words
 
 
 def _letters(rng: Random, _: Options) -> list[Any]:
@@ -40,37 +40,7 @@ def _values(rng: Random, options: Options) -> list[Any]:
     return [plain if options["f"] == "str" else [str(v) for v in plain]]
 
 
-def _equal_or_not(rng: Random, _: Options) -> list[Any]:
-    a, b = word(rng), word(rng)
-    return [a, rng.choice((a.upper(), a.title(), a[0] + b, b))]
-
-
 FAMILIES = (
-    Family(
-        "find_position",
-        False,
-        ("${slug}_index_of_$c", "find_$c", "position_of_$c"),
-        "$s",
-        "Return the index of the $slug '$c' in the string $s, or -1 if it is not in it.",
-        "return $s.$method('$c')",
-        lambda rng, p: [letters(rng, 2, 9, "bstxyz" + p["c"])],
-        axes(p=cases("slug method", ("first", "find"), ("last", "rfind")), c=("a", "e", "o")),
-    ),
-    Family(
-        "without_ends",
-        False,
-        ("drop_$slug", "remove_$slug", "without_$slug"),
-        "$s",
-        "Return the string $s without its $what.",
-        "return $s[$slice]",
-        _letters,
-        cases(
-            "slug what slice",
-            ("first", "first character", "1:"),
-            ("last", "last character", ":-1"),
-            ("ends", "first and last character", "1:-1"),
-        ),
-    ),
     Family(
         "middle_of_text",
         True,
@@ -89,47 +59,6 @@ FAMILIES = (
         "return first + '$sep' + last",
         lambda rng, _: [word(rng), word(rng)],
         axes(sep=("-", " ", "_", ", ")),
-    ),
-    Family(
-        "case_style",
-        False,
-        ("$slug", "to_$slug", "make_$slug"),
-        "$s",
-        "Return the string $s $what.",
-        "return $s.$method()",
-        _mixed_case,
-        cases(
-            "slug what method",
-            ("title_case", "in title case", "title"),
-            ("swapped_case", "with the case of each letter swapped", "swapcase"),
-            ("capitalized", "with its first letter in uppercase and all others in lowercase", "capitalize"),
-        ),
-    ),
-    Family(
-        "one_word",
-        False,
-        ("${slug}_word", "get_${slug}_word", "find_${slug}_word"),
-        "$s",
-        "Return the $slug word in the string $s.",
-        "return $s.split()[$k]",
-        lambda rng, _: [sentence(rng, 2, 7)],
-        cases("slug k", ("first", 0), ("second", 1), ("last", -1)),
-    ),
-    Family(
-        "keep_characters",
-        False,
-        ("keep_$slug", "get_$slug", "only_$slug"),
-        "$s",
-        "Return a string with only the $kind of the string $s, in order.",
-        "return ''.join(c for c in $s if $test)",
-        _mixed,
-        cases(
-            "slug kind test",
-            ("digits", "digits", "c.isdigit()"),
-            ("letters", "letters", "c.isalpha()"),
-            ("uppercase", "uppercase letters", "c.isupper()"),
-            ("lowercase", "lowercase letters", "c.islower()"),
-        ),
     ),
     Family(
         "count_characters",
@@ -206,15 +135,6 @@ FAMILIES = (
         ),
     ),
     Family(
-        "number_of_words",
-        False,
-        ("count_words", "number_of_words", "word_count", "num_words", "get_word_count", "how_many_words"),
-        "$s",
-        "Return the number of words in the string $s.",
-        "return len($s.split())",
-        lambda rng, _: [sentence(rng, 1, 8)],
-    ),
-    Family(
         "distinct_words",
         True,
         ("count_${slug}_words", "number_of_${slug}_words", "${slug}_word_count"),
@@ -235,16 +155,6 @@ FAMILIES = (
         cases("slug what", ("lower", "lowercase"), ("upper", "uppercase")),
     ),
     Family(
-        "strip_and_case",
-        False,
-        ("strip_and_$slug", "clean", "clean_text"),
-        "$s",
-        "Return the string $s in $what without leading and trailing spaces.",
-        "return $s.strip().$slug()",
-        lambda rng, _: [" " * rng.randint(0, 2) + mixed(rng) + " " * rng.randint(0, 3)],
-        cases("slug what", ("lower", "lowercase"), ("upper", "uppercase")),
-    ),
-    Family(
         "sort_letters",
         True,
         ("sort_letters", "sort_characters", "sort_string", "sorted_string", "order_letters", "sort_text"),
@@ -262,50 +172,5 @@ FAMILIES = (
         "return len($s) % 2 == $r",
         lambda rng, _: [letters(rng, 1, 8)],
         cases("slug r", ("even", 0), ("odd", 1)),
-    ),
-    Family(
-        "kind_of_letter",
-        False,
-        ("is_$slug", "check_$slug", "letter_is_$slug"),
-        "letter",
-        "Return True if the lowercase letter is a $slug, otherwise False.",
-        "return letter $op 'aeiou'",
-        lambda rng, _: [rng.choice("aeioubcdfghlmnpqrst")],
-        cases("slug op", ("vowel", "in"), ("consonant", "not in")),
-    ),
-    Family(
-        "follow_by",
-        False,
-        ("add_$slug", "append_$slug", "with_$slug"),
-        "$s",
-        "Return the string $s followed by '$mark'.",
-        "return $s + '$mark'",
-        lambda rng, _: [sentence(rng, 1, 3)],
-        cases("slug mark", ("exclamation", "!"), ("question_mark", "?"), ("period", "."), ("star", "*")),
-    ),
-    Family(
-        "greet",
-        False,
-        ("greet", "greeting", "get_greeting"),
-        "name",
-        "Return the string '$hello ' followed by the name.",
-        "return '$hello ' + name",
-        lambda rng, _: [word(rng)],
-        cases("hello", ("Hello",), ("Hi",), ("Dear",)),
-    ),
-    Family(
-        "same_texts",
-        False,
-        ("same_$slug", "have_same_$slug", "equal_$slug"),
-        "a, b",
-        "Return True if the strings a and b $what, otherwise False.",
-        "return $x == $y",
-        _equal_or_not,
-        cases(
-            "slug what x y",
-            ("length", "have the same length", "len(a)", "len(b)"),
-            ("first_letter", "have the same first letter", "a[0]", "b[0]"),
-            ("lowercase", "are equal when case is ignored", "a.lower()", "b.lower()"),
-        ),
     ),
 )
