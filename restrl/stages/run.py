@@ -25,6 +25,7 @@ from restrl.stages.resources import Resources
 from restrl.stages.rest_grpo import compare_policies, rest_grpo
 from restrl.stages.rest_rl import rest_rl
 from restrl.stages.session import Session, new_session
+from restrl.train.extras import Extras
 
 # errors of the disk that a user can fix: no bugs of ours
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -53,6 +54,8 @@ def _run(
     threading.excepthook = _thread_error
     try:
         session = new_session(config, console, ranks, folder)
+        if trains:
+            Extras(config.logger, config.callbacks).check(folder)
         with Resources(session, trains) as resources:
             return stage(session, resources)
     except OSError as error:  # raised when other libraries write: event files, temporary folders

@@ -36,6 +36,14 @@ class Extras:
     loggers: Mapping[str, Node] = field(default_factory=lambda: {"tensorboard": TENSORBOARD})
     callbacks: Mapping[str, Node] = field(default_factory=lambda: {"progress": PROGRESS})
 
+    def check(self, folder: Path) -> None:
+        """Builds everything once: what cannot be built is found before anything is sampled for the training.
+
+        Lightning's loggers write nothing before their first number.  Raises UserError.
+        """
+        self.build_callbacks()
+        self.build_loggers(folder, 0)
+
     def build_loggers(self, folder: Path, done: int) -> list[Any]:
         """``done``: number of steps done before.  Raises UserError for a node that cannot be instantiated."""
         return [
@@ -63,4 +71,4 @@ def _build(key: str, node: Node, more: Mapping[str, Any]) -> Any:
         return instantiate({**node, **more})
     except (InstantiationException, ImportError, TypeError, ValueError) as error:
         cause = error.__cause__ or error
-        raise UserError(f"{key}: {str(cause).splitlines()[0]}") from error
+        raise UserError(f"{key}: {' '.join(str(cause).split())}") from error

@@ -98,3 +98,10 @@ def test_a_time_limit_saves_the_state_and_the_same_command_goes_on(tmp_path: Pat
     assert 0 < result.resumed_from < 6
     for found, expected in zip(again.parameters(), whole.parameters(), strict=True):
         assert found.equal(expected)
+
+
+def test_what_cannot_be_built_is_found_before_anything_is_sampled(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^logger\.w: .*wandb"):  # not installed
+        Extras({"w": {"_target_": "lightning.pytorch.loggers.WandbLogger"}}, {}).check(tmp_path)
+    Extras().check(tmp_path)
+    assert list(tmp_path.iterdir()) == []
