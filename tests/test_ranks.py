@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from restrl.ranks import Ranks, meeting_point, ranks_of
+from tests.train.processes import free_port
 
 PROGRAM = """
 import sys
@@ -38,14 +39,6 @@ def run_ranks(program, size, port):
     outputs = [process.communicate(timeout=120)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * size
     return outputs
-
-
-def free_port():
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_three_processes_divide_merge_and_agree():
