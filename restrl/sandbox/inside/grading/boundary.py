@@ -1,10 +1,11 @@
 """Where the values of tests leave for the solution's process, and where what it claims comes in.
 
 **Out** go builtin values, those of the standard library and of numpy that ``wire/standard.py`` and
-``wire/graph.py`` know, instances of classes that the tests define (as records: the solution makes instances of
-its own class of that name, or of an empty class where it has none), exceptions, functions and iterators (the
-solution calls back), functions of the standard library (by name), and the solution's own objects.  Anything else
-(open files, locks, pandas' frames, modules) cannot be judged, whatever the program: ``CannotJudge``.
+``wire/graph.py`` know, instances of classes that the tests define (as records: the solution makes instances
+of its own class of that name, or of an empty class where it has none), exceptions, functions and iterators
+(the solution calls back), functions of the standard library (by name), and the solution's own objects.
+Anything else (open files, locks, pandas' frames, modules) cannot be judged, whatever the program:
+``CannotJudge``.
 
 **In** come claims.  Each becomes a value of an exact type that this process has made itself, or a proxy.
 """
@@ -74,15 +75,16 @@ class Boundary:
         self.depth += 1
         try:
             message = self.solution.answer(raw)
-            while type(message) is Callback:
+            while isinstance(message, Callback):
                 message = self.solution.answer(self._called(message))
         finally:
             self.depth -= 1
-        if type(message) is Raised:
+        if isinstance(message, Raised):
             raise self.error(message)
         if message.graph is None:
             return message.value
-        return self.solution.guarded(lambda: graph.read(message.graph, self, objects)[0])
+        content = message.graph
+        return self.solution.guarded(lambda: graph.read(content, self, objects)[0])
 
     def _called(self, message: Callback) -> bytes:
         """What a function of the tests returns or raises, for the solution that has called it."""

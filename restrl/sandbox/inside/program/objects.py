@@ -56,9 +56,8 @@ class Objects:
         if isinstance(value, type):
             return self._class(value)
         cls = type(value)
-        if cls.__name__ in self.known and cls.__module__ != "builtins":
-            if not isinstance(value, (*_BUILTINS, BaseException)) and not hasattr(cls, "__members__"):
-                return Record(cls.__name__)
+        if cls.__name__ in self.known and _is_record(value):
+            return Record(cls.__name__)
         parts = values_of(value)
         if parts is not None:
             name, content = parts
@@ -148,6 +147,11 @@ class Objects:
         graph.set_fields(record, fields)
 
 
+def _is_record(value: Any) -> bool:
+    """Whether an instance is its fields: no builtin value, exception or member of an enum."""
+    return not isinstance(value, (*_BUILTINS, BaseException)) and not hasattr(type(value), "__members__")
+
+
 def _parameter(given: tuple[str, int, bool]) -> inspect.Parameter:
     """``given``: name, kind, whether there is a default."""
     name, kind, optional = given
@@ -187,4 +191,3 @@ def lowered(value: Any, keep: Callable[[Any], Any]) -> Any:
 def encode_lowered(value: Any) -> bytes:
     """The encoding of a result that is compared with builtin values only; objects become a handle."""
     return encode(value, lambda item: lowered(item, lambda _object: Handle(0)))
-

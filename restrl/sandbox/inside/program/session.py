@@ -145,7 +145,7 @@ class Session:
 
 
 def _member(_none: None, instance: Any, name: str) -> tuple[bool, Any]:
-    """Whether an attribute is a method that changes with nothing but its instance, and its function or value."""
+    """Whether an attribute is a method of the instance's class, and its function; or the value."""
     function = next((vars(c)[name] for c in type(instance).__mro__ if name in vars(c)), None)
     is_method = isinstance(function, types.FunctionType)
     return is_method, function if is_method else getattr(instance, name)

@@ -1,8 +1,8 @@
 """numpy's arrays and scalars as builtin contents, and back, where a process has numpy.
 
-An array is its kind (a text of its dtype, its shape) and its content: the bytes of its items, or the items where
-they are texts or objects.  Nothing here trusts a kind or a content: it is an array of at most ``LIMIT`` bytes,
-or ValueError.
+An array is its kind (a text of its dtype, its shape) and its content: the bytes of its items, or the items
+where they are texts or objects.  Nothing here trusts a kind or a content: it is an array of at most ``LIMIT``
+bytes, or ValueError.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def content_of(array: Any) -> Any:
 def scalar(value: Any) -> tuple[str, bytes] | None:
     """(dtype, bytes) of a numpy scalar; None for everything else."""
     numpy: Any = sys.modules.get("numpy")
-    if numpy is None or not isinstance(value, numpy.generic) or not type(value).__module__ == "numpy":
+    if numpy is None or not isinstance(value, numpy.generic) or type(value).__module__ != "numpy":
         return None
     dtype = value.dtype.str
     return (dtype, value.tobytes()) if _RAW.fullmatch(dtype) and not value.dtype.names else None

@@ -1,10 +1,10 @@
 """Values that are no trees of builtin values: shared and cyclic ones, those of other types, and of any depth.
 
-A graph is a list of objects that can change (containers, and records: instances of classes that both sides know)
-and the value that refers to them by number.  Its encoding has two parts: the kinds of the objects, from which
-the reader makes empty ones, and then their contents, which may refer to all of them.  Neither side recurses into
-objects, so a linked list may be as long as it likes; what cannot change (tuples, frozensets) is written in place,
-nested up to ``codec.MAX_DEPTH``.
+A graph is a list of objects that can change (containers, and records: instances of classes that both sides
+know) and the value that refers to them by number.  Its encoding has two parts: the kinds of the objects, from
+which the reader makes empty ones, and then their contents, which may refer to all of them.  Neither side
+recurses into objects, so a linked list may be as long as it likes; what cannot change (tuples, frozensets) is
+written in place, nested up to ``codec.MAX_DEPTH``.
 
 What each side does with values of its own classes is its ``Policy``.
 """
@@ -37,7 +37,7 @@ class Record:
 
 
 class Policy(Protocol):
-    """What one side makes of values that are neither builtin nor in ``standard``, and of what the other sent."""
+    """What one side makes of values that are not in ``standard`` either, and of what the other sent."""
 
     def take(self, value: Any) -> Any:
         """A Record, or what to write in the value's place: Tagged, Handle, builtin.  Raises CodecError."""
@@ -56,7 +56,7 @@ class Policy(Protocol):
 
 
 def survey(value: Any) -> list[Any] | None:
-    """The objects of a tree of builtin values that can change, from the root down; None if it is no such tree."""
+    """The objects that can change in a tree of builtin values, from the root down; None if it is none."""
     level, found = [value], list[Any]()
     seen: set[int] = set()
     for _ in range(codec.MAX_DEPTH):
@@ -144,13 +144,11 @@ class Writer:
         kind = _kind(value)
         if kind is not None:
             return self._object(value, kind)
-        form = standard.form(value)
-        if form is None or form[0] in standard.TRUSTED:
-            form = self.policy.take(value)
-            if type(form) is Record:
-                return self._object(value, ("record", form.name))
-        else:
-            form = Tagged(*form)
+        known = standard.form(value)
+        own = known is None or known[0] in standard.TRUSTED
+        form = self.policy.take(value) if own else Tagged(*known or ())
+        if type(form) is Record:
+            return self._object(value, ("record", form.name))
         if type(form) is Tagged:
             return Tagged(form.name, self._form(form.content, depth + 1))
         return self._form(form, depth + 1)

@@ -1,16 +1,16 @@
 """Values of the standard library and of numpy as builtin contents, and back.
 
 Each type has a name and a content: a builtin value, or one that holds values which have a form here too.
-``make`` trusts nothing: it makes a value of exactly that type in bounded time, or raises one of the errors that
-``codec.decode`` turns into CodecError.  Whatever runs code or opens files (patterns, paths, functions) has a form
-for the way from the tests to a program only.
+``make`` trusts nothing: it makes a value of exactly that type in bounded time, or raises one of the errors
+that ``codec.decode`` turns into CodecError.  Whatever runs code or opens files (patterns, paths, functions)
+has a form for the way from the tests to a program only.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from . import arrays
@@ -18,8 +18,9 @@ from . import arrays
 EXPONENT = 100_000  # decimal exponent, beyond which arithmetic takes time or memory without end
 BITS = 1 << 17  # of the numbers in a fraction, likewise
 _PLAIN = (bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, range, object)
-TYPES: Mapping[str, type] = {cls.__name__: cls for cls in (*_PLAIN, type(None))}
+TYPES: dict[str, Any] = {cls.__name__: cls for cls in _PLAIN}
 
+TYPES["NoneType"] = type(None)
 _VIEWS = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}
 _CONSTANTS = {"Ellipsis": ..., "NotImplemented": NotImplemented}
 
@@ -68,7 +69,7 @@ def _zone(value: Any) -> tuple[Any, ...]:
 
 
 def _with_zone(*names: str) -> Callable[[Any], Any]:
-    """Takes these fields, the time zone and the fold.  Zones of other kinds than a fixed offset have no form."""
+    """Takes these fields, the time zone and the fold.  Only zones of a fixed offset have a form."""
 
     def take(value: Any) -> Any:
         if value.tzinfo is not None and form(value.tzinfo) is None:
