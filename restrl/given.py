@@ -19,7 +19,7 @@ _KEPT = (*_DEFINITIONS, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, a
 
 
 def with_given(tests: Mapping[str, Any], code: str) -> Mapping[str, Any]:
-    """The tests, with what of ``code`` they use in their field ``given``; the same object if it is nothing."""
+    """The tests, with what of ``code`` they use as ``given``; the same object if that is nothing."""
     if tests.get("kind") not in KINDS or not code.strip():
         return tests
     own = tests.get("given", "")

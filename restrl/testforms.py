@@ -88,7 +88,7 @@ def _is_bool(value: Any) -> bool:
 TEXT = Field(_is_text, "a string")
 FILLED = Field(_is_filled, "a string that is not empty")
 NAME = Field(_is_name, "the name of a function")
-ENTRY_POINT = Field(_is_entry_point, "a function as a program names it: f, module.f, Solution().f")
+ENTRY_POINT = Field(_is_entry_point, "the name of a function, as in f, module.f or Solution().f")
 NAMES = Field(_list_of(_is_name), "a list of names")
 LIST = Field(_is_list, "a list")
 LISTS = Field(_list_of(_is_list), "a list of argument lists")

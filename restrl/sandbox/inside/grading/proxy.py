@@ -23,7 +23,7 @@ class Remote:
     """An object that lives in the solution's process."""
 
     def __init__(self, boundary: Asks, number: int | None) -> None:
-        vars(self).update(_boundary=boundary, _number=number, _items=[], _count=1)
+        vars(self).update(_boundary=boundary, _number=number, _owner=None, _items=[], _count=1)
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         return _ask(self, "call", arguments, tuple(keywords.items()))
@@ -31,7 +31,10 @@ class Remote:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name.endswith("__") and name not in ("__name__", "__doc__"):
             raise AttributeError(name)
-        return _ask(self, "getattr", name)
+        value = _ask(self, "getattr", name)
+        if type(value) is Remote:  # a method may return its instance
+            vars(value)["_owner"] = self
+        return value
 
     def __setattr__(self, name: str, value: Any) -> None:
         _ask(self, "setattr", name, value)

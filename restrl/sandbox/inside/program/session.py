@@ -66,10 +66,10 @@ def in_turn(cls: Any) -> Callable[[list[str], list[Any]], list[Any]]:
 class Session:
     """The program's end of the questions of ``grading/boundary.py``."""
 
-    def __init__(self, link: frames.Channel, names: dict[str, Any]) -> None:
+    def __init__(self, link: frames.Channel, names: dict[str, Any], arrays: bool) -> None:
         self.link = link
         self.names = names
-        self.objects = Objects(names, self.call)
+        self.objects = Objects(names, self.call, arrays)
         self.hooks = Hooks(handle=self.objects.handle)
         self.stopped: dict[int, BaseException] = {}  # what ended iterators, until it is asked for
         self.operations: dict[str, Callable[..., Any]] = OPERATIONS | {
