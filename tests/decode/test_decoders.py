@@ -124,7 +124,9 @@ GOOD = '{"task_id": "a", "completion": ""}\n'
         (GOOD.encode() + b'{"task_id": "\xff"}', r"samples\.jsonl:2: not JSON \("),
         (GOOD + "\n[]", r"samples\.jsonl:3: a sample is a JSON object, not list"),
         ('{"completion": ""}', r"samples\.jsonl:1: task_id: missing"),
-        ('{"task_id": 1, "completion": ""}', r"samples\.jsonl:1: task_id: has to be a string, not int"),
+        ('{"task_id": 1.5, "completion": ""}', r"samples\.jsonl:1: task_id: has to be a string, not float"),
+        ('{"task_id": true, "completion": ""}', r"samples\.jsonl:1: task_id: has to be a string, not bool"),
+        ('{"task_id": 1, "completion": ""}', r"samples\.jsonl:1: task_id: 1 is none of the 2 problems"),
         (
             GOOD + '{"task_id": "c", "completion": ""}',
             r"samples\.jsonl:2: task_id: 'c' is none of the 2 problems .* \(e\.g\. 'a'\)",
