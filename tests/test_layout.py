@@ -19,6 +19,7 @@ RANKS = [
         "files",
         "actions",
         "testforms",
+        "given",
         "progress",
         "attention",
         "record_files",

@@ -9,9 +9,10 @@ from typing import Any
 
 from . import clock
 from .clock import OutOfTime
-from .proxy import Scope, SolutionMemoryError, named
+from .scope import Scope, definitions, root_of
 from .solution import LoadError, Solution, Stop
-from .tally import Start, Tally
+from .standins import SolutionMemoryError
+from .tally import CannotJudge, Start, Tally
 
 RECORDER = "_restrl_units"
 
@@ -20,6 +21,7 @@ class AssertTests:
     """``asserts`` are run one by one, each a test; ``setup`` runs before them, after the solution."""
 
     def __init__(self, tests: Mapping[str, Any]) -> None:
+        self.given = definitions(tests)
         self.setup = compile(tests.get("setup") or "", "<setup>", "exec")
         self.lines = [compile(_lf(line), f"<assert {i}>", "exec") for i, line in enumerate(tests["asserts"])]
         trees = [ast.parse(_lf(line)) for line in tests["asserts"]]
@@ -31,6 +33,7 @@ class AssertTests:
         solution = start({"mode": "serve", "source": source})
         try:
             scope = Scope(solution, solution.loaded(), self.shadows)
+            scope.define(self.given)
             exec(self.setup, scope)
         except (LoadError, Stop, Exception, OutOfTime) as error:
             _note(tally, error)
@@ -56,17 +59,19 @@ class CheckTests:
 
     def __init__(self, tests: Mapping[str, Any]) -> None:
         self.entry_point = tests["entry_point"]
+        self.root = root_of(self.entry_point)
+        self.given = definitions(tests)
         self.setup = compile(tests.get("setup") or "", "<setup>", "exec")
         tree = ast.parse(_lf(tests["test"]))
         check = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "check"), None)
         self.has_check = check is not None
-        candidate = check.args.args[0].arg if check else self.entry_point
-        splitter = _Splitter({candidate, self.entry_point})
+        candidate = check.args.args[0].arg if check else self.root
+        splitter = _Splitter({candidate, self.root})
         body = check if check else tree
         body.body = splitter.block(body.body)
         self.units = splitter.units
         self.code = compile(ast.fix_missing_locations(tree), "<test>", "exec")
-        self.shadows = frozenset([self.entry_point])
+        self.shadows = frozenset([self.root])
         self.whole = bool(tests.get("whole"))
 
     def run(self, start: Start, source: str) -> Tally:
@@ -76,7 +81,11 @@ class CheckTests:
         try:
             scope = Scope(solution, solution.loaded(), self.shadows)
             scope[RECORDER] = units
-            scope[self.entry_point] = candidate = named(solution, self.entry_point)
+            scope.define(self.given)
+            candidate = scope.entry(self.entry_point)
+            scope.pop(self.root, None)  # what is under test is the solution's, whoever else defines it
+            if self.root == self.entry_point:
+                scope[self.root] = candidate
             exec(self.setup, scope)
             exec(self.code, scope)
             if self.has_check:
@@ -140,7 +149,9 @@ class _Nothing:
 
 
 def _note(tally: Tally, error: BaseException) -> None:
-    """Counts a failure.  Raises ``error`` again if it is a MemoryError of the tests' own process."""
+    """Counts a failure.  Raises ``error`` again if it is the tests' own: a MemoryError, CannotJudge."""
+    if isinstance(error, CannotJudge):
+        raise error
     if isinstance(error, SolutionMemoryError):
         tally.fail(f"MemoryError: {error}")
     elif isinstance(error, MemoryError):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..wire import codec, control, frames
 from ..wire.control import Ended
-from ..wire.messages import Loaded, Raised, Value, message_of
+from ..wire.messages import Callback, Loaded, Raised, Value, message_of
 
 CREDIT = 3  # program limits that a program may get back for time without a processor
 BUFFER = 1 << 18  # bytes, of a connection to a program
@@ -173,7 +173,7 @@ class Solution:
 
     def _read(self, raw: bytes, types: tuple[Any, ...], handle: Callable[[int], Any] | None) -> Any:
         def parse() -> Any:
-            message = message_of(codec.decode(raw, handle))
+            message = message_of(codec.decode(raw, codec.Hooks(handle)))
             if type(message) not in types:
                 raise codec.CodecError("not a message that may stand here")
             return message
@@ -192,10 +192,11 @@ class Solution:
         message: Message | Raised = self._read(raw, (kind, Raised), handle)
         return message
 
-    def request(self, raw: bytes, handle: Callable[[int], Any]) -> Value | Raised:
-        """One question and its answer.  Raises Stop."""
+    def answer(self, raw: bytes) -> Value | Raised | Callback:
+        """One question, or the outcome of a callback, and what the program says next.  Raises Stop."""
         self.send(raw)
-        return self.read_or_raised(self.receive_raw(), Value, handle)
+        message: Value | Raised | Callback = self._read(self.receive_raw(), (Value, Raised, Callback), None)
+        return message
 
     def loaded(self) -> list[str]:
         """Waits until the program's top level has run; its global names.  Raises Stop or LoadError."""
@@ -246,5 +247,5 @@ class LoadError(Exception):
 
 def describe(message: Raised) -> str:
     """An exception of the solution in one line.  Whatever it claims, the line is text of bounded length."""
-    kind, text = (part if type(part) is str else "?" for part in message)
+    kind, text = (part if type(part) is str else "?" for part in message[:2])
     return " ".join(f"{kind}: {text}".split())[:200]

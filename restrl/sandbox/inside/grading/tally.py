@@ -11,6 +11,10 @@ from .solution import Solution, Stop
 Start = Callable[[dict[str, Any]], Solution]  # a job for the program's process -> the running solution
 
 
+class CannotJudge(Exception):
+    """The tests cannot judge any program, and why."""
+
+
 @dataclass
 class Tally:
     """Passed and failed tests of one program.

@@ -25,7 +25,7 @@ from .code_tests import AssertTests, CheckTests
 from .inprocess_tests import Ds1000Tests, UnittestTests
 from .solution import CREDIT, FRAME_LIMIT, HarnessError, Limits, Server, Solution
 from .stdio_tests import StdioTests
-from .tally import Tally
+from .tally import CannotJudge, Tally
 
 KINDS: dict[str, Any] = {
     "call": CallTests,
@@ -117,7 +117,7 @@ def _judge(tests: Any, source: str, server: Server, limits: Limits, link: Channe
             if start.solution is not None:
                 # how a program ends that has passed decides nothing: with another job at hand, do not wait
                 ended = start.solution.end(wait=tally.passed < tally.total or not link.ready())
-    except (HarnessError, OSError) as error:
+    except (HarnessError, CannotJudge, OSError) as error:
         return _error(str(error))
     solution = start.solution
     if solution is None:
