@@ -23,7 +23,7 @@ def _problem(row: Row) -> Problem:
     return Problem(
         task_id=row.text("question_id"),
         prompt=_prompt(row.text("question").strip(), row.data.get("style"), _declarations(row)),
-        tests={"kind": "unittest", "test": row.text("test")},
+        tests={"kind": "pytest", "test": row.text("test")},
         reference=row.text("solution"),
         dataset="kodcode",
     )

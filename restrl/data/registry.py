@@ -63,6 +63,7 @@ class Loaded:
 
     problems: list[Problem]
     unjudged: dict[str, str]  # task id -> reason, one line
+    others: tuple[str, ...]  # ids of all problems that were read and are not among ``problems``
 
 
 def load_problems(config: DatasetConfig, split: Split) -> list[Problem]:
@@ -77,7 +78,7 @@ def load_split(config: DatasetConfig, split: Split) -> Loaded:
     the limit of the held-out problems.  Raises UserError for an unknown data set or id, a broken file, or a
     split that the data set does not have.
     """
-    problems = _read(config, split)
+    problems, known = _read(config, split)
     where = config.path or f"dataset={config.name}"
     check_unique(problems, f"dataset={config.name}")
     faults = {problem.task_id: fault for problem in problems if (fault := _fault(problem))}
@@ -88,11 +89,13 @@ def load_split(config: DatasetConfig, split: Split) -> Loaded:
     if split == "train" and config.block_list not in (None, OFF):
         judged = without_blocked(judged, read_blocked(Path(config.block_list)), config.block_list)
     count = config.train_limit if split == "train" else config.heldout_limit
-    return Loaded(limit(judged, count, config.seed, split), faults)
+    kept = limit(judged, count, config.seed, split)
+    kept_ids = {problem.task_id for problem in kept}
+    return Loaded(kept, faults, tuple(task_id for task_id in known if task_id not in kept_ids))
 
 
-def _read(config: DatasetConfig, split: Split) -> list[Problem]:
-    """All problems of the split that ``config.ids`` names."""
+def _read(config: DatasetConfig, split: Split) -> tuple[list[Problem], list[str]]:
+    """The problems of the split that ``config.ids`` names, and the ids of all problems that were read."""
     if config.parts:
         raise UserError(
             f"dataset={config.name}: only decode.py judges several data sets in one run; here name one of "
@@ -100,17 +103,18 @@ def _read(config: DatasetConfig, split: Split) -> list[Problem]:
         )
     if config.name not in LOADERS:
         raise UserError(f"dataset.name: {config.name!r} is not one of {', '.join(LOADERS)}")
-    load = LOADERS[config.name]
-    if config.ids is not None:
-        every = dataclasses.replace(config, ids=None)
-        known = load(every, "all") + (load(every, "train") if split == "train" else [])
-        ids = whole_ids(config.ids, (problem.task_id for problem in known), config.name)
-        config = dataclasses.replace(config, ids=ids)
-    problems = chosen(load(config, split), config.ids)
-    if not problems:
-        of = "" if config.ids is None else " that dataset.ids names"
-        raise UserError(f"{config.path or f'dataset={config.name}'}: no problems for {split} in it{of}")
-    return problems
+    load, where = LOADERS[config.name], config.path or f"dataset={config.name}"
+    if config.ids is None:
+        if not (problems := load(config, split)):
+            raise UserError(f"{where}: no problems for {split} in it")
+        return problems, [problem.task_id for problem in problems]
+    every = dataclasses.replace(config, ids=None)
+    everything = load(every, "all") + (load(every, "train") if split == "train" else [])
+    known = [problem.task_id for problem in everything]
+    config = dataclasses.replace(config, ids=whole_ids(config.ids, known, config.name))
+    if not (problems := chosen(load(config, split), config.ids)):
+        raise UserError(f"{where}: no problem for {split} in it that dataset.ids names")
+    return problems, known
 
 
 def _fault(problem: Problem) -> str:

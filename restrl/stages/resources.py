@@ -64,6 +64,7 @@ class ProblemSet:
     fingerprint: str  # covers every field of every problem
     too_long: tuple[str, ...] = ()  # task ids of problems left out because an answer has no room
     unjudged: tuple[str, ...] = ()  # of problems left out because no test can judge them
+    others: tuple[str, ...] = ()  # of all problems that were read and are not among ``problems``
 
     @property
     def left_out(self) -> dict[str, list[str]]:
@@ -144,7 +145,8 @@ class Resources:
                 problems, too_long = fitting(problems, prompter, self.positions, dataset, split, say)
             lines = "\n".join(json.dumps(to_json(problem), sort_keys=True) for problem in problems)
             digest = hashlib.sha256(lines.encode()).hexdigest()[:16]
-            self._problems[key] = ProblemSet(problems, digest, too_long, tuple(unjudged))
+            others = (*too_long, *loaded.others)
+            self._problems[key] = ProblemSet(problems, digest, too_long, tuple(unjudged), others)
         return self._problems[key]
 
     @cached_property

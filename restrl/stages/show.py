@@ -35,7 +35,7 @@ def show_problems(session: Session, count: int) -> None:
     with_reference = [problem for problem in problems if problem.reference is not None]
     if with_reference:
         with Sandbox(divided(config.sandbox, config.trainer.devices)) as sandbox:
-            judged = sandbox.judge([(problem.reference or "", problem.tests) for problem in with_reference])
+            judged = sandbox.judge([(problem.reference or "", problem.judged) for problem in with_reference])
         verdicts = {p.task_id: verdict for p, verdict in zip(with_reference, judged, strict=True)}
     model: ModelConfig = config.model
     prompter = Prompter(load_tokenizer(model, config.paths), model)

@@ -1,3 +1,6 @@
+import gzip
+import json
+
 import pytest
 
 from restrl.config import DecoderConfig, SamplingConfig
@@ -112,6 +115,54 @@ def test_replay_reads_completions_and_solutions(tmp_path):
     assert answers == [
         Answer("a", 0, "x = 1"), Answer("b", 0, "def b(): return 1"), Answer("b", 1, "def b():"),
     ]  # fmt: skip
+
+
+def test_completions_follow_the_published_prompt_byte_for_byte(tmp_path):
+    published = 'def a():\n    """A."""\n\n'
+    problems = [
+        Problem("a", "ask a", {}, code=published.rstrip(), opening=published),
+        Problem("b", "", {}, code="x"),
+    ]
+    empty = Problem("c", "ask c", {}, code="def c():", opening="")
+    text = "".join(json.dumps({"task_id": task, "completion": "    return 1\n"}) + "\n" for task in "abc")
+    assert [answer.text for answer in replayed(tmp_path, text, [*problems, empty])] == [
+        published + "    return 1\n", "x    return 1\n", "    return 1\n",
+    ]  # fmt: skip
+
+
+def test_replay_finds_ids_as_other_tools_write_them(tmp_path):
+    problems = [Problem(f"mbpp_plus/{n}", "", {}) for n in (2, 20)]
+    asked = ("Mbpp/2", 20, "2")
+    text = "\n".join(json.dumps({"task_id": task, "solution": str(i)}) for i, task in enumerate(asked))
+    assert replayed(tmp_path, text, problems) == [
+        Answer("mbpp_plus/2", 0, "0"), Answer("mbpp_plus/2", 1, "2"), Answer("mbpp_plus/20", 0, "1"),
+    ]  # fmt: skip
+    with pytest.raises(
+        UserError, match=r"samples\.jsonl:1: task_id: '2' may be 'a/2' or 'b/2'; write the whole"
+    ):
+        replayed(
+            tmp_path, '{"task_id": "2", "solution": ""}', [Problem("a/2", "", {}), Problem("b/2", "", {})]
+        )
+    with pytest.raises(UserError, match=r"task_id: 'HumanEval/2' is none of the 2 problems"):
+        replayed(tmp_path, '{"task_id": "HumanEval/2", "solution": ""}', problems)
+
+
+def test_replay_leaves_out_samples_of_problems_that_are_not_judged(tmp_path):
+    path = tmp_path / "samples.jsonl.gz"
+    path.write_bytes(
+        gzip.compress(b'{"task_id": "a", "completion": ""}\n{"task_id": "b", "completion": ""}\n')
+    )
+    config = DecoderConfig("replay", path=str(path))
+    assert [a.task_id for a in decode(DecodeJob(PROBLEMS[1:], config, 0, no_model, others=["a"]))] == ["b"]
+    with pytest.raises(UserError, match=r"samples\.jsonl\.gz has no sample of the 0 problems to judge"):
+        decode(DecodeJob([], config, 0, no_model, others=["a", "b"]))
+    with pytest.raises(UserError, match=r"samples\.jsonl\.gz:1: task_id: 'a' is none of the 1 problems"):
+        decode(DecodeJob(PROBLEMS[1:], config, 0, no_model))
+    path.write_bytes(path.read_bytes()[:30])
+    with pytest.raises(
+        UserError, match=r"decoder\.path: cannot read .*samples\.jsonl\.gz: Compressed file ended"
+    ):
+        decode(DecodeJob(PROBLEMS, config, 0, no_model))
 
 
 GOOD = '{"task_id": "a", "completion": ""}\n'
