@@ -46,14 +46,18 @@ class DatasetConfig:
     name: str = "starter"
     path: str | None = None  # a file of problems
     heldout_path: str | None = None  # a file of held-out problems; null: split by seed
+    ids: Any = None  # a file of task ids, or a list of them: the data set's only problems; null = all
     train_limit: int | None = _limits(None, ge=1)  # first n problems of a seeded shuffle; null = all
     heldout_limit: int | None = _limits(None, ge=1)
-    heldout_fraction: float = _limits(0.2, ge=0, lt=1)  # if the data set has no split of its own
+    heldout_fraction: float = _limits(0.2, ge=0, le=1)  # if the data set has no split of its own
     seed: int = _limits(0, ge=0)  # of the split, the shuffle and the generator
     max_tokens: int = _limits(1024, ge=1)  # new tokens per completion; all sampling reads it
     variant: str | None = None  # for a data set with several variants; null: the default
     block_list: str | None = None  # file of task ids not to train on; null: data check's; none: off
     too_long: str = _limits("error", choices=("error", "drop"))  # a prompt without room for an answer
+    # several data sets in one decode run, by name, and the groups of them that an average weighs equally
+    parts: dict[str, DatasetConfig] = field(default_factory=dict)
+    average: list[list[str]] = field(default_factory=list)
 
 
 @dataclass
@@ -206,7 +210,8 @@ class MctsConfig:
 @dataclass
 class DecoderConfig:
     name: str = "sample"
-    split: str = _limits("heldout", choices=("heldout", "train"), decides=False)  # its problems are read
+    # whose problems are read; null: heldout, or all if dataset.ids names the problems
+    split: str | None = _limits(None, choices=("heldout", "train", "all"), decides=False)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     answers: int = _limits(1, ge=1)  # per problem (best_of_n, mcts), each with its own completions
     mcts: MctsConfig = field(default_factory=MctsConfig)

@@ -120,6 +120,10 @@ def _check_ranges(node: Any, prefix: str) -> None:
         value, key = getattr(node, item.name), f"{prefix}{item.name}"
         if dataclasses.is_dataclass(value):
             _check_ranges(value, f"{key}.")
+        elif isinstance(value, dict):
+            for name, element in value.items():
+                if dataclasses.is_dataclass(element):
+                    _check_ranges(element, f"{key}.{name}.")
         elif isinstance(value, list) and any(map(dataclasses.is_dataclass, value)):
             for i, element in enumerate(value):
                 _check_ranges(element, f"{key}[{i}].")

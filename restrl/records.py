@@ -33,7 +33,8 @@ class Problem:
     """A task with tests.
 
     ``prompt`` is the question in words (a chat message), ``code`` the initial state that a solution
-    continues (may be empty).  A program to judge is ``code + completion``.
+    continues (may be empty).  A program to judge is ``code + completion``.  Completions that others
+    published follow the text that was published to them, which may be another one: see ``completed``.
     """
 
     task_id: str
@@ -43,6 +44,11 @@ class Problem:
     reference: str | None = None  # a whole program that passes the tests, if one is known
     dataset: str = ""
     family: str = ""  # problems of one family are variations of each other; "" = its own family
+    opening: str | None = None  # what published completions follow, byte for byte; None = ``code``
+
+    def completed(self, completion: str) -> str:
+        """The program of a ``completion`` that another tool sampled after the published text."""
+        return (self.code if self.opening is None else self.opening) + completion
 
     @cached_property
     def judged(self) -> Mapping[str, Any]:

@@ -7,10 +7,9 @@ from random import Random
 from typing import Any
 
 from restrl.config import DatasetConfig
-from restrl.data.fields import Row
+from restrl.data.fields import Row, unjudged
 from restrl.data.source import Source, read_rows
-from restrl.data.splits import Split, split_by_family
-from restrl.errors import UserError
+from restrl.data.splits import Split, from_files
 from restrl.records import Problem
 from restrl.seeds import derive_seed
 
@@ -25,22 +24,22 @@ HELDOUT = 500  # problems of the test split that the paper evaluates on
 def load(config: DatasetConfig, split: Split) -> list[Problem]:
     """5000 training problems and 500 of the 5000 test problems from the hub, or those of ``config.path``.
 
-    The 500 are chosen by ``config.seed`` with the test split's mix of difficulties.  ``config.path`` is split
-    as by dataset=jsonl.  Problems without tests or with tests that cannot be judged (see ``_tests``) are left
-    out.
+    The 500 are chosen by ``config.seed`` with the test split's mix of difficulties, or by ``config.ids``.
+    The hub's split "all" is its whole test split: training problems have the same ids.  ``config.path`` is
+    split as by dataset=jsonl.
     """
-    if config.path is None:
-        problems = read(None, split)
-        return problems if split == "train" else _same_mix(problems, HELDOUT, config.seed)
-    if config.heldout_path is None:
-        return split_by_family(read(config.path, split), config, split)
-    return read(config.heldout_path if split == "heldout" else config.path, split)
+    if config.path is not None:
+        return from_files(config, split, lambda path, key: read(path, split, key))
+    problems = read(None, split)
+    if split != "heldout" or config.ids is not None:
+        return problems
+    return _same_mix(problems, HELDOUT, config.seed)
 
 
-def read(path: str | None, split: Split = "train") -> list[Problem]:
-    """All problems of ``path``, or of the hub's split, that can be judged."""
-    problems = (_problem(row) for row in read_rows(path, SOURCES[split]))
-    return [problem for problem in problems if problem is not None]
+def read(path: str | None, split: Split = "train", key: str = "dataset.path") -> list[Problem]:
+    """All problems of ``path``, which ``key`` names, or of the hub's split."""
+    source = SOURCES["train" if split == "train" else "heldout"]
+    return [_problem(row) for row in read_rows(path, source, key)]
 
 
 def _same_mix(problems: list[Problem], count: int, seed: int) -> list[Problem]:
@@ -57,28 +56,33 @@ def _difficulty(problem: Problem) -> str:
     return problem.task_id.split("/")[1]
 
 
-def _problem(row: Row) -> Problem | None:
-    tests = _tests(row)
-    if tests is None:
-        return None
+def _problem(row: Row) -> Problem:
+    tests = inputs_and_outputs(row)
     number = row.integer("problem_id" if "problem_id" in row.data else "id")  # the hub's file says id
-    starter = row.text("starter_code").strip()
-    how = (
-        "Use the starter code."
-        if tests["kind"] == "call"
-        else "Read from standard input and print the answer."
-    )
+    return posed(row, f"apps/{row.text('difficulty')}/{number}", tests)
+
+
+def posed(row: Row, task_id: str, tests: dict[str, Any]) -> Problem:
+    """The problem of a row in the schema that APPS and TACO share."""
+    starter = row.optional_text("starter_code").strip()
     return Problem(
-        task_id=f"apps/{row.text('difficulty')}/{number}",
-        prompt=f"{row.text('question').strip()}\n\n{how}",
+        task_id=task_id,
+        prompt=f"{row.text('question').strip()}\n\n{how(tests)}",
         tests=tests,
         code=starter if tests["kind"] == "call" else "",
-        reference=_reference(row.parsed("solutions") or []),
-        dataset="apps",
+        reference=first_that_compiles(row.parsed("solutions") or []),
+        dataset=row.dataset,
     )
 
 
-def _reference(solutions: list[str]) -> str | None:
+def how(tests: dict[str, Any]) -> str:
+    """What the question says of how a solution gets its input."""
+    if tests["kind"] == "call":
+        return "Use the starter code."
+    return "Read from standard input and print the answer."
+
+
+def first_that_compiles(solutions: list[str]) -> str | None:
     """The first solution that compiles; None if none does."""
     for solution in solutions:
         try:
@@ -90,25 +94,24 @@ def _reference(solutions: list[str]) -> str | None:
     return None
 
 
-def _tests(row: Row) -> dict[str, Any] | None:
-    """The tests; None if there are none, or if the numbers of inputs and outputs differ."""
-    data = row.parsed("input_output")
-    if not data or not data.get("inputs") or len(data["inputs"]) != len(data.get("outputs", ())):
-        return None
-    inputs, outputs = data["inputs"], data["outputs"]
-    if "fn_name" in data:
+def inputs_and_outputs(row: Row, name: str = "input_output") -> dict[str, Any]:
+    """The tests in the field ``name``."""
+    data = row.parsed(name)
+    if not isinstance(data, dict) or not data.get("inputs"):
+        return unjudged("it has no tests")
+    inputs, outputs = data["inputs"], data.get("outputs", [])
+    if len(inputs) != len(outputs):
+        return unjudged(f"{len(outputs)} outputs for {len(inputs)} inputs")
+    if data.get("fn_name"):
         if not all(isinstance(args, list) for args in inputs):
-            return None
+            return unjudged("the inputs of a call are no list of arguments")
         # Nearly all files wrap each expected value into a list of one.
         wrapped = all(isinstance(value, list) and len(value) == 1 for value in outputs)
         values = [value[0] for value in outputs] if wrapped else outputs
         return {"kind": "call", "fn_name": data["fn_name"], "inputs": inputs, "outputs": values}
-    return {"kind": "stdio", "inputs": _texts(row, inputs), "outputs": _texts(row, outputs)}
+    return {"kind": "stdio", "inputs": _texts(inputs), "outputs": _texts(outputs)}
 
 
-def _texts(row: Row, values: list[Any]) -> list[str]:
+def _texts(values: list[Any]) -> list[Any]:
     """The values as texts; some problems have lists of lines instead."""
-    texts = ["\n".join(map(str, value)) if isinstance(value, list) else value for value in values]
-    if not all(isinstance(text, str) for text in texts):
-        raise UserError(f"{row.where}: input_output: inputs and outputs must be texts or lists of lines")
-    return texts
+    return ["\n".join(map(str, value)) if isinstance(value, list) else value for value in values]

@@ -15,14 +15,16 @@ FULL = Source("bigcodebench", "bigcode/bigcodebench", "b74c0d0bf70d2c0bc459be537
 HARD = Source(
     "bigcodebench", "bigcode/bigcodebench-hard", "298d2cc7b96612e15e47313c3603ee124cee0c1f", "v0.1.0_hf"
 )
+STYLES = ("complete", "instruct", "instruct_code")
 
 
 def load(config: DatasetConfig, split: Split) -> list[Problem]:
-    """``variant`` = complete (the state is the documented function), instruct (a question, no state), or
-    complete_hard, instruct_hard: the 148 hard problems, held out.  The full set of 1140 is split by seed.
+    """``variant`` = complete (the state is the documented function), instruct (a question, no state),
+    instruct_code (the question, and the function's head as the state: how ReST-RL poses it), or one of them
+    with _hard: the 148 hard problems, held out.  The full set of 1140 is split by seed.
     """
-    chosen = variant(config, ("complete", "instruct", "complete_hard", "instruct_hard"))
-    style, hard = chosen.split("_")[0], chosen.endswith("_hard")
+    chosen = variant(config, (*STYLES, *(f"{style}_hard" for style in STYLES)))
+    style, hard = chosen.removesuffix("_hard"), chosen.endswith("_hard")
     if hard:
         heldout_only(f"bigcodebench dataset.variant={chosen}", split)
     problems = read(config.path, style, HARD if hard else FULL)
@@ -36,7 +38,8 @@ def read(path: str | None, style: str = "complete", source: Source = FULL) -> li
 
 def _problem(row: Row, style: str) -> Problem:
     documented = row.text("complete_prompt")  # the function's head with its docstring
-    code = documented.rstrip() if style == "complete" else ""
+    openings = {"complete": documented, "instruct_code": row.text("code_prompt")}
+    code = openings.get(style, "").rstrip()
     fenced = f"Complete this Python function.\n\n```python\n{code}\n```"
     return Problem(
         task_id=row.text("task_id"),
@@ -45,4 +48,5 @@ def _problem(row: Row, style: str) -> Problem:
         code=code,
         reference=documented + row.text("canonical_solution"),
         dataset="bigcodebench",
+        opening=openings.get(style),
     )

@@ -55,4 +55,5 @@ def _problem(row: Row, dataset: str) -> Problem:
         code=code,
         reference=row.text("prompt") + row.text("canonical_solution"),
         dataset=dataset,
+        opening=row.text("prompt"),
     )

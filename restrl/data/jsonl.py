@@ -24,7 +24,7 @@ def load(config: DatasetConfig, split: Split) -> list[Problem]:
             f"{config.heldout_path}: task_id: {min(shared)!r} is also in {config.path}; "
             "a problem is either for training or held out"
         )
-    return heldout if split == "heldout" else train
+    return {"train": train, "heldout": heldout, "all": train + heldout}[split]
 
 
 def read_problems(path: str, key: str = "dataset.path") -> list[Problem]:

@@ -1,4 +1,4 @@
-"""Reading files of JSON lines, plain or gzipped."""
+"""Reading files of JSON lines, or of one JSON list, plain or gzipped."""
 
 from __future__ import annotations
 
@@ -15,10 +15,16 @@ from restrl.errors import UserError
 def read_lines(path: str | Path, key: str = "dataset.path") -> Iterator[tuple[str, Any]]:
     """Each line as (``file:line``, parsed JSON); empty lines, a byte order mark and CRLF are ignored.
 
+    A file that is a JSON list as a whole gives its items, numbered as lines would be.
+
     Raises UserError for a file that is missing, unreadable, not UTF-8, or has a line that is not JSON;
     ``key`` is the configuration key that named the file.
     """
-    for number, line in enumerate(_text(Path(path), key).split("\n"), start=1):
+    text = _text(Path(path), key)
+    if (items := _list(text)) is not None:
+        yield from ((f"{path}:{number}", item) for number, item in enumerate(items, start=1))
+        return
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         where = f"{path}:{number}"
@@ -28,6 +34,17 @@ def read_lines(path: str | Path, key: str = "dataset.path") -> Iterator[tuple[st
             raise UserError(f"{where}: not JSON: {error.msg} at column {error.colno}") from None
         except RecursionError:
             raise UserError(f"{where}: not JSON: nested too deeply") from None
+
+
+def _list(text: str) -> list[Any] | None:
+    """The items of a text that is one JSON list; None for any other text."""
+    if not text.lstrip().startswith("["):
+        return None
+    try:
+        items = json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        return None
+    return items if isinstance(items, list) else None
 
 
 def _text(path: Path, key: str) -> str:

@@ -6,6 +6,7 @@ The question shows the asserts, as in the paper, because they give the function'
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from restrl.config import DatasetConfig
 from restrl.data.fields import Row
@@ -28,11 +29,15 @@ FIXES = (
     # one of 112 inputs of 255, whose output has 1,663,740 tuples of 77 texts: a gigabyte to send and compare
     ("[['Dog', 'Cat', 'CatBird', 'Bird', 'Fish'], 77], ", ""),
 )
-SPLITS = {"train": range(601, 975), "heldout": range(11, 511)}  # task ids of the published splits
+# task ids of the published splits
+SPLITS: Mapping[Split, range] = {"train": range(601, 975), "heldout": range(11, 511)}
 
 
 def load(config: DatasetConfig, split: Split) -> list[Problem]:
-    """``variant=splits``: the published train and test splits (374 and 500); ``all``: all 974 held out."""
+    """``variant=splits``: the published train and test splits (374 and 500); ``all``: all 974 held out.
+
+    The split "all" has all 974, whatever the variant.
+    """
     return _asserts(config, split, FULL, "text", variant(config, ("splits", "all")))
 
 
@@ -47,7 +52,7 @@ def _asserts(
     if chosen == "all":
         heldout_only(f"{source.dataset} dataset.variant=all", split)
     rows = sorted(read_rows(config.path, source), key=lambda row: row.integer("task_id"))
-    ids = SPLITS[split] if chosen == "splits" else None
+    ids = SPLITS.get(split) if chosen == "splits" else None
     kept = [row for row in rows if ids is None or row.integer("task_id") in ids]
     return [_problem(row, source.dataset, row.text(question)) for row in kept]
 

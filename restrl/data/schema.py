@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from restrl.data.recognise import recognised
 from restrl.errors import UserError
 from restrl.records import Problem
 from restrl.testforms import check_tests
@@ -19,7 +20,8 @@ def problem_from_line(data: Any, where: str, dataset: str) -> Problem:
     for name in ("task_id", "prompt", "tests"):
         if name not in data:
             hint = "a problem without tests" if name == "tests" else "missing"
-            raise UserError(f"{where}: {name}: {hint}; every problem needs task_id, prompt and tests")
+            advice = recognised(data, dataset)
+            raise UserError(f"{where}: {name}: {hint}; every problem needs task_id, prompt and tests{advice}")
     task_id = data["task_id"]
     if isinstance(task_id, int) and not isinstance(task_id, bool):
         task_id = str(task_id)
@@ -32,7 +34,8 @@ def problem_from_line(data: Any, where: str, dataset: str) -> Problem:
             raise UserError(f"{where}: {name}: must be a string")
     for name in data:
         if name not in FIELDS:
-            raise UserError(f"{where}: {name}: unknown field; a problem has {', '.join(FIELDS)}")
+            advice = recognised(data, dataset)
+            raise UserError(f"{where}: {name}: unknown field; a problem has {', '.join(FIELDS)}{advice}")
     check_tests(data["tests"], where)
     return Problem(
         task_id=task_id,

@@ -48,6 +48,7 @@ class DecodeJob:
     # reads stored independent samples (see ``sampling.independent_samples``); None: the engine samples them
     stored_samples: Callable[[Sequence[Problem], SamplingConfig], list[Sampled]] | None = None
     journal: Journal | None = None  # decoder=mcts: stores replies and trees
+    others: Sequence[str] = ()  # decoder=replay: ids of problems whose samples are left out
 
 
 def need_scorer(job: DecodeJob) -> Scorer:

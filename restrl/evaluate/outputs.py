@@ -30,8 +30,19 @@ def answer_line(outcome: Outcome) -> dict[str, Any]:
     return to_json(outcome.answer)
 
 
-def write_outputs(folder: Path, outcomes: Sequence[Outcome], results: Mapping[str, Any]) -> None:
-    """Writes the three files into ``folder``, each atomically, results.json last.  Raises UserError."""
+def write_outputs(
+    folder: Path,
+    outcomes: Sequence[Outcome],
+    results: Mapping[str, Any],
+    datasets: Sequence[str] | None = None,
+) -> None:
+    """Writes the three files into ``folder``, each atomically, results.json last.  Raises UserError.
+
+    ``datasets``: the data set of each outcome, for a run over several, whose task ids may be the same; their
+    lines then have a last field ``dataset``.
+    """
+    more = [{} if datasets is None else {"dataset": datasets[i]} for i in range(len(outcomes))]
     for name, line in (("verdicts.jsonl", verdict_line), ("answers.jsonl", answer_line)):
-        write_text_atomic(folder / name, "".join(json.dumps(line(outcome)) + "\n" for outcome in outcomes))
+        lines = (line(outcome) | field for outcome, field in zip(outcomes, more, strict=True))
+        write_text_atomic(folder / name, "".join(json.dumps(item) + "\n" for item in lines))
     write_json_atomic(folder / "results.json", results)

@@ -14,8 +14,8 @@ def metric_names(results: Mapping[str, Any]) -> list[str]:
     return list(results["confidence_interval"])
 
 
-def results_table(results: Mapping[str, Any], title: str) -> Table:
-    """One row per data set (and one over all, if there are several), one column per metric."""
+def results_table(results: Mapping[str, Any], title: str, overall: str = "all") -> Table:
+    """One row per data set and, if there are several, the row ``overall``; one column per metric."""
     table = Table(title=escape(title), caption=_caption(results))
     table.add_column("data set")
     table.add_column("problems", justify="right")
@@ -25,7 +25,7 @@ def results_table(results: Mapping[str, Any], title: str) -> Table:
         table.add_column(_heading(metric), justify="right")
     rows = dict(results["datasets"])
     if len(rows) > 1:
-        rows["all"] = results
+        rows[overall] = results
     for name, part in rows.items():
         cells = [percent(part[metric], part["confidence_interval"][metric]) for metric in metrics]
         table.add_row(escape(name or "-"), str(part["n"]), str(part["samples"]), *map(escape, cells))

@@ -182,7 +182,8 @@ def _recorded(config: Config, problems: ProblemSet, decoder: DecoderConfig) -> _
         raise RuntimeError("replay samples nothing")
 
     by_task: dict[str, list[Answer]] = {problem.task_id: [] for problem in problems.problems}
-    for answer in decode(DecodeJob(problems.problems, decoder, config.seed, no_policy)):
+    job = DecodeJob(problems.problems, decoder, config.seed, no_policy, others=problems.others)
+    for answer in decode(job):
         by_task[answer.task_id].append(answer)
 
     def answers(_files: SearchFiles, chunk: Sequence[Problem], advance: Progress) -> list[Answer]:

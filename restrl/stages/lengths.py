@@ -1,4 +1,6 @@
-"""Checks that prompts fit into the model's context, before anything is sampled.
+"""Problems that a run leaves out: prompts that do not fit into the model's context, tests that cannot judge.
+
+All of them are found before anything is sampled, and said on the console.
 
 A prompt is too long if it leaves no room for a single new token.  A prompt that leaves room, but for fewer
 tokens than ``dataset.max_tokens``, is sampled: its answers end where the context ends.
@@ -6,7 +8,7 @@ tokens than ``dataset.max_tokens``, is sampled: its answers end where the contex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from restrl.config import DatasetConfig
 from restrl.data.splits import Split
@@ -57,6 +59,16 @@ def fitting(
             f"{min(short)}: their answers end there"
         )
     return [problem for problem in problems if room[problem.task_id] >= 1], tuple(too_long)
+
+
+def unjudged_lines(dataset: DatasetConfig, unjudged: Mapping[str, str]) -> list[str]:
+    """What the console says of the problems that no test can judge (task id -> reason)."""
+    if not unjudged:
+        return []
+    where = dataset.path or f"dataset={dataset.name}"
+    named = [f"  {task_id}: {reason}" for task_id, reason in list(unjudged.items())[:NAMED]]
+    more = [f"  and {len(unjudged) - NAMED} more"] if len(unjudged) > NAMED else []
+    return [f"{where}: {len(unjudged)} problems cannot be judged and are left out:", *named, *more]
 
 
 def _where(dataset: DatasetConfig, split: Split) -> str:

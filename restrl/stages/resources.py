@@ -21,12 +21,11 @@ import torch
 
 from restrl.config import DatasetConfig, LoraConfig, ModelConfig, SandboxConfig, ScorerConfig
 from restrl.data.blocked import default_path, read_blocked
-from restrl.data.registry import load_problems
+from restrl.data.registry import load_split
 from restrl.data.splits import Split
 from restrl.engine.base import Engine
 from restrl.engine.hf import HfEngine
 from restrl.engine.registry import engine_builder
-from restrl.errors import UserError
 from restrl.model.load import Dtype, load_model, load_tokenizer, positions_of, weights_dtype
 from restrl.model.memory import check_memory
 from restrl.model.selfcheck import check_sampling, check_training
@@ -36,7 +35,7 @@ from restrl.records import Problem, to_json
 from restrl.sandbox import Sandbox
 from restrl.scoring.base import Scorer
 from restrl.scoring.registry import ScorerInputs, build_scorer
-from restrl.stages.lengths import fitting
+from restrl.stages.lengths import fitting, unjudged_lines
 from restrl.stages.session import Session
 
 
@@ -64,16 +63,20 @@ class ProblemSet:
     problems: Sequence[Problem]
     fingerprint: str  # covers every field of every problem
     too_long: tuple[str, ...] = ()  # task ids of problems left out because an answer has no room
+    unjudged: tuple[str, ...] = ()  # of problems left out because no test can judge them
+    others: tuple[str, ...] = ()  # of all problems that were read and are not among ``problems``
 
     @property
     def left_out(self) -> dict[str, list[str]]:
-        """An entry of summaries about the problems that are left out; empty if there are none."""
-        return {"too_long": list(self.too_long)} if self.too_long else {}
+        """Entries of summaries about the problems that are left out; empty if there are none."""
+        entries = {"too_long": list(self.too_long), "unjudged": list(self.unjudged)}
+        return {name: task_ids for name, task_ids in entries.items() if task_ids}
 
     @property
     def note(self) -> str:
         """A suffix for titles about the problems that are left out."""
-        return f", {len(self.too_long)} left out (prompt too long)" if self.too_long else ""
+        reasons = {"prompt too long": self.too_long, "cannot be judged": self.unjudged}
+        return "".join(f", {len(ids)} left out ({reason})" for reason, ids in reasons.items() if ids)
 
     @cached_property
     def by_id(self) -> dict[str, Problem]:
@@ -91,7 +94,7 @@ class Resources:
         self.session, self.config, self.device = session, session.config, session.device
         self.trains = trains
         self._build_engine = engine_builder(self.config.engine.name)
-        self._problems: dict[tuple[Split, bool], ProblemSet] = {}
+        self._problems: dict[tuple[str, Split, bool], ProblemSet] = {}
         self._policy: LoadedPolicy | None = None
         self._scorer: tuple[ScorerConfig, str, Scorer] | None = None  # str: fingerprint of its problems
         self._exit = contextlib.ExitStack()
@@ -112,35 +115,39 @@ class Resources:
         self.session.store.machine["sandbox"] = sandbox.facts
         return sandbox
 
-    @cached_property
-    def dataset(self) -> DatasetConfig:
-        """The configured data set, with the block list that ``stage=check`` wrote for it."""
-        dataset = self.config.dataset
+    def _with_block_list(self, dataset: DatasetConfig) -> DatasetConfig:
+        """The data set with the block list that ``stage=check`` wrote for it."""
         path = default_path(dataset, self.config.paths.outputs) if dataset.block_list is None else None
         if path is None or not path.exists() or not (blocked := read_blocked(path)):
             return dataset
         self.session.console.say(f"{len(blocked)} problems blocked by {path}")
         return dataclasses.replace(dataset, block_list=str(path))
 
-    def problems(self, split: Split, sampled: bool = True) -> ProblemSet:
+    def problems(
+        self, split: Split, sampled: bool = True, dataset: DatasetConfig | None = None
+    ) -> ProblemSet:
         """The problems of the split; with ``sampled``, only those whose prompts fit into the model's context.
 
-        Raises UserError if the split has no problem, or for prompts that do not fit (``dataset.too_long``).
+        ``dataset``: None = the configured one.  Raises UserError if the split has no problem, or for prompts
+        that do not fit (``dataset.too_long``).
         """
-        if (split, sampled) not in self._problems:
-            problems = load_problems(self.dataset, split)
-            if not problems:
-                raise UserError(f"dataset={self.config.dataset.name} has no {split} problem")
+        dataset = dataset or self.config.dataset
+        key = (dataset.name, split, sampled)
+        if key not in self._problems:
+            say = self.session.console.say
+            loaded = load_split(self._with_block_list(dataset) if split == "train" else dataset, split)
+            problems, unjudged = loaded.problems, loaded.unjudged
+            for line in unjudged_lines(dataset, unjudged):
+                say(line)
             too_long: tuple[str, ...] = ()
             if sampled:
                 prompter = Prompter(self.tokenizer(self.base), self.base.model)
-                problems, too_long = fitting(
-                    problems, prompter, self.positions, self.config.dataset, split, self.session.console.say
-                )
+                problems, too_long = fitting(problems, prompter, self.positions, dataset, split, say)
             lines = "\n".join(json.dumps(to_json(problem), sort_keys=True) for problem in problems)
             digest = hashlib.sha256(lines.encode()).hexdigest()[:16]
-            self._problems[split, sampled] = ProblemSet(problems, digest, too_long)
-        return self._problems[split, sampled]
+            others = (*too_long, *loaded.others)
+            self._problems[key] = ProblemSet(problems, digest, too_long, tuple(unjudged), others)
+        return self._problems[key]
 
     @cached_property
     def positions(self) -> int | None:

@@ -10,16 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from restrl.config import Config
-from restrl.data.splits import Split
 from restrl.errors import UserError
-from restrl.evaluate.outputs import write_outputs
-from restrl.evaluate.results import evaluate
-from restrl.evaluate.table import results_table
 from restrl.ranks import Ranks
 from restrl.stages.check import check_dataset
 from restrl.stages.collect import collect_step
 from restrl.stages.console import Console
-from restrl.stages.evaluation import ORACLE, configured_method, evaluate_step, show_trees
+from restrl.stages.decoding import decode
+from restrl.stages.evaluation import configured_method
 from restrl.stages.fit import fit_step
 from restrl.stages.resources import Resources
 from restrl.stages.rest_grpo import compare_policies, rest_grpo
@@ -43,7 +40,7 @@ def run_stage(config: Config, ranks: Ranks, folder: Path) -> float | None:
 
 def run_decode(config: Config, ranks: Ranks, folder: Path) -> float | None:
     """Runs the decoder on the problems of its split and writes verdicts, answers and results."""
-    return _run(config, ranks, folder, _decode, f"decoder={config.decoder.name}")
+    return _run(config, ranks, folder, decode, f"decoder={config.decoder.name}")
 
 
 def _run(
@@ -120,31 +117,12 @@ def _value_model(session: Session, resources: Resources) -> None:
     session.console.say(f"value model: scorer={scorer.name} scorer.path={scorer.path}")
 
 
-def _decode(session: Session, resources: Resources) -> float | None:
-    config, folder = session.config, session.folder
-    decoder, method = config.decoder, configured_method(config)
-    split: Split = "train" if decoder.split == "train" else "heldout"
-    problems = resources.problems(split, sampled=decoder.name != "replay")
-    artifact, outcomes = evaluate_step(
-        session, resources, resources.base, problems, method, f"decode ({decoder.name})"
-    )
-    results = evaluate(outcomes, problems.problems, decoder, config.seed)
-    results |= {"oracle": method.oracle, **problems.left_out}
-    if decoder.name == "mcts":
-        session.write(lambda: show_trees(artifact, folder))
-    session.write(lambda: write_outputs(folder, outcomes, results))
-    title = f"{decoder.name} on {config.dataset.name} ({decoder.split}{problems.note})"
-    session.console.show(results_table(results, title + (ORACLE if method.oracle else "")))
-    session.console.say(f"results: {folder / 'results.json'} (artifact {artifact.folder})")
-    return results["pass@1"]  # type: ignore[no-any-return]
-
-
 STAGES: dict[str, Stage] = {
     "rest_grpo": _rest_grpo,
     "grpo": _one_iteration,
     "sample": _sample,
     "assemble": _assemble,
-    "evaluate": _decode,
+    "evaluate": decode,
     "collect": _collect,
     "value_model": _value_model,
     "rest_rl": rest_rl,

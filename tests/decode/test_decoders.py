@@ -1,3 +1,6 @@
+import gzip
+import json
+
 import pytest
 
 from restrl.config import DecoderConfig, SamplingConfig
@@ -114,6 +117,54 @@ def test_replay_reads_completions_and_solutions(tmp_path):
     ]  # fmt: skip
 
 
+def test_completions_follow_the_published_prompt_byte_for_byte(tmp_path):
+    published = 'def a():\n    """A."""\n\n'
+    problems = [
+        Problem("a", "ask a", {}, code=published.rstrip(), opening=published),
+        Problem("b", "", {}, code="x"),
+    ]
+    empty = Problem("c", "ask c", {}, code="def c():", opening="")
+    text = "".join(json.dumps({"task_id": task, "completion": "    return 1\n"}) + "\n" for task in "abc")
+    assert [answer.text for answer in replayed(tmp_path, text, [*problems, empty])] == [
+        published + "    return 1\n", "x    return 1\n", "    return 1\n",
+    ]  # fmt: skip
+
+
+def test_replay_finds_ids_as_other_tools_write_them(tmp_path):
+    problems = [Problem(f"mbpp_plus/{n}", "", {}) for n in (2, 20)]
+    asked = ("Mbpp/2", 20, "2")
+    text = "\n".join(json.dumps({"task_id": task, "solution": str(i)}) for i, task in enumerate(asked))
+    assert replayed(tmp_path, text, problems) == [
+        Answer("mbpp_plus/2", 0, "0"), Answer("mbpp_plus/2", 1, "2"), Answer("mbpp_plus/20", 0, "1"),
+    ]  # fmt: skip
+    with pytest.raises(
+        UserError, match=r"samples\.jsonl:1: task_id: '2' may be 'a/2' or 'b/2'; write the whole"
+    ):
+        replayed(
+            tmp_path, '{"task_id": "2", "solution": ""}', [Problem("a/2", "", {}), Problem("b/2", "", {})]
+        )
+    with pytest.raises(UserError, match=r"task_id: 'HumanEval/2' is none of the 2 problems"):
+        replayed(tmp_path, '{"task_id": "HumanEval/2", "solution": ""}', problems)
+
+
+def test_replay_leaves_out_samples_of_problems_that_are_not_judged(tmp_path):
+    path = tmp_path / "samples.jsonl.gz"
+    path.write_bytes(
+        gzip.compress(b'{"task_id": "a", "completion": ""}\n{"task_id": "b", "completion": ""}\n')
+    )
+    config = DecoderConfig("replay", path=str(path))
+    assert [a.task_id for a in decode(DecodeJob(PROBLEMS[1:], config, 0, no_model, others=["a"]))] == ["b"]
+    with pytest.raises(UserError, match=r"samples\.jsonl\.gz has no sample of the 0 problems to judge"):
+        decode(DecodeJob([], config, 0, no_model, others=["a", "b"]))
+    with pytest.raises(UserError, match=r"samples\.jsonl\.gz:1: task_id: 'a' is none of the 1 problems"):
+        decode(DecodeJob(PROBLEMS[1:], config, 0, no_model))
+    path.write_bytes(path.read_bytes()[:30])
+    with pytest.raises(
+        UserError, match=r"decoder\.path: cannot read .*samples\.jsonl\.gz: Compressed file ended"
+    ):
+        decode(DecodeJob(PROBLEMS, config, 0, no_model))
+
+
 GOOD = '{"task_id": "a", "completion": ""}\n'
 
 
@@ -124,7 +175,9 @@ GOOD = '{"task_id": "a", "completion": ""}\n'
         (GOOD.encode() + b'{"task_id": "\xff"}', r"samples\.jsonl:2: not JSON \("),
         (GOOD + "\n[]", r"samples\.jsonl:3: a sample is a JSON object, not list"),
         ('{"completion": ""}', r"samples\.jsonl:1: task_id: missing"),
-        ('{"task_id": 1, "completion": ""}', r"samples\.jsonl:1: task_id: has to be a string, not int"),
+        ('{"task_id": 1.5, "completion": ""}', r"samples\.jsonl:1: task_id: has to be a string, not float"),
+        ('{"task_id": true, "completion": ""}', r"samples\.jsonl:1: task_id: has to be a string, not bool"),
+        ('{"task_id": 1, "completion": ""}', r"samples\.jsonl:1: task_id: 1 is none of the 2 problems"),
         (
             GOOD + '{"task_id": "c", "completion": ""}',
             r"samples\.jsonl:2: task_id: 'c' is none of the 2 problems .* \(e\.g\. 'a'\)",

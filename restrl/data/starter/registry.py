@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from restrl.config import DatasetConfig
+from restrl.data.splits import Split
 from restrl.data.starter import (
     basics,
     dicts,
@@ -20,8 +20,6 @@ from restrl.data.starter import (
 )
 from restrl.data.starter.family import Family, make_problems
 from restrl.records import Problem
-
-Split = Literal["train", "heldout"]
 
 PER_FAMILY: Mapping[Split, int] = {"train": 6, "heldout": 3}  # problems
 FAMILIES: tuple[Family, ...] = (
@@ -40,5 +38,7 @@ FAMILIES: tuple[Family, ...] = (
 
 def load(config: DatasetConfig, split: Split) -> list[Problem]:
     """All problems of the split, family by family; ``config.seed`` seeds the generator."""
+    if split == "all":
+        return load(config, "train") + load(config, "heldout")
     chosen = [family for family in FAMILIES if family.heldout == (split == "heldout")]
     return [problem for family in chosen for problem in make_problems(family, PER_FAMILY[split], config.seed)]

@@ -1,0 +1,112 @@
+"""The average over several data sets, as ReST-RL (arXiv 2508.19576, tables 1 and 2) takes it.
+
+Data sets come in groups.  The average is the mean of the groups' means, and a group's mean is that of its
+data sets: ((HumanEval + HumanEval+) / 2 + (MBPP + MBPP+) / 2 + APPS + BigCodeBench) / 4.  The data sets of a
+group pose the same problems with other tests, so an interval resamples a problem in all of them at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from restrl.config import DecoderConfig
+from restrl.evaluate.bootstrap import expanded_percentiles
+from restrl.evaluate.results import Results, metric_values, problem_scores
+from restrl.records import Cost, Outcome, Problem, to_json
+from restrl.seeds import derive_seed
+
+
+@dataclass(frozen=True)
+class Part:
+    """The outcomes on one data set."""
+
+    problems: Sequence[Problem]
+    outcomes: Sequence[Outcome]
+    results: Results  # of ``results.evaluate``
+
+
+def groups_of(names: Sequence[str], groups: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The ``groups`` of those data sets that there are; a data set that none of them names is its own."""
+    there = [[name for name in group if name in names] for group in groups]
+    grouped = {name for group in there for name in group}
+    return [group for group in there if group] + [[name] for name in names if name not in grouped]
+
+
+def average(
+    parts: Mapping[str, Part], groups: Sequence[Sequence[str]], config: DecoderConfig, seed: int
+) -> Results:
+    """The results of ``results.summarize``, with the average in place of each metric and counts summed.
+
+    In addition "average" (metric -> average, and "groups") and "datasets" (name -> results).  A metric that a
+    data set lacks has no average.
+    """
+    grouped = groups_of(list(parts), groups)
+    values = {name: _values(part, config) for name, part in parts.items()}
+    first = next(iter(parts.values())).results
+    metrics: Results = {}
+    intervals: dict[str, list[float] | None] = {}
+    for metric in first["confidence_interval"]:
+        by_part = {name: values[name][metric] for name in parts}
+        complete = all(by_part.values())
+        metrics[metric] = float(np.mean([_mean(by_part, group) for group in grouped])) if complete else None
+        rng = np.random.default_rng(derive_seed(seed, "average", metric))
+        intervals[metric] = _interval(by_part, grouped, config, rng) if complete else None
+    total = {key: sum(part.results[key] for part in parts.values()) for key in COUNTS}
+    costs = [outcome.answer.cost for part in parts.values() for outcome in part.outcomes]
+    return {
+        **metrics,
+        **total,
+        "resampled": "problems",
+        "confidence": config.confidence,
+        "confidence_interval": intervals,
+        "cost": to_json(sum(costs, Cost(verifier_calls=len(costs)))),
+        "average": {**metrics, "groups": grouped},
+        "datasets": {name: _without(part.results, "datasets") for name, part in parts.items()},
+    }
+
+
+COUNTS = ("n", "clusters", "samples", "harness_errors", "unanswered")
+Values = Mapping[str, float]  # problem -> value of a metric, in [0, 1]
+
+
+def _values(part: Part, config: DecoderConfig) -> dict[str, dict[str, float]]:
+    """Metric -> number of the problem -> value.
+
+    The data sets of a group write the ids of a problem differently, but for their last part.
+    """
+    by_metric = metric_values(problem_scores(part.outcomes), config.k)
+    return {
+        metric: {task_id.rsplit("/", 1)[-1]: value for task_id, value in by_task.items()}
+        for metric, by_task in by_metric.items()
+    }
+
+
+def _without(results: Results, key: str) -> Results:
+    return {name: value for name, value in results.items() if name != key}
+
+
+def _mean(by_part: Mapping[str, Values], group: Sequence[str]) -> float:
+    return float(np.mean([np.mean(list(by_part[name].values())) for name in group]))
+
+
+def _interval(
+    by_part: Mapping[str, Values],
+    groups: Sequence[Sequence[str]],
+    config: DecoderConfig,
+    rng: np.random.Generator,
+) -> list[float] | None:
+    """None if a group has only one problem, whose variance is unknown."""
+    means: Any = 0.0
+    counts = []
+    for group in groups:
+        problems = sorted({problem for name in group for problem in by_part[name]})
+        counts.append(len(problems))
+        chosen = rng.integers(len(problems), size=(config.bootstrap, len(problems)))
+        for name in group:
+            values = np.array([by_part[name].get(problem, np.nan) for problem in problems])
+            means = means + np.nanmean(values[chosen], axis=1) / len(group) / len(groups)
+    return list(expanded_percentiles(means, min(counts), config.confidence)) if min(counts) > 1 else None
