@@ -19,6 +19,7 @@ RANKS = [
         "files",
         "actions",
         "testforms",
+        "testcontent",
         "progress",
         "attention",
         "record_files",

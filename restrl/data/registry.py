@@ -8,11 +8,10 @@ from pathlib import Path
 from restrl.config import DatasetConfig
 from restrl.data import apps, bigcodebench, ds1000, humaneval, jsonl, mbpp, mixtures, starter
 from restrl.data.blocked import OFF, read_blocked, without_blocked
-from restrl.data.schema import check_unique
+from restrl.data.schema import check_problem, check_unique
 from restrl.data.splits import Split, limit
 from restrl.errors import UserError
 from restrl.records import Problem
-from restrl.testforms import check_tests
 
 Loader = Callable[[DatasetConfig, Split], list[Problem]]
 
@@ -44,7 +43,7 @@ def load_problems(config: DatasetConfig, split: Split) -> list[Problem]:
         raise UserError(f"{config.path or f'dataset={config.name}'}: no problems for {split} in it")
     check_unique(problems, f"dataset={config.name}")
     for problem in problems:
-        check_tests(problem.tests, f"dataset={config.name}: {problem.task_id}")
+        check_problem(problem, f"dataset={config.name}: {problem.task_id}")
     if split == "train" and config.block_list not in (None, OFF):
         problems = without_blocked(problems, read_blocked(Path(config.block_list)), config.block_list)
     count = config.train_limit if split == "train" else config.heldout_limit

@@ -54,7 +54,7 @@ HONEST = {
     ],
     "check": [
         ("loaded", ["f"]), ("value", codec.Handle(0), None), ("value", 1.5, None), ("value", [4, 3.5], None),
-        ("value", {"a": {4}}, [[3]]), ("raise", "ValueError", "text"),
+        ("value", {"a": {4}}, [[3]]), ("raise", "ValueError", "text", 1),
     ],
 }  # fmt: skip
 FORGED = {  # what can be sent without the number that each proof must contain
@@ -62,9 +62,9 @@ FORGED = {  # what can be sent without the number that each proof must contain
 }
 NASTY = [
     b"", b"N", b"\0" * 64, b"\xff" * 64, b"t\0\0\0\1s\0\0\0\5value", codec.encode(("harness", "forged")),
-    codec.encode(("value", 10**6000, None)), codec.encode(("raise", "SystemExit", "")),
-    codec.encode(("raise", "KeyboardInterrupt", 1)), codec.encode(("raise", "UnicodeDecodeError", None)),
-    codec.encode(("raise", [], {})), codec.encode(("loaded", [[], {}, 1])),
+    codec.encode(("value", 10**6000, None)), codec.encode(("raise", "SystemExit", "", 0)),
+    codec.encode(("raise", "KeyboardInterrupt", 1, "1")), codec.encode(("raise", "UnicodeDecodeError", None, None)),
+    codec.encode(("raise", [], {}, [])), codec.encode(("loaded", [[], {}, 1])),
     codec.encode(("value", "\ud800", "\ud800")), codec.encode(("value", math.nan, [[math.nan]])),
     codec.encode(("output", b"\xff", -1, b"\xff")),
     codec.encode(("value", codec.Handle(4294967295), [codec.Handle(7)])), b"l\0\0\0\1" * 300 + b"N",

@@ -12,7 +12,8 @@ from typing import Any
 
 from ..wire import codec
 from ..wire.messages import Raised
-from .solution import Solution, describe
+from .failures import describe
+from .solution import Solution
 
 _BASES: tuple[Any, ...] = (dict, list, tuple, set, frozenset, str, bytes, float, int)
 

@@ -20,6 +20,7 @@ from ..confine.settings import CHANNEL_FD
 from ..inprocess import session
 from ..wire import codec, frames
 from . import stdio
+from .failure import failure
 from .loading import load
 from .objects import OPERATIONS, Objects
 
@@ -81,15 +82,6 @@ def rehearse() -> None:
             _serve_objects(frames.Channel(near.fileno(), JOB_LIMIT), codec.decode(codec.encode(job)))
             far.recv(frames.READ)
     del sys.modules["solution"]
-
-
-def failure(error: BaseException) -> tuple[str, str, str]:
-    """The message for an exception of the solution."""
-    try:
-        text = str(error)[:300]
-    except BaseException:
-        text = ""
-    return ("raise", type(error).__name__[:100], text)
 
 
 def _serve_objects(link: frames.Channel, job: dict[str, Any]) -> None:
