@@ -111,7 +111,9 @@ def _check_functions(tests: Mapping[str, Any], where: str) -> None:
             )
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name not in named and any(_is_test(n) for n in node.body):
-            raise UserError(f"{where}: tests.test: nobody runs the tests of class {node.name}; use kind unittest")
+            raise UserError(
+                f"{where}: tests.test: nobody runs the tests of class {node.name}; use kind unittest"
+            )
     asked = {tests.get("entry_point", "").partition(".")[0].partition("(")[0]} - {""}
     for node in _functions(tree):
         if node.name == "check" and node.args.args:
@@ -152,7 +154,11 @@ def _check_cases(tree: ast.Module, where: str) -> None:
         target: Any = None
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "setattr" and node.args:
             target = node.args[0]
-        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr.startswith("test"):
+        elif (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Store)
+            and node.attr.startswith("test")
+        ):
             target = node.value
         if isinstance(target, ast.Name) and target.id in classes:
             raise UserError(
@@ -160,5 +166,5 @@ def _check_cases(tree: ast.Module, where: str) -> None:
             )
     if not any(_is_test(n) for node in classes.values() for n in node.body):
         raise UserError(
-            f"{where}: tests.test: tests nothing; a class derived from unittest.TestCase needs a method test_*"
+            f"{where}: tests.test: tests nothing; a class derived from unittest.TestCase needs methods"
         )

@@ -53,7 +53,8 @@ def integer(digits: str) -> int:
     if len(digits) <= DIGITS:
         return int(digits)
     low = len(digits) // 2
-    return integer(digits[:-low]) * 10**low + integer(digits[-low:])
+    power: int = 10**low
+    return integer(digits[:-low]) * power + integer(digits[-low:])
 
 
 def _text(path: Path, key: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from restrl.config import Config
 from restrl.data.splits import Split
 from restrl.errors import UserError
+from restrl.evaluate.failures import explanation, failed
 from restrl.evaluate.outputs import write_outputs
 from restrl.evaluate.results import evaluate
 from restrl.evaluate.table import results_table
@@ -135,6 +136,8 @@ def _decode(session: Session, resources: Resources) -> float | None:
     session.write(lambda: write_outputs(folder, outcomes, results))
     title = f"{decoder.name} on {config.dataset.name} ({decoder.split}{problems.note})"
     session.console.show(results_table(results, title + (ORACLE if method.oracle else "")))
+    for outcome in failed(outcomes)[: decoder.explain]:
+        session.console.say(explanation(outcome))
     session.console.say(f"results: {folder / 'results.json'} (artifact {artifact.folder})")
     return results["pass@1"]  # type: ignore[no-any-return]
 

@@ -63,7 +63,8 @@ FORGED = {  # what can be sent without the number that each proof must contain
 NASTY = [
     b"", b"N", b"\0" * 64, b"\xff" * 64, b"t\0\0\0\1s\0\0\0\5value", codec.encode(("harness", "forged")),
     codec.encode(("value", 10**6000, None)), codec.encode(("raise", "SystemExit", "", 0)),
-    codec.encode(("raise", "KeyboardInterrupt", 1, "1")), codec.encode(("raise", "UnicodeDecodeError", None, None)),
+    codec.encode(("raise", "KeyboardInterrupt", 1, "1")),
+    codec.encode(("raise", "UnicodeDecodeError", None, None)),
     codec.encode(("raise", [], {}, [])), codec.encode(("loaded", [[], {}, 1])),
     codec.encode(("value", "\ud800", "\ud800")), codec.encode(("value", math.nan, [[math.nan]])),
     codec.encode(("output", b"\xff", -1, b"\xff")),

@@ -11,8 +11,8 @@ import pytest
 from restrl.config import SandboxConfig
 from restrl.sandbox import Sandbox
 from restrl.sandbox.inside.grading.clock import OutOfTime
-from restrl.sandbox.inside.grading.units import Units
 from restrl.sandbox.inside.grading.tally import Tally
+from restrl.sandbox.inside.grading.units import Units
 from tests.sandbox.leaks import descendants
 from tests.sandbox.test_pool import IDENTITY, call, one, short
 

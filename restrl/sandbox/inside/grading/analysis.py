@@ -42,7 +42,9 @@ def test_ids(tree: ast.Module) -> list[str]:
         prefix = "" if name == MAIN else f"{name}."
         ids += [prefix + test for test in sorted(counts) if counts[test]]
     if not ids:
-        what = f"class {MAIN} has no tests" if MAIN in classes else "no class is derived from unittest.TestCase"
+        what = (
+            f"class {MAIN} has no tests" if MAIN in classes else "no class is derived from unittest.TestCase"
+        )
         raise ValueError(f"test: {what}")
     return ids
 
@@ -64,21 +66,33 @@ def _check_static(tree: ast.Module, classes: set[str]) -> None:
         target: Any = None
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("setattr", "type.__setattr__"):
             target = node.args[0] if node.args else None
-        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr.startswith("test"):
+        elif (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Store)
+            and node.attr.startswith("test")
+        ):
             target = node.value
         if isinstance(target, ast.Name) and target.id in classes:
             raise ValueError(f"test: tests are added to class {target.id} by code; write them as its methods")
         if isinstance(node, ast.ClassDef) and node.name in classes:
             for statement in node.body:
                 if isinstance(statement, (ast.For, ast.While)) or _sets_names(statement):
-                    raise ValueError(f"test: code in class {node.name} makes tests; write them as its methods")
+                    raise ValueError(
+                        f"test: code in class {node.name} makes tests; write them as its methods"
+                    )
 
 
 def _sets_names(node: ast.stmt) -> bool:
     """Whether a statement of a class may define what its text does not name."""
     call = node.value if isinstance(node, ast.Expr) else None
     if isinstance(call, ast.Call):
-        return ast.unparse(call.func).partition("(")[0] in ("exec", "locals", "vars", "locals().update", "setattr")
+        return ast.unparse(call.func).partition("(")[0] in (
+            "exec",
+            "locals",
+            "vars",
+            "locals().update",
+            "setattr",
+        )
     targets = node.targets if isinstance(node, ast.Assign) else []
     return any(isinstance(t, ast.Subscript) and isinstance(t.value, ast.Call) for t in targets)
 

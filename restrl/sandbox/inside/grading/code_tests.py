@@ -148,7 +148,9 @@ def _pytest_calls(tree: ast.Module) -> list[ast.stmt]:
     named_anywhere = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name not in named_anywhere and _has_tests(node):
-            raise ValueError(f"test: the tests in class {node.name} are run by nobody; write functions test_*")
+            raise ValueError(
+                f"test: the tests in class {node.name} are run by nobody; write functions test_*"
+            )
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or node.name in named_anywhere:
             continue
         if node.name.startswith("test"):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import FrameType
-from typing import Any
 
 from ..wire import codec
-from .failures import Failure, arguments_text, brief, cut, program_line
+from .failures import Failure, arguments_text, brief, cut, describe, program_line
 from .solution import LoadError, Solution
 from .splitter import LEFT, RIGHT, Operands
 
@@ -29,20 +28,20 @@ def explain(error: BaseException, test: str, solution: Solution, source: str, pl
         operands = places.get((frame.f_code.co_filename, last))
         if operands is not None:
             return Failure(test, given, *_values(frame, operands), error=_message(error))
-    line = None
+    text, line = error_text(error), None
     raised = solution.raised
     if isinstance(error, LoadError):
         line = error.line
     elif raised is not None and type(raised.text) is str and raised.text in str(error):
-        line = raised.line
-    return Failure(test, given, error=error_text(error), **program_line(source, line))
+        text, line = describe(raised), raised.line
+    return Failure(test, given, error=text, **program_line(source, line))
 
 
 def error_text(error: BaseException) -> str:
     if isinstance(error, LoadError):
         return str(error)
     kind = "MemoryError" if isinstance(error, MemoryError) else type(error).__name__
-    return cut(f"{kind}: {error}".rstrip(": ") if kind != "AssertionError" else f"{kind}: {error}")
+    return cut(f"{kind}: {error}")
 
 
 def last_frame(error: BaseException) -> tuple[FrameType | None, int]:

@@ -13,7 +13,9 @@ from typing import Any
 from ..wire.messages import Raised
 
 CUT = 400  # characters of each text; a longer one ends in "..."
-DECIMAL_BITS = 14_000  # an int of more bits is shown as a hexadecimal number: Python writes 4300 digits at most
+DECIMAL_BITS = (
+    14_000  # an int of more bits is shown as a hexadecimal number: Python writes 4300 digits at most
+)
 _PLAIN_MODULES = ("decimal", "fractions", "datetime", "uuid", "pathlib", "ipaddress")
 _CONTAINERS = (list, tuple, set, frozenset, dict, str, bytes, bytearray, int, float)
 
@@ -54,7 +56,7 @@ def arguments_text(positional: Iterable[Any], keywords: dict[str, Any] | None = 
 
 
 def program_line(source: str, line: Any) -> dict[str, Any]:
-    """The fields ``line`` and ``code`` for a line number that a program claims; empty if it has no such line."""
+    """The fields ``line`` and ``code`` for a line that a program claims; empty if it has no such line."""
     lines = source.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     if type(line) is not int or not 1 <= line <= len(lines):
         return {}
@@ -110,7 +112,7 @@ def _put_other(value: Any, out: list[str], left: int) -> int:
     kind = type(value)
     if kind.__module__ == "numpy" and getattr(getattr(value, "dtype", None), "hasobject", True) is False:
         return _put(repr(value), out, left)
-    if kind.__module__ in _PLAIN_MODULES or kind.__module__ == "builtins" and issubclass(kind, type):
+    if kind.__module__ in _PLAIN_MODULES or (kind.__module__ == "builtins" and issubclass(kind, type)):
         return _put(repr(value), out, left)
     if issubclass(kind, BaseException):
         left = _put(kind.__name__, out, left)
@@ -118,7 +120,9 @@ def _put_other(value: Any, out: list[str], left: int) -> int:
     for base in _CONTAINERS:
         if issubclass(kind, base):
             left = _put(kind.__name__ + "(", out, left)
-            plain = {k: dict.__getitem__(value, k) for k in dict.__iter__(value)} if base is dict else base(value)
+            plain = (
+                {k: dict.__getitem__(value, k) for k in dict.__iter__(value)} if base is dict else base(value)
+            )
             return _put(")", out, _write(plain, out, left))
     return _put(f"<{kind.__name__}>", out, left)
 

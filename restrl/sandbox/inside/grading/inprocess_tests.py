@@ -76,7 +76,7 @@ class InProcessTests:
 
 
 class UnittestTests(InProcessTests):
-    """``test`` defines classes derived from unittest.TestCase; they and the program share their global names."""
+    """``test`` defines classes derived from unittest.TestCase, which share global names with the program."""
 
     def __init__(self, tests: Mapping[str, Any]) -> None:
         tree = ast.parse(tests["test"].replace("\r\n", "\n"))

@@ -24,8 +24,8 @@ _SAFE = set(dir(builtins)) - _UNSAFE
 _STATEFUL = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom, ast.Lambda)
 _HARMLESS = (ast.Constant, ast.List, ast.Tuple, ast.Dict, ast.UnaryOp, ast.USub, ast.Load)
 _BRANCHES = (
-    ast.If, ast.While, ast.Try, ast.With, ast.Match, ast.IfExp, ast.BoolOp, ast.Return, ast.Break, ast.Continue,
-    ast.Raise, ast.Yield, ast.YieldFrom, ast.Await,
+    ast.If, ast.While, ast.Try, ast.With, ast.Match, ast.IfExp, ast.BoolOp, ast.Return, ast.Break,
+    ast.Continue, ast.Raise, ast.Yield, ast.YieldFrom, ast.Await,
 )  # fmt: skip
 _CLOCKS = {"now", "today", "utcnow"}
 _LAZY = {"any", "next", "filter", "takewhile", "dropwhile"}  # end where a result tells them to
@@ -67,7 +67,7 @@ def is_program_import(node: ast.stmt) -> bool:
 def may_branch(node: ast.AST) -> bool:
     """Whether a value decides which parts of the statement run."""
     for n in ast.walk(node):
-        if isinstance(n, _BRANCHES) or isinstance(n, ast.Compare) and len(n.ops) > 1:
+        if isinstance(n, _BRANCHES) or (isinstance(n, ast.Compare) and len(n.ops) > 1):
             return True
         if isinstance(n, ast.comprehension) and n.ifs:
             return True
@@ -161,7 +161,9 @@ class Names:
         nodes = {n.name: n for tree in self.trees for n in ast.walk(tree) if isinstance(n, Function)}
         asking = {name for name, node in nodes.items() if has_assert(node)}
         while True:
-            more = {n for n, node in nodes.items() if n not in asking and names_in(node) & (self.program | asking)}
+            more = {
+                n for n, node in nodes.items() if n not in asking and names_in(node) & (self.program | asking)
+            }
             if not more:
                 return asking - {"check"}
             asking |= more
@@ -201,7 +203,9 @@ class Names:
         """
         if all(isinstance(n, _HARMLESS) for n in ast.walk(node)):
             return None
-        inner = {name for n in ast.walk(node) if isinstance(n, ast.comprehension) for name in names_in(n.target)}
+        inner = {
+            name for n in ast.walk(node) if isinstance(n, ast.comprehension) for name in names_in(n.target)
+        }
         if any(isinstance(n, _STATEFUL) or getattr(n, "attr", "") in _CLOCKS for n in ast.walk(node)):
             return None
         if isinstance(node, ast.Name) and node.id not in self.unexpected:
@@ -217,7 +221,9 @@ def has_assert(node: ast.AST) -> bool:
 
 def _imported(tree: ast.Module) -> set[str]:
     """Names under which the source imports parts of the program."""
-    nodes = [n for n in ast.walk(tree) if isinstance(n, (ast.Import, ast.ImportFrom)) and is_program_import(n)]
+    nodes = [
+        n for n in ast.walk(tree) if isinstance(n, (ast.Import, ast.ImportFrom)) and is_program_import(n)
+    ]
     return {alias.asname or alias.name for node in nodes for alias in node.names} - {"*"}
 
 
@@ -248,7 +254,9 @@ def _prefix(tree: ast.Module) -> Iterator[str]:
                 yield from (alias.asname or alias.name for alias in node.names)
         elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
             yield from (target.id for target in node.targets if isinstance(target, ast.Name))
-        elif not isinstance(node, (*Function, ast.Expr)) or isinstance(getattr(node, "value", None), ast.Call):
+        elif isinstance(node, Function):
+            continue
+        elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
             return
 
 

@@ -6,7 +6,7 @@ import ast
 import builtins
 from typing import Any, NamedTuple
 
-from .names import Function, Names, has_assert, is_program_import, leaves, may_branch
+from .names import Function, Names, has_assert, is_program_import, leaves, may_branch, names_in
 
 RECORDER = "_restrl_units"
 ERROR, LEFT, RIGHT = "_restrl_error", "_restrl_left", "_restrl_right"
@@ -78,7 +78,9 @@ class Splitter:
             return [_guard(node, f"{RECORDER}.broke({ERROR}, {certain})")]
         names = _targets(node)
         if names and asks:
-            return [_guard(node, f"{' = '.join(names)} = {RECORDER}.nothing({ERROR}, {certain and not branches})")]
+            return [
+                _guard(node, f"{' = '.join(names)} = {RECORDER}.nothing({ERROR}, {certain and not branches})")
+            ]
         return [node]
 
     def _text(self, node: ast.stmt) -> str:
@@ -177,7 +179,9 @@ class OperandRecorder(ast.NodeTransformer):
         operands: list[Operands] = []
         node.test = self._record(node.test, operands)
         if operands:
-            self.found |= dict.fromkeys(range(node.lineno, (node.end_lineno or node.lineno) + 1), operands[-1])
+            self.found |= dict.fromkeys(
+                range(node.lineno, (node.end_lineno or node.lineno) + 1), operands[-1]
+            )
         return node
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
@@ -230,18 +234,16 @@ class OperandRecorder(ast.NodeTransformer):
         return node
 
     def _is_program(self, node: ast.expr) -> bool:
-        called = {n for c in ast.walk(node) if isinstance(c, ast.Call) for n in _names_of(c.func)}
-        return self.names.asks(node) or any(not hasattr(builtins, n) and n not in self.names.counts for n in called)
+        called = {n for c in ast.walk(node) if isinstance(c, ast.Call) for n in names_in(c.func)}
+        return self.names.asks(node) or any(
+            not hasattr(builtins, n) and n not in self.names.counts for n in called
+        )
 
 
 def _kept(node: ast.expr, name: str) -> ast.expr:
     if isinstance(node, ast.Constant):
         return node
     return ast.copy_location(ast.NamedExpr(ast.Name(name, ast.Store()), node), node)
-
-
-def _names_of(node: ast.expr) -> set[str]:
-    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
 
 
 def _last_name(node: ast.expr) -> str:

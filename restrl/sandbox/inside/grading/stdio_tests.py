@@ -45,7 +45,9 @@ class StdioTests:
         tally.fail(self._failure(index, failed), failed["error"] if memory else "")
 
     def _failure(self, index: int, failed: Mapping[str, Any]) -> Failure:
-        return Failure(f"test {index}", self.inputs[index][: CUT + 1], self.outputs[index][: CUT + 1], **failed)
+        return Failure(
+            f"test {index}", self.inputs[index][: CUT + 1], self.outputs[index][: CUT + 1], **failed
+        )
 
     def _judge(self, solution: Solution, expected: str, limit: int, source: str) -> dict[str, Any]:
         """What this run failed by, as fields of a Failure; empty if it passed."""
@@ -64,7 +66,7 @@ class StdioTests:
 
 
 def _error(claim: bytes, status: int, source: str) -> dict[str, Any]:
-    """The fields of a run that ended with an error: the claim begins with a line number (program/failure.py)."""
+    """The fields of a run that ended with an error; the claim begins with a line (program/failure.py)."""
     line, _end, text = claim.partition(b"\n")
     if not (line.isdigit() and len(line) < 8):
         line, text = b"0", claim

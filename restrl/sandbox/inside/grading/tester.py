@@ -22,10 +22,10 @@ from ..wire.frames import Channel, Closed
 from . import clock
 from .call_tests import CallTests
 from .code_tests import AssertTests, CheckTests
+from .failures import Failure, one_line
 from .inprocess_tests import Ds1000Tests, UnittestTests
 from .solution import CREDIT, FRAME_LIMIT, HarnessError, Limits, Server, Solution
 from .stdio_tests import StdioTests
-from .failures import Failure, one_line
 from .tally import CannotJudge, Tally
 
 KINDS: dict[str, Any] = {
@@ -111,7 +111,9 @@ def _judge(tests: Any, source: str, server: Server, limits: Limits, link: Channe
         except (MemoryError, SystemError):  # the latter where the interpreter has lost the former
             limit_memory(None)  # to end the program and to answer
             tally = Tally(total=1)
-            tally.fail(Failure(error="MemoryError: the tests ran out of memory with what this program returned"))
+            tally.fail(
+                Failure(error="MemoryError: the tests ran out of memory with what this program returned")
+            )
         except clock.OutOfTime:
             tally = Tally(total=1, stop="timeout")
             tally.fail(Failure(error="the tests did not end with what this program returned"))

@@ -1,4 +1,4 @@
-"""Counts the tests of one run of tests that are code, and tells the program's failures from the tests' errors."""
+"""Counts the tests of one run of tests that are code; tells the program's failures from the tests' errors."""
 
 from __future__ import annotations
 
@@ -146,7 +146,8 @@ class Units:
             return not _from_afar(error)
         if self.scope is None or not isinstance(error, NameError):
             return False
-        return error.name in needed and not self.scope.may_define(error.name)
+        name: str = error.name or ""
+        return name in needed and not self.scope.may_define(name)
 
     def program(self, name: str) -> Any:
         """What the program defines under a name that the tests import from it."""
@@ -210,13 +211,12 @@ class Units:
 
     def _every_program_comes_here(self, error: BaseException) -> bool:
         """Whether the functions of the tests in which the error was raised have no branches."""
-        trace = error.__traceback__
+        trace, straight = error.__traceback__, self.names.straight if self.names else ()
         while trace is not None:
             code = trace.tb_frame.f_code
-            inner = code.co_filename.startswith("<tests") and code.co_name not in ("<module>", "check")
-            if inner and not code.co_name.startswith("<"):
-                if self.names is None or code.co_firstlineno not in self.names.straight:
-                    return False
+            inner = code.co_filename.startswith("<tests") and code.co_name != "check"
+            if inner and not code.co_name.startswith("<") and code.co_firstlineno not in straight:
+                return False
             trace = trace.tb_next
         return True
 

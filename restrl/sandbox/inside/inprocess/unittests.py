@@ -1,4 +1,4 @@
-"""BigCodeBench's kind of tests: classes derived from unittest.TestCase, which use the program's global names."""
+"""BigCodeBench's kind of tests: classes derived from TestCase, which use the program's global names."""
 
 from __future__ import annotations
 
