@@ -89,9 +89,9 @@ FORMS: Mapping[str, Form] = {
         {"asserts": TEXTS}, {"setup": TEXT, "names": NAMES}, counted="asserts", code=("asserts", "setup")
     ),
     "check": Form({"test": FILLED, "entry_point": NAME}, {"setup": TEXT}, code=("test", "setup")),
-    "pytest": Form({"test": FILLED}, {"entry_point": NAME, "setup": TEXT}, code=("test", "setup")),
     "unittest": Form({"test": FILLED}, {"entry_point": NAME}, code=("test",)),
     "ds1000": Form({"code_context": FILLED}, code=("code_context",)),
+    "pytest": Form({"test": FILLED}, {"entry_point": NAME, "setup": TEXT}, code=("test", "setup")),
 }
 
 
@@ -129,6 +129,8 @@ def _check_content(kind: str, tests: Mapping[str, Any], where: str) -> None:
     if "outputs" in tests and len(tests["inputs"]) != len(tests["outputs"]):
         n, m = len(tests["inputs"]), len(tests["outputs"])
         raise UserError(f"{where}: tests.outputs: {m} outputs for {n} inputs; one each is needed")
+    if kind == "check" and "def check(" not in tests["test"] and tests["entry_point"] not in tests["test"]:
+        raise UserError(f"{where}: tests.test: must define check(candidate) or call {tests['entry_point']}")
     if kind == "unittest" and "class " not in tests["test"]:
         raise UserError(f"{where}: tests.test: must define a class derived from unittest.TestCase")
 

@@ -174,9 +174,11 @@ class OperandRecorder(ast.NodeTransformer):
     def __init__(self, names: Names) -> None:
         self.names = names
         self.found: dict[int, Operands] = {}
+        self.several = False  # whether the assert has several comparisons: constants are kept as well
 
     def visit_Assert(self, node: ast.Assert) -> ast.Assert:
         operands: list[Operands] = []
+        self.several = False
         node.test = self._record(node.test, operands)
         if operands:
             self.found |= dict.fromkeys(
@@ -193,11 +195,12 @@ class OperandRecorder(ast.NodeTransformer):
             return self._compare(node, found)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             found.append(Operands(False, "a false value"))
-            node.operand = _kept(node.operand, LEFT)
+            node.operand = self._kept(node.operand, LEFT)
             return node
         if isinstance(node, ast.BoolOp):
+            self.several = True
             node.values = [self._record(value, found) for value in node.values]
-            if len({(o.swapped, o.expected) for o in found}) > 1:
+            if len(set(found)) > 1:
                 found[:] = []  # which one failed is not known
             return node
         if isinstance(node, ast.Call) and _all_of(node):
@@ -207,7 +210,7 @@ class OperandRecorder(ast.NodeTransformer):
         if isinstance(node, ast.Call) and len(node.args) > 1 and _last_name(node.func) in _CLOSE:
             return self._pair(node, node.args, found)
         found.append(Operands(False, "a true value"))
-        return _kept(node, LEFT)
+        return self._kept(node, LEFT)
 
     def _compare(self, node: ast.Compare, found: list[Operands]) -> ast.expr:
         left = node.left
@@ -229,21 +232,21 @@ class OperandRecorder(ast.NodeTransformer):
             return node
         swapped = self._is_program(pair[1]) and not self._is_program(pair[0])
         other = pair[0] if swapped else pair[1]
-        found.append(Operands(swapped, ast.unparse(other) if isinstance(other, ast.Constant) else None))
-        pair[0], pair[1] = _kept(pair[0], LEFT), _kept(pair[1], RIGHT)
+        constant = isinstance(other, ast.Constant) and not self.several
+        found.append(Operands(swapped, ast.unparse(other) if constant else None))
+        pair[0], pair[1] = self._kept(pair[0], LEFT), self._kept(pair[1], RIGHT)
         return node
+
+    def _kept(self, node: ast.expr, name: str) -> ast.expr:
+        if isinstance(node, ast.Constant) and not self.several:
+            return node
+        return ast.copy_location(ast.NamedExpr(ast.Name(name, ast.Store()), node), node)
 
     def _is_program(self, node: ast.expr) -> bool:
         called = {n for c in ast.walk(node) if isinstance(c, ast.Call) for n in names_in(c.func)}
         return self.names.asks(node) or any(
             not hasattr(builtins, n) and n not in self.names.counts for n in called
         )
-
-
-def _kept(node: ast.expr, name: str) -> ast.expr:
-    if isinstance(node, ast.Constant):
-        return node
-    return ast.copy_location(ast.NamedExpr(ast.Name(name, ast.Store()), node), node)
 
 
 def _last_name(node: ast.expr) -> str:

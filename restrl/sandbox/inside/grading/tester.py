@@ -33,9 +33,9 @@ KINDS: dict[str, Any] = {
     "stdio": StdioTests,
     "asserts": AssertTests,
     "check": CheckTests,
-    "pytest": CheckTests,  # without an entry point: the tests import what they call
     "unittest": UnittestTests,
     "ds1000": Ds1000Tests,
+    "pytest": CheckTests,  # without an entry point: the tests import what they call
 }
 GRACE = 5.0  # seconds that a job may take beyond the program's own limit
 COPIES = 4 * FRAME_LIMIT  # bytes beyond the solution's memory: its largest result is also held encoded
