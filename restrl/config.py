@@ -216,6 +216,7 @@ class DecoderConfig:
     answers: int = _limits(1, ge=1)  # per problem (best_of_n, mcts), each with its own completions
     mcts: MctsConfig = field(default_factory=MctsConfig)
     path: str | None = _limits(None, decides=False)  # replay: a file of samples
+    explain: int = _limits(0, ge=0, decides=False)  # failed answers whose failure is printed
     k: list[int] = field(default_factory=lambda: [1], metadata={"decides": False})
     confidence: float = _limits(0.95, gt=0, lt=1, decides=False)
     bootstrap: int = _limits(10000, ge=100, decides=False)  # resamples

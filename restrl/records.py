@@ -95,6 +95,23 @@ class Completion:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """The first failed test of a program.  Each text has at most 400 characters; a cut one ends in "...".
+
+    The texts hold what a program claims, control characters included: escape them where they are shown.
+    None: not known, or not a part of this kind of tests.
+    """
+
+    test: str = ""  # its number (the first is 0) and source, or its name; "" outside of any test
+    input: str | None = None  # the arguments of the last call, or the standard input
+    expected: str | None = None
+    got: str | None = None
+    error: str | None = None  # an exception, or why there is no result to compare
+    line: int | None = None  # of the program, from 1, where the exception was raised
+    code: str | None = None  # the text of that line
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The result of the tests of one program."""
 
@@ -105,6 +122,7 @@ class Verdict:
     seconds: float  # wall clock minus the time that the program waited for a processor
     detail: str = ""  # first failure, one line, at most 200 characters
     flags: tuple[str, ...] = ()  # suspicious constructs seen
+    failure: Failure | None = None  # the first failure; None if it passed, was not judged, or is not known
 
 
 @dataclass(frozen=True)

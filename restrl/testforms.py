@@ -117,6 +117,7 @@ FORMS: Mapping[str, Form] = {
     ),
     "unittest": Form({"test": FILLED}, {"entry_point": NAME}, code=("test",)),
     "ds1000": Form({"code_context": FILLED}, code=("code_context",)),
+    "pytest": Form({"test": FILLED}, {"entry_point": NAME, "setup": TEXT}, code=("test", "setup")),
 }
 
 
@@ -158,8 +159,8 @@ def _check_content(kind: str, tests: Mapping[str, Any], where: str) -> None:
         root = _root(tests["entry_point"])
         if root not in tests["test"]:
             raise UserError(f"{where}: tests.test: must define check(candidate) or call {root}")
-    if kind == "unittest" and "class TestCases" not in tests["test"]:
-        raise UserError(f"{where}: tests.test: must define the class TestCases")
+    if kind == "unittest" and "class " not in tests["test"]:
+        raise UserError(f"{where}: tests.test: must define a class derived from unittest.TestCase")
 
 
 def _root(entry_point: str) -> str:

@@ -20,6 +20,7 @@ RANKS = [
         "actions",
         "testforms",
         "given",
+        "testcontent",
         "progress",
         "attention",
         "record_files",

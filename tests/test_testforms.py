@@ -17,7 +17,8 @@ ASSERTS = {"kind": "asserts", "asserts": ["assert f(1) == 2"]}
 CHECK = {"kind": "check", "test": "def check(c): pass", "entry_point": "f"}
 UNITTEST = {"kind": "unittest", "test": "class TestCases: pass"}
 DS1000 = {"kind": "ds1000", "code_context": "def test_execution(solution): ..."}
-BARE: list[dict[str, Any]] = [CALL, STDIO, ASSERTS, CHECK, UNITTEST, DS1000]
+PYTEST = {"kind": "pytest", "test": "def test_f(): assert f(1) == 2"}
+BARE: list[dict[str, Any]] = [CALL, STDIO, ASSERTS, CHECK, UNITTEST, DS1000, PYTEST]
 
 
 @pytest.mark.parametrize("tests", BARE, ids=lambda tests: tests["kind"])
@@ -39,6 +40,7 @@ def test_required_fields_are_enough_and_each_is_needed(tests: dict[str, Any]) ->
         ASSERTS | {"setup": "import math", "names": ["sum"]},
         CHECK | {"setup": "import math\r\nx = 1"},
         UNITTEST | {"entry_point": "task_func"},
+        PYTEST | {"entry_point": "f", "setup": "import math"},
     ],
 )
 def test_optional_fields(tests: dict[str, Any]) -> None:

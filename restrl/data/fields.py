@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from restrl.data.lines import read_lines
+from restrl.data.lines import parsed, read_lines
 from restrl.data.recognise import recognised
 from restrl.errors import UserError
 
@@ -72,9 +72,11 @@ class Row:
         if not text.strip():
             return None
         try:
-            return json.loads(text)
+            return parsed(text)
         except json.JSONDecodeError as error:
             raise UserError(f"{self.where}: {name}: not JSON in a string: {error.msg}") from None
+        except RecursionError:
+            raise UserError(f"{self.where}: {name}: not JSON in a string: nested too deeply") from None
 
 
 def rows_of(path: str | Path, dataset: str, key: str = "dataset.path") -> Iterator[Row]:

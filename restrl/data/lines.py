@@ -11,6 +11,8 @@ from typing import Any
 
 from restrl.errors import UserError
 
+DIGITS = 4000  # that int() reads at once
+
 
 def read_lines(path: str | Path, key: str = "dataset.path") -> Iterator[tuple[str, Any]]:
     """Each line as (``file:line``, parsed JSON); empty lines, a byte order mark and CRLF are ignored.
@@ -29,7 +31,7 @@ def read_lines(path: str | Path, key: str = "dataset.path") -> Iterator[tuple[st
             continue
         where = f"{path}:{number}"
         try:
-            yield where, json.loads(line)
+            yield where, parsed(line)
         except json.JSONDecodeError as error:
             raise UserError(f"{where}: not JSON: {error.msg} at column {error.colno}") from None
         except RecursionError:
@@ -41,10 +43,35 @@ def _list(text: str) -> list[Any] | None:
     if not text.lstrip().startswith("["):
         return None
     try:
-        items = json.loads(text)
+        items = parsed(text)
     except (json.JSONDecodeError, RecursionError):
         return None
     return items if isinstance(items, list) else None
+
+
+def parsed(text: str) -> Any:
+    """The value of a JSON text.  Raises json.JSONDecodeError or RecursionError.
+
+    Python refuses to read integers of more than 4300 digits, because that takes quadratic time; here they are
+    read in parts, without that limit.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        return json.loads(text, parse_int=integer)
+
+
+def integer(digits: str) -> int:
+    """The integer of a decimal text of any length."""
+    if digits.startswith("-"):
+        return -integer(digits[1:])
+    if len(digits) <= DIGITS:
+        return int(digits)
+    low = len(digits) // 2
+    power: int = 10**low
+    return integer(digits[:-low]) * power + integer(digits[-low:])
 
 
 def _text(path: Path, key: str) -> str:

@@ -27,11 +27,10 @@ from restrl.data import (
 )
 from restrl.data.blocked import OFF, read_blocked, without_blocked
 from restrl.data.ids import chosen, whole_ids
-from restrl.data.schema import check_unique
+from restrl.data.schema import check_problem, check_unique
 from restrl.data.splits import Split, limit
 from restrl.errors import UserError
 from restrl.records import Problem
-from restrl.testforms import check_tests
 
 Loader = Callable[[DatasetConfig, Split], list[Problem]]
 
@@ -122,7 +121,7 @@ def _fault(problem: Problem) -> str:
     if problem.tests.get("kind") == "unjudged":  # see fields.unjudged
         return str(problem.tests["reason"])
     try:
-        check_tests(problem.tests, problem.task_id)
+        check_problem(problem, problem.task_id)
     except UserError as error:
         return str(error).removeprefix(f"{problem.task_id}: ")
     return ""

@@ -8,6 +8,7 @@ from typing import Any
 from restrl.data.recognise import recognised
 from restrl.errors import UserError
 from restrl.records import Problem
+from restrl.testcontent import check_characters, check_content
 from restrl.testforms import check_tests
 
 FIELDS = ("task_id", "prompt", "code", "tests", "reference", "family")  # of a line of a problems file
@@ -36,8 +37,7 @@ def problem_from_line(data: Any, where: str, dataset: str) -> Problem:
         if name not in FIELDS:
             advice = recognised(data, dataset)
             raise UserError(f"{where}: {name}: unknown field; a problem has {', '.join(FIELDS)}{advice}")
-    check_tests(data["tests"], where)
-    return Problem(
+    problem = Problem(
         task_id=task_id,
         prompt=data["prompt"],
         tests=data["tests"],
@@ -46,6 +46,15 @@ def problem_from_line(data: Any, where: str, dataset: str) -> Problem:
         dataset=dataset,
         family=data.get("family") or "",
     )
+    check_problem(problem, where)
+    return problem
+
+
+def check_problem(problem: Problem, where: str) -> None:
+    """Raises UserError that names ``where`` and the field for tests or texts that cannot be used."""
+    for name in ("task_id", "prompt", "code", "reference", "family"):
+        check_characters(getattr(problem, name), f"{where}: {name}")
+    check_content(check_tests(problem.tests, where), where)
 
 
 def check_unique(problems: list[Problem], where: str) -> None:

@@ -12,7 +12,11 @@ from restrl.records import Outcome, to_json
 
 
 def verdict_line(outcome: Outcome) -> dict[str, Any]:
-    """A line of verdicts.jsonl.  ``reward`` is null if the harness could not judge."""
+    """A line of verdicts.jsonl.  ``reward`` is null if the harness could not judge.
+
+    ``failure`` holds the fields of records.Failure, null where there is none; ``detail`` is a line of it, or
+    the reason for which there is no verdict.
+    """
     answer, verdict = outcome.answer, outcome.verdict
     return {
         "task_id": answer.task_id,
@@ -22,12 +26,19 @@ def verdict_line(outcome: Outcome) -> dict[str, Any]:
         "passed": verdict.passed,
         "total": verdict.total,
         "seconds": verdict.seconds,
+        "detail": verdict.detail,
+        "failure": _failure(outcome),
     }
 
 
 def answer_line(outcome: Outcome) -> dict[str, Any]:
-    """A line of answers.jsonl: ``task_id``, ``sample``, ``text``, ``score``, ``cost``."""
-    return to_json(outcome.answer)
+    """A line of answers.jsonl: ``task_id``, ``sample``, ``text``, ``score``, ``cost``, ``failure``."""
+    return to_json(outcome.answer) | {"failure": _failure(outcome)}
+
+
+def _failure(outcome: Outcome) -> dict[str, Any] | None:
+    failure = outcome.verdict.failure
+    return None if failure is None else to_json(failure)
 
 
 def write_outputs(

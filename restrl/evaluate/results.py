@@ -15,6 +15,7 @@ import numpy as np
 
 from restrl.config import DecoderConfig
 from restrl.evaluate.bootstrap import bootstrap_interval, paired_difference
+from restrl.evaluate.failures import unjudged_reasons
 from restrl.evaluate.pass_at_k import pass_at_k
 from restrl.records import Cost, Outcome, Problem, to_json
 from restrl.seeds import derive_seed
@@ -78,10 +79,10 @@ def summarize(
     """Figures of the outcomes that belong to ``problems``.
 
     Keys: "pass@1" and "pass@k" (None if no problem has k judged samples), "mean_reward", "n" (number of
-    problems with judged samples), "samples" (judged), "harness_errors" (samples left out), "unanswered"
-    (problems without a judged sample), "confidence", "confidence_interval" (metric -> [low, high], None if
-    there is only one family), "resampled" ("families", or "problems" if no two are of one family), "clusters"
-    (number of resampled units), "cost".
+    problems with judged samples), "samples" (judged), "harness_errors" (samples left out),
+    "harness_error_reasons" (the first three), "unanswered" (problems without a judged sample), "confidence",
+    "confidence_interval" (metric -> [low, high], None if there is only one family), "resampled" ("families",
+    or "problems" if no two are of one family), "clusters" (number of resampled units), "cost".
     """
     cluster_of = {problem.task_id: problem.cluster for problem in problems}
     outcomes = [outcome for outcome in outcomes if outcome.answer.task_id in cluster_of]
@@ -106,6 +107,7 @@ def summarize(
         "clusters": cluster_count,
         "samples": samples,
         "harness_errors": len(outcomes) - samples,
+        "harness_error_reasons": unjudged_reasons(outcomes),
         "unanswered": len(cluster_of) - len(scores),
         "confidence": config.confidence,
         "confidence_interval": intervals,

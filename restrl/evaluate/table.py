@@ -77,7 +77,8 @@ def resampled(results: Mapping[str, Any]) -> str:
 def _caption(results: Mapping[str, Any]) -> str:
     notes = [resampled(results)]
     if results["harness_errors"]:
-        notes.append(f"{results['harness_errors']} samples could not be judged and are left out")
+        reasons = "".join(f"\n  {reason}" for reason in results.get("harness_error_reasons", ()))
+        notes.append(f"{results['harness_errors']} samples could not be judged and are left out{reasons}")
     if results["unanswered"]:
         notes.append(f"{results['unanswered']} problems have no judged sample and are left out")
     return escape("; ".join(notes))

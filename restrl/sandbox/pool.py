@@ -21,7 +21,7 @@ from typing import Any
 
 from restrl.config import SandboxConfig
 from restrl.errors import UserError
-from restrl.records import Verdict
+from restrl.records import Failure, Verdict
 from restrl.sandbox.cache import VerdictCache
 from restrl.sandbox.calibration import Machine, probe
 from restrl.sandbox.flags import FLAGS, flags_of
@@ -199,7 +199,7 @@ class Sandbox:
                     worker.flush()
                     answers = worker.answers()
                     lost = answers is None
-                    broken = any(answer["status"] == "harness_error" for _index, answer in answers or [])
+                    broken = any(_sandbox_failed(answer) for _index, answer in answers or [])
                     for index, answer in answers or []:
                         self._settle(jobs, index, answer, again, note)
                     if lost or broken or (worker.judged >= RECYCLE and not worker.jobs):
@@ -233,6 +233,7 @@ class Sandbox:
         if blame and held and ended == -signal.SIGALRM:
             # the tests did not end with what this program returned
             answer = {"status": "timeout", "passed": 0, "total": 1, "detail": "the tests did not end",
+                      "failure": {"error": "the tests did not end"},
                       "seconds": self.config.program_seconds * self.factor}  # fmt: skip
             self._settle(jobs, held.pop(0), answer, again, note)
         elif blame and held:
@@ -257,7 +258,7 @@ class Sandbox:
         job = jobs[index]
         if answer["status"] == "harness_error":
             job.lost += 1
-            if job.lost == 1:
+            if job.lost == 1 and _sandbox_failed(answer):
                 again.append(index)
                 return
             job.verdict = Verdict("harness_error", 0, 0, None, answer["seconds"], answer["detail"])
@@ -270,11 +271,13 @@ class Sandbox:
     def _verdict(self, answer: dict[str, Any], flags: tuple[str, ...]) -> Verdict:
         status, passed, total = answer["status"], answer["passed"], max(1, answer["total"])
         detail = answer["detail"]
+        failure = Failure(**answer["failure"]) if answer.get("failure") else None
         vetoed = [flag for flag in flags if flag in self.config.veto]
         if vetoed and passed:
             status, passed, detail = "failed", 0, f"vetoed: {', '.join(vetoed)}"
+            failure = Failure(error=detail)
         reward = passed / total if self.config.partial_credit else float(status == "passed")
-        return Verdict(status, passed, total, reward, answer["seconds"], detail, flags)
+        return Verdict(status, passed, total, reward, answer["seconds"], detail, flags, failure)
 
     def _final(self, job: Job) -> Verdict:
         if job.verdict is None:
@@ -298,6 +301,11 @@ class Sandbox:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _sandbox_failed(answer: dict[str, Any]) -> bool:
+    """Whether the sandbox could not judge, which it may do at a second try; the tests fail every time."""
+    return answer["status"] == "harness_error" and not answer.get("final")
 
 
 def _lost(detail: str) -> dict[str, Any]:

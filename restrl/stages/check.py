@@ -19,6 +19,7 @@ from restrl.data.blocked import OFF, blocked_text, default_path, read_blocked
 from restrl.data.registry import load_problems
 from restrl.data.splits import Split
 from restrl.errors import UserError
+from restrl.evaluate.failures import escaped
 from restrl.files import write_text_atomic
 from restrl.protocols import Judge, Program, Progress
 from restrl.ranks import ALONE, Ranks
@@ -36,6 +37,7 @@ class Checked:
     broken: Mapping[str, str]  # task id -> reason, one line: problems that training should leave out
     references: Mapping[str, int]  # status -> number of references with it
     empty: Mapping[str, int]  # status -> number of empty bodies with it
+    unjudged: int = 0  # problems whose tests judge nobody (of ``broken``)
 
     def table(self) -> Table:
         """How many references and empty bodies got which status."""
@@ -66,8 +68,12 @@ def check_dataset(session: Session) -> Checked:
             console.say(f"{sandbox.known} verdicts were known from {config.sandbox.cache}")
     session.write(lambda: _write_blocked(path, config.dataset.name, problems, checked))
     for task_id, reason in checked.broken.items():
-        console.say(f"{task_id}: {reason}")
+        console.say(escaped(f"{task_id}: {reason}"))
     console.show(checked.table())
+    if checked.unjudged:
+        console.say(
+            f"{checked.unjudged} of {checked.problems} problems cannot be judged: their tests are broken"
+        )
     console.say(f"{checked.problems - len(checked.broken)} of {checked.problems} problems are sound")
     console.say(f"block list: {path}")
     return checked
@@ -114,14 +120,25 @@ def check_problems(
     reasons: dict[str, str] = {}
     for problem, verdict in zip(with_reference, verdicts, strict=True):
         if verdict.status != "passed":
-            reasons[problem.task_id] = f"the reference {_words(verdict)}"
+            subject = "" if verdict.status == "harness_error" else "the reference "
+            reasons[problem.task_id] = f"{subject}{_words(verdict)}"
     for problem, verdict in zip(problems, empty, strict=True):
         if verdict.status == "passed":
             reasons[problem.task_id] = "an empty body passes"
+        elif verdict.status == "harness_error":
+            reasons.setdefault(problem.task_id, _words(verdict))
+    judged_nobody = {
+        problem.task_id
+        for each, found in ((with_reference, verdicts), (problems, empty))
+        for problem, verdict in zip(each, found, strict=True)
+        if verdict.status == "harness_error"
+    }
     broken = {p.task_id: reasons[p.task_id] for p in problems if p.task_id in reasons}
-    return Checked(
-        len(problems), broken, Counter(v.status for v in verdicts), Counter(v.status for v in empty)
-    )
+    return Checked(len(problems), broken, _statuses(verdicts), _statuses(empty), len(judged_nobody))
+
+
+def _statuses(verdicts: Sequence[Verdict]) -> Mapping[str, int]:
+    return Counter(verdict.status for verdict in verdicts)
 
 
 def empty_program(problem: Problem) -> str:
@@ -138,4 +155,6 @@ def empty_program(problem: Problem) -> str:
 
 def _words(verdict: Verdict) -> str:
     detail = " ".join(verdict.detail.split())
+    if verdict.status == "harness_error":
+        return detail
     return f"gives {verdict.status}: {verdict.passed} of {verdict.total} tests; {detail}".rstrip("; ")

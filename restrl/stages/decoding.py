@@ -12,6 +12,7 @@ from restrl.data.mixtures import datasets_of, folder_of
 from restrl.data.source import file_in
 from restrl.data.splits import Split
 from restrl.evaluate.average import Part, average
+from restrl.evaluate.failures import explanation, failed
 from restrl.evaluate.outputs import write_outputs
 from restrl.evaluate.results import evaluate
 from restrl.evaluate.table import results_table
@@ -114,4 +115,6 @@ def _report(
     title = f"{config.decoder.name} on {config.dataset.name} ({split}{notes})"
     overall = "average" if several else "all"
     session.console.show(results_table(results, title + (ORACLE if method.oracle else ""), overall))
+    for outcome in failed(outcomes)[: config.decoder.explain]:
+        session.console.say(explanation(outcome))
     return results

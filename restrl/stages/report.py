@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from restrl.artifacts import Artifact
+from restrl.evaluate.failures import explanation, failed
 from restrl.evaluate.table import metric_names, resampled
 from restrl.files import write_json_atomic, write_text_atomic
+from restrl.records import Outcome
 from restrl.select.report import reward_std_histogram
 
+FAILURES = 5  # answers that are explained
 BAR = 40  # characters of the longest bar
 
 
 def write_report(
-    folder: Path, results: Mapping[str, Any], iterations: Sequence[Mapping[str, Artifact]], command: str
+    folder: Path,
+    results: Mapping[str, Any],
+    iterations: Sequence[Mapping[str, Artifact]],
+    command: str,
+    outcomes: Sequence[Outcome] = (),
 ) -> None:
-    """Writes both files.  ``iterations``: step name -> artifact, in order.  Raises UserError."""
+    """Writes both files.  Raises UserError.
+
+    ``iterations``: step name -> artifact, in order; ``outcomes``: of the trained policy.
+    """
     parts = [f"# {command}", _comparison(results)]
+    if wrong := failed(outcomes):
+        shown = "\n\n".join(explanation(outcome, whole=False) for outcome in wrong[:FAILURES])
+        title = f"## Failures\n\n{len(wrong)} answers of the trained policy failed; the first of them:"
+        parts.append(f"{title}\n\n<pre>\n{html.escape(shown)}\n</pre>")
     for number, artifacts in enumerate(iterations, start=1):
         parts.append(f"## Iteration {number}")
         parts += [_step(name, artifact) for name, artifact in artifacts.items()]
@@ -48,6 +63,8 @@ def _comparison(results: Mapping[str, Any]) -> str:
     errors = base["harness_errors"] + trained["harness_errors"]
     if errors:
         lines += ["", f"{errors} samples could not be judged; they are left out, not counted as wrong."]
+        reasons = {r: None for part in (base, trained) for r in part.get("harness_error_reasons", ())}
+        lines += [f"- {html.escape(reason)}" for reason in reasons]
     return "\n".join(lines)
 
 

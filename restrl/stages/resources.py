@@ -143,7 +143,7 @@ class Resources:
             if sampled:
                 prompter = Prompter(self.tokenizer(self.base), self.base.model)
                 problems, too_long = fitting(problems, prompter, self.positions, dataset, split, say)
-            lines = "\n".join(json.dumps(to_json(problem), sort_keys=True) for problem in problems)
+            lines = "\n".join(_as_text(to_json(problem)) for problem in problems)
             digest = hashlib.sha256(lines.encode()).hexdigest()[:16]
             others = (*too_long, *loaded.others)
             self._problems[key] = ProblemSet(problems, digest, too_long, tuple(unjudged), others)
@@ -224,3 +224,19 @@ def divided(sandbox: SandboxConfig, ranks: int) -> SandboxConfig:
     if ranks == 1 or sandbox.workers is not None:
         return sandbox
     return dataclasses.replace(sandbox, workers=max(1, len(os.sched_getaffinity(0)) // ranks))
+
+
+def _as_text(value: Any) -> str:
+    """Plain data as text, for a digest."""
+    try:
+        return json.dumps(value, sort_keys=True)
+    except ValueError:  # it holds an integer of more than 4300 digits, which Python does not write
+        return json.dumps(_without_long(value), sort_keys=True)
+
+
+def _without_long(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_long(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_long(item) for item in value]
+    return hex(value) if type(value) is int and value.bit_length() > 64 else value

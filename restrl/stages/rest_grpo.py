@@ -73,7 +73,8 @@ def compare_policies(session: Session, resources: Resources, history: History) -
     }
     cost = sum((step.cost for steps in history.iterations for step in steps.values()), Cost())
     results = {**policies, "paired": paired, "places": places, "training_cost": to_json(cost)}
-    session.write(lambda: write_report(folder, results, history.iterations, session.config.stage.name))
+    name = session.config.stage.name
+    session.write(lambda: write_report(folder, results, history.iterations, name, trained))
     session.console.show(comparison_table(policies, paired, f"held-out problems{problems.note}"))
     for name, place in places.items():
         session.console.say(f"{name}: {place}")

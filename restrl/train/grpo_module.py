@@ -122,6 +122,7 @@ def completions_text(rollout: Rollout) -> str:
     for group in rollout.groups[:SHOWN]:
         verdict, completion = group.verdicts[0], group.completions[0]
         title = f"{group.task_id}: {verdict.status}, reward {verdict.reward}, {completion.finish}"
+        title += f"; {verdict.detail}" if verdict.detail else ""
         parts.append(
             f"<p>{html.escape(title)}</p><pre>{html.escape(group.code)}<b>{html.escape(completion.text)}</b></pre>"
         )

@@ -27,9 +27,10 @@ EVERY_KIND: dict[str, dict[str, Any]] = {
     },
     "unittest": {
         "kind": "unittest",
-        "test": "import unittest\nclass TestCases(unittest.TestCase):\n    pass",
+        "test": "import unittest\nclass TestCases(unittest.TestCase):\n    def test_a(self):\n        f()",
     },
     "ds1000": {"kind": "ds1000", "code_context": "def test_execution(solution): ..."},
+    "pytest": {"kind": "pytest", "test": "from solution import f\ndef test_f():\n    assert f(1) == 2"},
 }
 
 
@@ -149,7 +150,7 @@ def without(data: dict[str, Any], field: str) -> dict[str, Any]:
             line(tests={"kind": "check", "test": "assert 1", "entry_point": "g"}),
             "tests.test: must define check(candidate) or call g",
         ),
-        (line(tests={"kind": "unittest", "test": "pass"}), "tests.test: must define the class TestCases"),
+        (line(tests={"kind": "unittest", "test": "pass"}), "tests.test: must define a class derived from"),
         (line(tests={"kind": "ds1000"}), "tests.code_context: missing"),
         (line(), "task_id: 'a' is already in line 1"),
     ],

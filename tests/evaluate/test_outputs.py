@@ -7,15 +7,24 @@ from restrl.errors import UserError
 from restrl.evaluate.judge import judge_answers
 from restrl.evaluate.outputs import write_outputs
 from restrl.evaluate.results import evaluate
-from restrl.records import Answer, Cost, Outcome, Problem, Verdict
+from restrl.records import Answer, Cost, Failure, Outcome, Problem, Verdict
 
 OUTCOMES = [
     Outcome(
         Answer("a", 0, "print('\ud800')", None, Cost(1, 7)),
-        Verdict("passed", 4, 4, 1.0, 0.25, "fine", ("f",)),
+        Verdict("failed", 3, 4, 0.75, 0.25, "wrong", ("f",), Failure("test 3", "1", "2", "\x1b")),
     ),
-    Outcome(Answer("a", 1, "y", 0.5, Cost(1, 3)), Verdict("harness_error", 0, 4, None, 0.5)),
+    Outcome(Answer("a", 1, "y", 0.5, Cost(1, 3)), Verdict("harness_error", 0, 4, None, 0.5, "cannot")),
 ]
+FAILURE = {
+    "test": "test 3",
+    "input": "1",
+    "expected": "2",
+    "got": "\x1b",
+    "error": None,
+    "line": None,
+    "code": None,
+}
 COST = {"completions": 1, "verifier_calls": 0, "scorer_calls": 0, "seconds": 0.0}
 
 
@@ -27,8 +36,12 @@ def test_files_have_the_promised_fields_and_no_others(tmp_path):
     write_outputs(tmp_path / "run", OUTCOMES, {"pass@1": 1.0})
     judged = {"task_id": "a", "total": 4}
     assert lines(tmp_path / "run/verdicts.jsonl") == [
-        judged | {"sample": 0, "status": "passed", "reward": 1.0, "passed": 4, "seconds": 0.25},
-        judged | {"sample": 1, "status": "harness_error", "reward": None, "passed": 0, "seconds": 0.5},
+        judged
+        | {"sample": 0, "status": "failed", "reward": 0.75, "passed": 3, "seconds": 0.25}
+        | {"detail": "wrong", "failure": FAILURE},
+        judged
+        | {"sample": 1, "status": "harness_error", "reward": None, "passed": 0, "seconds": 0.5}
+        | {"detail": "cannot", "failure": None},
     ]
     assert lines(tmp_path / "run/answers.jsonl") == [
         {
@@ -37,8 +50,16 @@ def test_files_have_the_promised_fields_and_no_others(tmp_path):
             "text": "print('\ud800')",
             "score": None,
             "cost": COST | {"model_tokens": 7},
+            "failure": FAILURE,
         },
-        {"task_id": "a", "sample": 1, "text": "y", "score": 0.5, "cost": COST | {"model_tokens": 3}},
+        {
+            "task_id": "a",
+            "sample": 1,
+            "text": "y",
+            "score": 0.5,
+            "cost": COST | {"model_tokens": 3},
+            "failure": None,
+        },
     ]
     assert json.loads((tmp_path / "run/results.json").read_text()) == {"pass@1": 1.0}
     assert {path.name for path in (tmp_path / "run").iterdir()} == {

@@ -11,8 +11,8 @@ import pytest
 from restrl.config import SandboxConfig
 from restrl.sandbox import Sandbox
 from restrl.sandbox.inside.grading.clock import OutOfTime
-from restrl.sandbox.inside.grading.code_tests import _Units
 from restrl.sandbox.inside.grading.tally import Tally
+from restrl.sandbox.inside.grading.units import Units
 from tests.sandbox.leaks import descendants
 from tests.sandbox.test_pool import IDENTITY, call, one, short
 
@@ -92,7 +92,7 @@ def test_a_loop_of_the_tests_that_does_not_end(endless):
 def test_no_handler_of_the_tests_keeps_what_ends_them():
     """Each statement of check is guarded, so that the next one runs; the end of all is let through."""
     for handler in ("failed", "broke", "nothing"):
-        units = _Units(Tally(), None)
+        units = Units(Tally(), None)
         with pytest.raises(OutOfTime):
             getattr(units, handler)(OutOfTime())
 

@@ -351,7 +351,7 @@ def test_ids_are_those_of_the_source():
         """
     )
     tests = UnittestTests({"test": source})
-    assert tests.ids == ["test_alias", "test_base", "test_both", "test_inner"]
+    assert tests.ids == ["Other.test_other", "test_alias", "test_base", "test_both", "test_inner"]
     assert Ds1000Tests({"code_context": snippets.CONTEXT}).ids == ["case 1", "case 2", "case 3"]
 
 

@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import sys
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 # Under which names programs import libraries; tests may use the program's imports.
 ALIASES = {
@@ -16,25 +17,84 @@ ALIASES = {
 }  # fmt: skip
 _FUNCTIONS = (ast.Name, ast.Attribute, ast.Lambda)  # what gives a test another name; other values are data
 _FAKED = {"open", "io", "os", "path", "pathlib", "Path", "shutil", "stat", "fcntl"}  # by pyfakefs, everywhere
+MAIN = "TestCases"  # the class that BigCodeBench's tests define; tests of others carry their class's name
+_CASES = {"TestCase", "IsolatedAsyncioTestCase"}
 _SKIPS = {"skip", "unittest.skip"}
 _MAKERS = ("parameterized", "expand", "ddt", "data", "load_tests")  # tests that only running code can count
 
 
-def test_methods(tree: ast.Module) -> list[str]:
-    """The tests of class TestCases as the source defines them, sorted as unittest sorts them.
+def test_ids(tree: ast.Module) -> list[str]:
+    """The tests of the source: ``test_a`` of class TestCases, ``Other.test_a`` of other classes.
 
-    Those that the source itself skips count for nothing.  Raises ValueError if there is no test, or if only
-    running the source could tell which there are.
+    A class is one of tests if it is derived from unittest's TestCase, or named TestCases; a class from which
+    another one is derived runs as a part of that.  Classes keep their order, and tests are sorted as unittest
+    sorts them.  Those that the source itself skips count for nothing.  Raises ValueError if there is no test,
+    or if only running the source could tell which there are.
     """
     classes = {node.name: node for node in _statements(tree.body) if isinstance(node, ast.ClassDef)}
-    if "TestCases" not in classes:
-        raise ValueError("test defines no class TestCases")
-    counts: dict[str, bool] = {}
-    _collect(classes, "TestCases", counts, set())
-    names = sorted(name for name, does_count in counts.items() if does_count)
-    if not names:
-        raise ValueError("class TestCases has no tests")
-    return names
+    bases = {ast.unparse(base) for node in classes.values() for base in node.bases}
+    cases = [name for name in classes if _is_case(classes, name, set()) and name not in bases]
+    _check_static(tree, {*cases, *bases})
+    ids: list[str] = []
+    for name in cases:
+        counts: dict[str, bool] = {}
+        _collect(classes, name, counts, set())
+        prefix = "" if name == MAIN else f"{name}."
+        ids += [prefix + test for test in sorted(counts) if counts[test]]
+    if not ids:
+        what = (
+            f"class {MAIN} has no tests" if MAIN in classes else "no class is derived from unittest.TestCase"
+        )
+        raise ValueError(f"test: {what}")
+    return ids
+
+
+def _is_case(classes: Mapping[str, ast.ClassDef], name: str, seen: set[str]) -> bool:
+    if name == MAIN or name.rpartition(".")[2] in _CASES:
+        return True
+    if name in seen or name not in classes:
+        return False
+    bases = [ast.unparse(base) for base in classes[name].bases]
+    return any(_is_case(classes, base, seen | {name}) for base in bases)
+
+
+def _check_static(tree: ast.Module, classes: set[str]) -> None:
+    """Raises ValueError where code, not the text of a class, makes tests."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name == "load_tests" and node in tree.body:
+            raise ValueError("test: load_tests makes tests that cannot be known without running it")
+        target: Any = None
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("setattr", "type.__setattr__"):
+            target = node.args[0] if node.args else None
+        elif (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Store)
+            and node.attr.startswith("test")
+        ):
+            target = node.value
+        if isinstance(target, ast.Name) and target.id in classes:
+            raise ValueError(f"test: tests are added to class {target.id} by code; write them as its methods")
+        if isinstance(node, ast.ClassDef) and node.name in classes:
+            for statement in node.body:
+                if isinstance(statement, (ast.For, ast.While)) or _sets_names(statement):
+                    raise ValueError(
+                        f"test: code in class {node.name} makes tests; write them as its methods"
+                    )
+
+
+def _sets_names(node: ast.stmt) -> bool:
+    """Whether a statement of a class may define what its text does not name."""
+    call = node.value if isinstance(node, ast.Expr) else None
+    if isinstance(call, ast.Call):
+        return ast.unparse(call.func).partition("(")[0] in (
+            "exec",
+            "locals",
+            "vars",
+            "locals().update",
+            "setattr",
+        )
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    return any(isinstance(t, ast.Subscript) and isinstance(t.value, ast.Call) for t in targets)
 
 
 def methods(tree: ast.Module) -> set[str]:

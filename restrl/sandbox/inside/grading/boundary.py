@@ -25,8 +25,9 @@ from ..wire.codec import CodecError, Handle, Tagged
 from ..wire.graph import Record
 from ..wire.messages import Callback, Raised
 from . import proxy
+from .failures import describe
 from .proxy import Remote
-from .solution import Solution, Stop, describe
+from .solution import Solution, Stop
 from .standins import SolutionError, SolutionMemoryError, StandIns, builtin_exception
 from .tally import CannotJudge
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
 from ..wire import codec, frames
 from ..wire.messages import Raised, Value
 from .compare import same
-from .solution import LoadError, Solution, Stop, describe
+from .failures import Failure, arguments_text, brief, describe, program_line
+from .solution import LoadError, Solution, Stop
 from .tally import Start, Tally
 
 FIRST = 16  # inputs that cross together with the source
@@ -54,37 +56,49 @@ class CallTests:
         job = {"mode": "call", "source": source, "fn_name": self.fn_name, "inputs": self.first,
                "more": bool(self.later), "in_turn": self.in_turn}  # fmt: skip
         solution = start(job)
+        index = -1  # of the test that runs; the program is loaded first
         try:
             solution.loaded()
             for index in range(tally.total):
                 solution.begin_test()
-                self._judge(solution, index, tally)
+                self._judge(solution, index, tally, source)
                 if tally.over:
                     break
                 if index + 1 == FIRST and self.later:
                     solution.send(self.later)
         except LoadError as error:
-            tally.fail(str(error))
+            tally.fail(Failure(error=str(error), **program_line(source, error.line)))
         except Stop as stop:
-            tally.stopped(stop)
+            tally.stopped(stop, None if index < 0 or tally.failure else self._failure(index))
         return tally
 
-    def _judge(self, solution: Solution, index: int, tally: Tally) -> None:
+    def _judge(self, solution: Solution, index: int, tally: Tally, source: str) -> None:
         raw = solution.receive_raw()
         if raw == self.right[index]:
             tally.passed += 1
             return
         message = solution.read_or_raised(raw, Value, lambda _number: _FOREIGN)
         if isinstance(message, Raised):
-            tally.fail(describe(message))
+            error = describe(message)
+            more = {"error": error, **program_line(source, message.line)}
+            # only the first failure is described: that takes longer than to judge
+            tally.fail(Failure(error=error) if tally.failure else self._failure(index, **more), error)
             return
-        if message.value is None and tally.detail:  # the most common wrong result, known without decoding
+        if message.value is None and tally.failure:  # the most common wrong result, known without decoding
             return
         expected = codec.decode(self.outputs[index])
         if self._equal(message.value, expected):
             tally.passed += 1
-        elif not tally.detail:  # only the first failure is described: that takes longer than to judge
-            tally.fail(f"test {index}: got {brief(message.value)}, expected {brief(expected)}")
+        elif not tally.failure:
+            tally.fail(self._failure(index, got=brief(message.value)))
+
+    def _failure(self, index: int, **more: Any) -> Failure:
+        """Test ``index`` as one that failed."""
+        blob, at = (self.first, index) if index < FIRST else (self.later, index - FIRST)
+        arguments = next(itertools.islice(frames.frames(blob), at, None))
+        expected = brief(codec.decode(self.outputs[index]))
+        given = arguments_text(codec.decode(arguments))
+        return Failure(f"test {index}", given, expected, **more)
 
     def _equal(self, got: Any, expected: Any) -> bool:
         if self.tuples:
@@ -108,12 +122,3 @@ def _lists(value: Any) -> Any:
     if type(value) in (list, tuple):
         return [_lists(item) for item in value]
     return {key: _lists(item) for key, item in value.items()} if type(value) is dict else value
-
-
-def brief(value: Any) -> str:
-    """A value in at most 80 characters; never raises."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # an int of more than 4300 digits; too deep
-        text = f"<{type(value).__name__}>"
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -7,216 +7,182 @@ import builtins
 from collections.abc import Mapping
 from typing import Any
 
-from . import clock
-from .clock import OutOfTime
-from .scope import Scope, definitions, root_of, uses_numpy
-from .solution import LoadError, Solution, Stop
-from .standins import SolutionMemoryError
+from .names import Names, bindings, has_assert, parse
+from .scope import definitions, root_of, uses_numpy
+from .splitter import OperandRecorder, ProgramImports, Splitter, Unit
 from .tally import CannotJudge, Start, Tally
+from .units import Units, WatchedScope
 
-RECORDER = "_restrl_units"
+SETUP, CODE = "<tests setup>", "<tests>"
+_DEFINITIONS = (
+    ast.Assign, ast.AnnAssign, ast.AugAssign, ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom,
+)  # fmt: skip
 
 
 class AssertTests:
-    """``asserts`` are run one by one, each a test; ``setup`` runs before them, after the solution."""
+    """``asserts`` are run one by one, each a test; ``setup`` runs before them, after the solution.
 
-    def __init__(self, tests: Mapping[str, Any]) -> None:
-        self.given, self.arrays = definitions(tests), uses_numpy(tests)
-        self.setup = compile(tests.get("setup") or "", "<setup>", "exec")
-        self.lines = [compile(_lf(line), f"<assert {i}>", "exec") for i, line in enumerate(tests["asserts"])]
-        trees = [ast.parse(_lf(line)) for line in tests["asserts"]]
-        self.shadows = frozenset(tests.get("names") or ()) | _shadows(trees)
-        self.whole = bool(tests.get("whole"))
-
-    def run(self, start: Start, source: str) -> Tally:
-        tally = Tally(self.whole, total=len(self.lines))
-        solution = start({"mode": "serve", "source": source, "arrays": self.arrays})
-        try:
-            scope = Scope(solution, solution.loaded(), self.shadows, self.arrays)
-            scope.define(self.given)
-            exec(self.setup, scope)
-        except (LoadError, Stop, Exception, OutOfTime) as error:
-            _note(tally, error)
-            return tally
-        for line in self.lines:
-            solution.begin_test()
-            try:
-                exec(line, scope)
-                tally.passed += 1
-            except (Exception, SystemExit, OutOfTime) as error:
-                _note(tally, error)
-            if tally.over:
-                break
-        return tally
-
-
-class CheckTests:
-    """``test`` defines check(candidate), or tests the entry point at its top level.
-
-    Each statement that asserts or calls the candidate is a test of its own: its failure is counted and the
-    next one runs.  A statement in a loop counts as often as it runs.
+    An entry that only defines or imports something is run, but it is no test.
     """
 
     def __init__(self, tests: Mapping[str, Any]) -> None:
-        self.entry_point = tests["entry_point"]
-        self.root = root_of(self.entry_point)
+        trees = [parse(line) for line in tests["asserts"]]
+        for index, tree in enumerate(trees):
+            if any(isinstance(n, ast.Assert) and _is_false(n.test) for n in tree.body):
+                raise ValueError(f"asserts[{index}] fails whatever the program does")
+        setup, given = parse(tests.get("setup") or ""), parse(tests.get("given") or "")
+        self.shadows = frozenset(tests.get("names") or ()) | _shadows(trees)
+        self.names = Names([setup, *trees], self.shadows, bindings(given), one_name=False)
         self.given, self.arrays = definitions(tests), uses_numpy(tests)
-        self.setup = compile(tests.get("setup") or "", "<setup>", "exec")
-        tree = ast.parse(_lf(tests["test"]))
+        self.places: dict[tuple[str, int], Any] = {}
+        self.setup = self._compiled(setup, SETUP)
+        self.units: list[Unit] = []
+        self.lines: list[tuple[int | None, Any]] = []  # the number of the entry's unit, its code
+        for index, (tree, line) in enumerate(zip(trees, tests["asserts"], strict=True)):
+            if tree.body:
+                self._add(tree, line, f"<tests assert {index}>")
+        self.whole = bool(tests.get("whole"))
+
+    def _add(self, tree: ast.Module, line: str, filename: str) -> None:
+        number = None
+        if has_assert(tree) or any(self.names.asks(n) for n in tree.body if not isinstance(n, _DEFINITIONS)):
+            number = len(self.units)
+        splitter = Splitter(self.names, line)
+        certain = splitter.mark(tree.body)
+        if number is not None:
+            self.units.append(Unit(line.strip(), certain))
+        self.lines.append((number, self._compiled(tree, filename)))
+
+    def _compiled(self, tree: ast.Module, filename: str) -> Any:
+        return compiled(tree, filename, self.names, self.places)
+
+    def run(self, start: Start, source: str) -> Tally:
+        tally = Tally(self.whole)
+        solution = start({"mode": "serve", "source": source, "arrays": self.arrays})
+        units = Units(tally, solution, self.names, self.units, source, self.places)
+        try:
+            scope = WatchedScope(source, solution, solution.loaded(), self.shadows, self.arrays)
+            scope.define(self.given)
+            units.enter(scope)
+            exec(self.setup, scope)
+            for number, code in self.lines:
+                if number is not None:
+                    units.begin(number)
+                try:
+                    exec(code, scope)
+                    units.ended(number)
+                except BaseException as error:
+                    units.failed(error)
+                if tally.over:
+                    break
+        except CannotJudge:
+            raise
+        except BaseException as error:
+            units.ended_by(error)
+        return units.counted(len(self.units))
+
+
+class CheckTests:
+    """``test`` defines check(candidate), tests the entry point at its top level, or has pytest's functions.
+
+    Each statement that asserts or calls the candidate is a test of its own, also by a function of the tests:
+    its failure is counted and the next one runs.  A statement in a loop counts as often as it runs.  Each
+    function test_* that nobody calls is called, and is one test.
+    """
+
+    def __init__(self, tests: Mapping[str, Any]) -> None:
+        self.entry_point = tests.get("entry_point") or ""
+        setup, given = parse(tests.get("setup") or ""), parse(tests.get("given") or "")
+        tree = parse(tests["test"])
         check = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "check"), None)
         self.has_check = check is not None
-        candidate = check.args.args[0].arg if check else self.root
-        splitter = _Splitter({candidate, self.root})
-        body = check if check else tree
-        body.body = splitter.block(body.body)
+        self.root = root_of(self.entry_point)
+        program = {self.root} - {""}
+        if check is not None:
+            program.add(check.args.args[0].arg if check.args.args else "candidate")
+            tree.body = [node for node in tree.body if not _calls_check(node)]
+        tree.body += _pytest_calls(tree)
+        self.names = Names([setup, tree], program, bindings(given))
+        self.given, self.arrays = definitions(tests), uses_numpy(tests)
+        self.places: dict[tuple[str, int], Any] = {}
+        splitter = Splitter(self.names, tests["test"])
+        tree.body = splitter.block(tree.body)
+        if check is not None:
+            check.body = splitter.block(check.body)
         self.units = splitter.units
-        self.code = compile(ast.fix_missing_locations(tree), "<test>", "exec")
+        self.setup = compiled(setup, SETUP, self.names, self.places)
+        self.code = compiled(tree, CODE, self.names, self.places)
         self.shadows = frozenset([self.root])
         self.whole = bool(tests.get("whole"))
 
     def run(self, start: Start, source: str) -> Tally:
         tally = Tally(self.whole)
         solution = start({"mode": "serve", "source": source, "arrays": self.arrays})
-        units = _Units(tally, solution)
+        units = Units(tally, solution, self.names, self.units, source, self.places)
         try:
-            scope = Scope(solution, solution.loaded(), self.shadows, self.arrays)
-            scope[RECORDER] = units
+            scope = WatchedScope(source, solution, solution.loaded(), self.shadows, self.arrays)
             scope.define(self.given)
-            candidate = scope.entry(self.entry_point)
+            candidates = [scope.entry(self.entry_point)] if self.entry_point else []
             scope.pop(self.root, None)  # what is under test is the solution's, whoever else defines it
             if self.root == self.entry_point:
-                scope[self.root] = candidate
+                scope.program = dict(zip([self.root], candidates, strict=False))
+            units.enter(scope)
             exec(self.setup, scope)
             exec(self.code, scope)
             if self.has_check:
-                scope["check"](candidate)
-        except (LoadError, Stop, Exception, SystemExit) as error:
-            units.broke(error)
-        except OutOfTime as error:
-            units.broken = True
-            _note(tally, error)
-        tally.total = max(tally.total, self.units, 1)
-        if units.broken:
-            tally.passed = min(tally.passed, tally.total - 1)
-        return tally
+                scope.asked = True
+                scope["check"](*candidates)
+        except CannotJudge:
+            raise
+        except BaseException as error:
+            units.ended_by(error)
+        return units.counted(len(self.units))
 
 
-class _Units:
-    """Counts the tests of one run; the rewritten code calls it."""
-
-    def __init__(self, tally: Tally, solution: Solution) -> None:
-        self.tally = tally
-        self.solution = solution
-        self.broken = False
-
-    def begin(self) -> None:
-        self.tally.total += 1
-        self.solution.begin_test()
-
-    def passed(self) -> None:
-        self.tally.passed += 1
-
-    def failed(self, error: BaseException) -> None:
-        if isinstance(error, OutOfTime):
-            raise error  # out of every loop of the tests
-        if isinstance(error, Stop):
-            clock.shorten()
-        _note(self.tally, error)
-        if self.tally.over:
-            # the solution is asked nothing more
-            self.solution.stop = self.solution.stop or Stop("failed", "a test failed")
-
-    def broke(self, error: BaseException) -> None:
-        """A statement that is not a test failed: the program cannot pass any more."""
-        self.broken = True
-        self.failed(error)
-
-    def nothing(self, error: BaseException) -> Any:
-        """The value of a variable to which the solution failed to give one: each use of it fails."""
-        self.broke(error)
-        return _Nothing()
+def _calls_check(node: ast.stmt) -> bool:
+    """Whether this is check(f): the tests' process calls check itself."""
+    call = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "check"
 
 
-class _Nothing:
-    """No value; every use but ``is`` raises."""
+def _pytest_calls(tree: ast.Module) -> list[ast.stmt]:
+    """A call of each function test_* that nothing else in the source names.
 
-    def _refuse(self, *_arguments: Any) -> Any:
-        raise LookupError("the solution gave no value here")
-
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
-    __bool__ = __len__ = __iter__ = __call__ = __getitem__ = __contains__ = _refuse
-    __hash__ = None  # type: ignore[assignment]
-
-
-def _note(tally: Tally, error: BaseException) -> None:
-    """Counts a failure.  Raises ``error`` again if it is the tests' own: a MemoryError, CannotJudge."""
-    if isinstance(error, CannotJudge):
-        raise error
-    if isinstance(error, SolutionMemoryError):
-        tally.fail(f"MemoryError: {error}")
-    elif isinstance(error, MemoryError):
-        raise error
-    elif isinstance(error, Stop):
-        tally.stopped(error)
-    elif isinstance(error, OutOfTime):
-        tally.stopped(Stop("timeout", "the tests did not end with what this program returned"))
-    elif isinstance(error, LoadError):
-        tally.fail(str(error))
-    else:
-        tally.fail(f"{type(error).__name__}: {error}")
+    Raises ValueError for those that pytest alone could call.
+    """
+    calls: list[ast.stmt] = []
+    named_anywhere = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name not in named_anywhere and _has_tests(node):
+            raise ValueError(
+                f"test: the tests in class {node.name} are run by nobody; write functions test_*"
+            )
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or node.name in named_anywhere:
+            continue
+        if node.name.startswith("test"):
+            needed = len(node.args.args) + len(node.args.posonlyargs) - len(node.args.defaults)
+            if needed or isinstance(node, ast.AsyncFunctionDef):
+                raise ValueError(f"test: {node.name} needs pytest to run: it has arguments, or is async")
+            call = ast.Expr(ast.Call(ast.Name(node.name, ast.Load()), [], []))
+            calls.append(ast.fix_missing_locations(ast.copy_location(call, node)))
+    return calls
 
 
-class _Splitter:
-    """Rewrites a block so that each of its tests is counted, and so that a failure stops no other."""
-
-    def __init__(self, names: set[str]) -> None:
-        self.names = names
-        self.units = 0  # tests in the text; those in loops run more often
-
-    def block(self, body: list[ast.stmt]) -> list[ast.stmt]:
-        return [new for statement in body for new in self.statement(statement)]
-
-    def statement(self, node: ast.stmt) -> list[ast.stmt]:
-        for name in ("body", "orelse"):
-            if isinstance(node, (ast.For, ast.While, ast.If, ast.With)) and getattr(node, name, None):
-                setattr(node, name, self.block(getattr(node, name)))
-        if self._is_test(node):
-            self.units += 1
-            guard = _guard(node, f"{RECORDER}.failed(_restrl_error)", f"{RECORDER}.passed()")
-            return [*ast.parse(f"{RECORDER}.begin()").body, guard]
-        if isinstance(node, (ast.For, ast.While, ast.If, ast.With, ast.Expr)):
-            return [_guard(node, f"{RECORDER}.broke(_restrl_error)")]
-        names = _targets(node)
-        if names and self._mentions(node):
-            return [_guard(node, f"{' = '.join(names)} = {RECORDER}.nothing(_restrl_error)")]
-        return [node]
-
-    def _is_test(self, node: ast.stmt) -> bool:
-        if isinstance(node, ast.Assert):
-            return not isinstance(node.test, ast.Constant)
-        if isinstance(node, ast.Try):
-            return self._mentions(node)
-        return isinstance(node, ast.Expr) and self._mentions(node)
-
-    def _mentions(self, node: ast.AST) -> bool:
-        return any(isinstance(n, ast.Name) and n.id in self.names for n in ast.walk(node))
+def _has_tests(node: ast.ClassDef) -> bool:
+    return any(isinstance(n, ast.FunctionDef) and n.name.startswith("test") for n in node.body)
 
 
-def _targets(node: ast.stmt) -> list[str]:
-    """Names that an assignment of plain names binds; none for any other statement."""
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    if not isinstance(node, (ast.Assign, ast.AnnAssign)):
-        return []
-    return [n.id for t in targets if t is not None for n in ast.walk(t) if isinstance(n, ast.Name)]
+def compiled(tree: ast.Module, filename: str, names: Names, places: dict[tuple[str, int], Any]) -> Any:
+    """The code of rewritten tests.  Adds to ``places`` how to read the operands of its asserts."""
+    recorder = OperandRecorder(names)
+    recorder.visit(tree)
+    ProgramImports().visit(tree)
+    places.update({(filename, line): operands for line, operands in recorder.found.items()})
+    return compile(ast.fix_missing_locations(tree), filename, "exec", dont_inherit=True)
 
 
-def _guard(node: ast.stmt, handler: str, otherwise: str = "") -> ast.stmt:
-    """try: node / except BaseException as _restrl_error: handler / else: otherwise."""
-    text = f"try:\n pass\nexcept BaseException as _restrl_error:\n {handler}\n"
-    guard = ast.parse(text + (f"else:\n {otherwise}\n" if otherwise else "")).body[0]
-    assert isinstance(guard, ast.Try)
-    guard.body = [node]
-    return guard
+def _is_false(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and not node.value
 
 
 def _shadows(trees: list[ast.Module]) -> frozenset[str]:
@@ -228,12 +194,9 @@ def _shadows(trees: list[ast.Module]) -> frozenset[str]:
     called = [
         {n.func.id for n in ast.walk(t) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
         for t in trees
+        if t.body
     ]
     common = set.intersection(*called) if called else set()
     if any(not hasattr(builtins, name) for names in called for name in names):
         return frozenset()
-    return frozenset(common)
-
-
-def _lf(source: str) -> str:
-    return source.replace("\r\n", "\n")
+    return frozenset(name for name in common if hasattr(builtins, name))

@@ -22,6 +22,7 @@ from ..wire.marks import FILENAME
 from ..wire.messages import Proof, TestEnded
 from . import analysis, rewrite
 from .analysis import ALIASES
+from .failures import Failure, program_line
 from .solution import LoadError, Solution, Stop
 from .tally import Start, Tally
 
@@ -43,6 +44,7 @@ class InProcessTests:
         tally = Tally(self.whole, total=len(self.ids))
         key = secrets.token_bytes(32)
         solution = start(self.job | {"mode": "inprocess", "source": source, "key": key})
+        name = ""
         try:
             solution.loaded()
             for name in self.ids:
@@ -51,9 +53,9 @@ class InProcessTests:
                 if tally.over:
                     break
         except LoadError as error:
-            tally.fail(str(error))
+            tally.fail(Failure(error=str(error), **program_line(source, error.line)))
         except Stop as stop:
-            tally.stopped(stop)
+            tally.stopped(stop, Failure(name))
         return tally
 
     def _judge(self, solution: Solution, key: bytes, name: str, tally: Tally) -> None:
@@ -70,15 +72,15 @@ class InProcessTests:
         if hmac.compare_digest(proof, expected):
             tally.passed += 1
         else:
-            tally.fail(failure if failure.startswith("MemoryError") else f"{name}: {failure}")
+            tally.fail(Failure(name, error=failure), failure if failure.startswith("MemoryError") else "")
 
 
 class UnittestTests(InProcessTests):
-    """``test`` defines class TestCases(unittest.TestCase); it and the program share their global names."""
+    """``test`` defines classes derived from unittest.TestCase, which share global names with the program."""
 
     def __init__(self, tests: Mapping[str, Any]) -> None:
         tree = ast.parse(tests["test"].replace("\r\n", "\n"))
-        self.ids = analysis.test_methods(tree)
+        self.ids = analysis.test_ids(tree)
         self.whole = bool(tests.get("whole"))
         builtin = set(dir(builtins)) - {tests.get("entry_point")}
         # what the program has to define

@@ -13,11 +13,13 @@ from typing import Any, NamedTuple, TypeVar
 from ..wire import codec, control, frames
 from ..wire.control import Ended
 from ..wire.messages import Callback, Loaded, Raised, Value, message_of
+from .failures import describe
 
 CREDIT = 3  # program limits that a program may get back for time without a processor
 BUFFER = 1 << 18  # bytes, of a connection to a program
 FRAME_LIMIT = 64 << 20  # bytes of one value that a solution may return
 Message = TypeVar("Message")  # of the types in wire/messages.py
+_CALL, _HEAD = codec.encode("call"), 5  # how the encoded tuple of a call begins, after its tag and length
 
 
 class Stop(Exception):  # noqa: N818
@@ -108,6 +110,8 @@ class Solution:
         self.tasks = 1  # of a program that starts none itself
         self.harness_error = ""
         self.credit = 0.0  # seconds that this program was kept from the processor and got back
+        self.last_call: bytes | None = None  # of the running test: the last call, as it was sent
+        self.raised: Raised | None = None  # of the running test: the last exception of the program
         fd, self.parent = server.start(inprocess)
         self.channel = frames.Channel(fd, FRAME_LIMIT, lifeline=host)
 
@@ -121,6 +125,7 @@ class Solution:
 
     def begin_test(self) -> None:
         """Starts the clock of the next test."""
+        self.last_call = self.raised = None
         self.deadline = min(time.monotonic() + self.limits.test, self.end_of_program)
 
     def guarded(self, step: Callable[[], Any]) -> Any:
@@ -194,15 +199,19 @@ class Solution:
 
     def answer(self, raw: bytes) -> Value | Raised | Callback:
         """One question, or the outcome of a callback, and what the program says next.  Raises Stop."""
+        if raw.startswith(_CALL, _HEAD):
+            self.last_call = raw
         self.send(raw)
         message: Value | Raised | Callback = self._read(self.receive_raw(), (Value, Raised, Callback), None)
+        if isinstance(message, Raised):
+            self.raised = message
         return message
 
     def loaded(self) -> list[str]:
         """Waits until the program's top level has run; its global names.  Raises Stop or LoadError."""
         message = self.read_or_raised(self.receive_raw(), Loaded)
         if isinstance(message, Raised):
-            raise LoadError(describe(message))
+            raise LoadError(describe(message), message.line)
         if type(message.names) is not list:
             raise Stop("broken", "not a known message")
         return [name for name in message.names if type(name) is str]
@@ -242,10 +251,8 @@ def _children(task: int) -> list[int]:
 
 
 class LoadError(Exception):
-    """The program's top level raised."""
+    """The program's top level raised, at ``line`` as the program claims."""
 
-
-def describe(message: Raised) -> str:
-    """An exception of the solution in one line.  Whatever it claims, the line is text of bounded length."""
-    kind, text = (part if type(part) is str else "?" for part in message[:2])
-    return " ".join(f"{kind}: {text}".split())[:200]
+    def __init__(self, detail: str, line: Any = None) -> None:
+        super().__init__(detail)
+        self.line = line

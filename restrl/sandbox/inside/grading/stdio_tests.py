@@ -7,7 +7,8 @@ from typing import Any
 
 from ..wire.messages import Output, Raised
 from .compare import same_output
-from .solution import Solution, Stop, describe
+from .failures import CUT, Failure, describe, program_line
+from .solution import Solution, Stop
 from .tally import Start, Tally
 
 
@@ -25,35 +26,52 @@ class StdioTests:
         tally = Tally(self.whole, total=len(self.outputs))
         limit = max(self.limit, 2 * max(map(len, self.outputs), default=0))
         solution = start({"mode": "stdio", "source": source, "inputs": self.inputs, "output_limit": limit})
+        index = 0
         try:
             for index, expected in enumerate(self.outputs):
                 solution.begin_test()
-                problem = self._judge(solution, expected, limit)
-                tally.passed += not problem
-                if problem:
-                    tally.fail(problem if problem.startswith("MemoryError") else f"test {index}: {problem}")
+                failed = self._judge(solution, expected, limit, source)
+                tally.passed += not failed
+                if failed:
+                    self._fail(tally, index, failed)
                 if tally.over:
                     break
         except Stop as stop:
-            tally.stopped(stop)
+            tally.stopped(stop, self._failure(index, {}))
         return tally
 
-    def _judge(self, solution: Solution, expected: str, limit: int) -> str:
-        """Why this run failed the test, "" if it passed."""
+    def _fail(self, tally: Tally, index: int, failed: Mapping[str, Any]) -> None:
+        memory = str(failed.get("error")).startswith("MemoryError")
+        tally.fail(self._failure(index, failed), failed["error"] if memory else "")
+
+    def _failure(self, index: int, failed: Mapping[str, Any]) -> Failure:
+        return Failure(
+            f"test {index}", self.inputs[index][: CUT + 1], self.outputs[index][: CUT + 1], **failed
+        )
+
+    def _judge(self, solution: Solution, expected: str, limit: int, source: str) -> dict[str, Any]:
+        """What this run failed by, as fields of a Failure; empty if it passed."""
         message = solution.read_or_raised(solution.receive_raw(), Output)
         if isinstance(message, Raised):
-            return describe(message)
+            return {"error": describe(message)}
         output, status, error = message
         if (type(output), type(status), type(error)) != (bytes, int, bytes):
             raise Stop("broken", "not a known message")
         if error or status:
-            return error.decode("utf-8", "replace") or f"exit status {status}"
+            return _error(error, status, source)
         if len(output) > limit:
-            return f"more than {limit} bytes of output"
+            return {"error": f"more than {limit} bytes of output"}
         text = output.decode("utf-8", "replace")
-        if same_output(text, expected, self.atol):
-            return ""
-        return f"printed {text[:80]!r}, expected {expected[:80]!r}"
+        return {} if same_output(text, expected, self.atol) else {"got": text[: CUT + 1]}
+
+
+def _error(claim: bytes, status: int, source: str) -> dict[str, Any]:
+    """The fields of a run that ended with an error; the claim begins with a line (program/failure.py)."""
+    line, _end, text = claim.partition(b"\n")
+    if not (line.isdigit() and len(line) < 8):
+        line, text = b"0", claim
+    error = text.decode("utf-8", "replace") or f"exit status {status}"
+    return {"error": error, **program_line(source, int(line))}
 
 
 def _text(value: Any) -> str:

@@ -22,6 +22,7 @@ from ..wire.frames import Channel, Closed
 from . import clock
 from .call_tests import CallTests
 from .code_tests import AssertTests, CheckTests
+from .failures import Failure, one_line
 from .inprocess_tests import Ds1000Tests, UnittestTests
 from .solution import CREDIT, FRAME_LIMIT, HarnessError, Limits, Server, Solution
 from .stdio_tests import StdioTests
@@ -34,6 +35,7 @@ KINDS: dict[str, Any] = {
     "check": CheckTests,
     "unittest": UnittestTests,
     "ds1000": Ds1000Tests,
+    "pytest": CheckTests,  # without an entry point: the tests import what they call
 }
 GRACE = 5.0  # seconds that a job may take beyond the program's own limit
 COPIES = 4 * FRAME_LIMIT  # bytes beyond the solution's memory: its largest result is also held encoded
@@ -67,7 +69,7 @@ def serve(host: socket.socket, control: socket.socket, memory: int) -> None:
         if limit_memory(None) > before + memory // 8:
             gc.collect()  # scopes of tests are cycles; the collector does not see how large they are
         link.send(codec.encode(answer))
-        if answer["status"] == "harness_error":
+        if answer["status"] == "harness_error" and not answer["final"]:
             return  # whatever is broken, the host starts both processes anew
 
 
@@ -97,7 +99,8 @@ class Starter:
 def _judge(tests: Any, source: str, server: Server, limits: Limits, link: Channel) -> dict[str, Any]:
     """The verdict as plain data; status "harness_error" if it says nothing about the program."""
     if isinstance(tests, Exception):
-        return _error(f"the tests cannot be used: {type(tests).__name__}: {tests}")
+        text = str(tests) if type(tests) in (ValueError, CannotJudge) else f"{type(tests).__name__}: {tests}"
+        return _error(f"cannot be judged: {text}", final=not isinstance(tests, (MemoryError, OSError)))
     started = time.monotonic()
     start = Starter(server, limits, link.fd)
     ended = Ended(None, 0.0)
@@ -107,17 +110,21 @@ def _judge(tests: Any, source: str, server: Server, limits: Limits, link: Channe
             tally = tests.run(start, source)
         except (MemoryError, SystemError):  # the latter where the interpreter has lost the former
             limit_memory(None)  # to end the program and to answer
-            detail = "MemoryError: the tests ran out of memory with what this program returned"
-            tally = Tally(total=1, memory=True, detail=detail)
+            tally = Tally(total=1)
+            tally.fail(
+                Failure(error="MemoryError: the tests ran out of memory with what this program returned")
+            )
         except clock.OutOfTime:
-            detail = "the tests did not end with what this program returned"
-            tally = Tally(total=1, stop="timeout", detail=detail)
+            tally = Tally(total=1, stop="timeout")
+            tally.fail(Failure(error="the tests did not end with what this program returned"))
         finally:
             clock.stop()
             if start.solution is not None:
                 # how a program ends that has passed decides nothing: with another job at hand, do not wait
                 ended = start.solution.end(wait=tally.passed < tally.total or not link.ready())
-    except (HarnessError, CannotJudge, OSError) as error:
+    except CannotJudge as error:
+        return _error(f"cannot be judged: {error}", final=True)
+    except (HarnessError, OSError) as error:
         return _error(str(error))
     solution = start.solution
     if solution is None:
@@ -129,6 +136,7 @@ def _judge(tests: Any, source: str, server: Server, limits: Limits, link: Channe
         "passed": tally.passed,
         "total": tally.total,
         "detail": tally.detail,
+        "failure": tally.failure.bounded() if tally.failure and tally.passed < tally.total else None,
         "flags": tally.flags,
         "seconds": time.monotonic() - started - solution.credit,
     }
@@ -144,6 +152,7 @@ def _status(tally: Tally, ended: Ended, limits: Limits) -> str:
     return "memory" if tally.memory else "failed"
 
 
-def _error(detail: str) -> dict[str, Any]:
-    return {"status": "harness_error", "passed": 0, "total": 0, "detail": " ".join(detail.split())[:200],
-            "seconds": 0.0}  # fmt: skip
+def _error(detail: str, final: bool = False) -> dict[str, Any]:
+    """``final``: the tests are to blame, so another try would end the same way."""
+    return {"status": "harness_error", "passed": 0, "total": 0, "detail": one_line(detail), "seconds": 0.0,
+            "final": final}  # fmt: skip

@@ -1,4 +1,4 @@
-"""BigCodeBench's kind of tests: class TestCases(unittest.TestCase), which uses the program's global names."""
+"""BigCodeBench's kind of tests: classes derived from TestCase, which use the program's global names."""
 
 from __future__ import annotations
 
@@ -155,16 +155,20 @@ def _increment_mock_call(self: Any, /, *arguments: Any, **keywords: Any) -> Any:
 
 
 def runner(tests: dict[str, Any], job: dict[str, Any], tools: Any, running: Any) -> Callable[[str], None]:
-    """A function that runs one test.  Fixtures of class and module run before the first, after the last."""
-    cls = tests["TestCases"]
-    fixtures_ran = False
+    """A function that runs one test.  Fixtures of a class, and of the module, run before its first test and
+    after its last."""
+    ids: list[str] = job["ids"]
+    begun: set[str] = set()
 
-    def run(name: str) -> None:
-        nonlocal fixtures_ran
+    def run(test: str) -> None:
+        owner, _dot, name = test.rpartition(".")
+        cls = tests[owner or "TestCases"]
         tools.violations[:] = [why for why in tools.violations if why.startswith("patched")]
-        if not fixtures_ran:
-            fixtures_ran = True
+        if not begun:
+            begun.add("module")
             tests.get("setUpModule", _nothing)()
+        if f"class {owner}" not in begun:
+            begun.add(f"class {owner}")
             cls.setUpClass()
         case = cls(name)
         _reset(running, case)
@@ -174,9 +178,10 @@ def runner(tests: dict[str, Any], job: dict[str, Any], tools: Any, running: Any)
             entered = running.entered
             touched = _touched(case, cls, running)
             _reset(running)
-            if name == job["ids"][-1]:
+            if test == [each for each in ids if each.rpartition(".")[0] == owner][-1]:
                 cls.tearDownClass()
                 cls.doClassCleanups()
+            if test == ids[-1]:
                 tests.get("tearDownModule", _nothing)()
             changed = tools.verify(True)
             if tools.violations or changed or touched:

@@ -19,9 +19,10 @@ from ..confine.settings import CHANNEL_FD
 from ..inprocess import session as inprocess
 from ..wire import codec, frames
 from . import stdio
+from .failure import failure
 from .loading import load
 from .objects import encode_lowered
-from .session import Session, failure, find, in_turn
+from .session import Session, find, in_turn
 
 JOB_LIMIT = 1 << 30
 LOADED = codec.encode(("loaded", []))  # without the program's names: tests of kind "call" ask for none

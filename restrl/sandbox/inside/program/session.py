@@ -8,19 +8,11 @@ from typing import Any
 
 from ..wire import codec, frames, graph
 from ..wire.codec import Hooks
+from .failure import failure
 from .objects import Objects
 
 NAMES = 2000  # globals of a program that tests may name
 ERROR = 1 << 20  # bytes of an exception that crosses whole
-
-
-def failure(error: BaseException, packed: bytes | None = None) -> tuple[Any, ...]:
-    """The message for an exception of the solution.  ``packed``: the exception itself."""
-    try:
-        text = str(error)[:300]
-    except BaseException:
-        text = ""
-    return ("raise", type(error).__name__[:100], text, packed)
 
 
 def find(names: dict[str, Any], expression: str) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from ..confine import linux
 from ..wire import codec
 from ..wire.frames import Channel
+from .failure import report
 from .loading import load
 
 
@@ -57,7 +58,7 @@ def _main(source: str, errors: int) -> int:
         status = 0 if error.code is None else error.code & 255 if isinstance(error.code, int) else 1
     except BaseException as error:
         status = 1
-        os.write(errors, f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:300])
+        os.write(errors, report(error))
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join()

@@ -28,6 +28,7 @@ class Raised(NamedTuple):
 
     kind: Any  # str: name of its class
     text: Any  # str
+    line: Any  # int: of the program's source, where it raised; None if that is not known
     error: Any  # bytes: the exception itself, packed by graph.py; None where it has no form
 
 
@@ -43,7 +44,7 @@ class Output(NamedTuple):
 
     output: Any  # bytes: what it printed
     status: Any  # int: as waitpid gives it
-    error: Any  # bytes: the exception that ended it, or nothing
+    error: Any  # bytes: line of the program and exception that ended it (program/failure.py), or nothing
 
 
 class TestEnded(NamedTuple):
