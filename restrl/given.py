@@ -1,8 +1,8 @@
 """What of a problem's own code its tests may use by themselves: definitions that no program can change.
 
-A problem's ``code`` is the beginning of every program: imports, constants, helper functions and classes, and then
-mostly an unfinished function or class, the one to write.  Tests that name what is finished there (``inf``,
-``ListNode``, ``is_same_list``) mean the problem's own, so it is defined on the tests' side, too.
+A problem's ``code`` is the beginning of every program: imports, constants, helper functions and classes, and
+then mostly an unfinished function or class, the one to write.  Tests that name what is finished there
+(``inf``, ``ListNode``, ``is_same_list``) mean the problem's own, so it is defined on the tests' side, too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _KEPT = (*_DEFINITIONS, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, a
 
 
 def with_given(tests: Mapping[str, Any], code: str) -> Mapping[str, Any]:
-    """The tests with what of ``code`` they use in their field ``given``; the same object if that is nothing."""
+    """The tests, with what of ``code`` they use as ``given``; the same object if that is nothing."""
     if tests.get("kind") not in KINDS or not code.strip():
         return tests
     own = tests.get("given", "")
@@ -63,7 +63,9 @@ def _parsed(code: str) -> tuple[ast.Module, set[str]]:
         return ast.Module([], []), set()
     names = {n.name for n in tree.body if isinstance(n, _DEFINITIONS) and not _is_finished(n)}
     last = tree.body[-1] if tree.body else None
-    if isinstance(last, _DEFINITIONS) and (body or (isinstance(last, _FUNCTIONS) and not _ends(last.body[-1]))):
+    if isinstance(last, _DEFINITIONS) and (
+        body or (isinstance(last, _FUNCTIONS) and not _ends(last.body[-1]))
+    ):
         names.add(last.name)
     return tree, names
 

@@ -88,7 +88,7 @@ def _is_bool(value: Any) -> bool:
 TEXT = Field(_is_text, "a string")
 FILLED = Field(_is_filled, "a string that is not empty")
 NAME = Field(_is_name, "the name of a function")
-ENTRY_POINT = Field(_is_entry_point, "a function as a program names it: f, module.f, Solution().f")
+ENTRY_POINT = Field(_is_entry_point, "the name of a function, as in f, module.f or Solution().f")
 NAMES = Field(_list_of(_is_name), "a list of names")
 LIST = Field(_is_list, "a list")
 LISTS = Field(_list_of(_is_list), "a list of argument lists")
@@ -105,9 +105,16 @@ FORMS: Mapping[str, Form] = {
     ),
     "stdio": Form({"inputs": STREAMS, "outputs": STREAMS}, {"atol": TOLERANCE}, counted="inputs"),
     "asserts": Form(
-        {"asserts": TEXTS}, {"setup": TEXT, "given": TEXT, "names": NAMES}, counted="asserts", code=("asserts", "setup", "given")
+        {"asserts": TEXTS},
+        {"setup": TEXT, "given": TEXT, "names": NAMES},
+        counted="asserts",
+        code=("asserts", "setup", "given"),
     ),
-    "check": Form({"test": FILLED, "entry_point": ENTRY_POINT}, {"setup": TEXT, "given": TEXT}, code=("test", "setup", "given")),
+    "check": Form(
+        {"test": FILLED, "entry_point": ENTRY_POINT},
+        {"setup": TEXT, "given": TEXT},
+        code=("test", "setup", "given"),
+    ),
     "unittest": Form({"test": FILLED}, {"entry_point": NAME}, code=("test",)),
     "ds1000": Form({"code_context": FILLED}, code=("code_context",)),
 }
@@ -147,8 +154,10 @@ def _check_content(kind: str, tests: Mapping[str, Any], where: str) -> None:
     if "outputs" in tests and len(tests["inputs"]) != len(tests["outputs"]):
         n, m = len(tests["inputs"]), len(tests["outputs"])
         raise UserError(f"{where}: tests.outputs: {m} outputs for {n} inputs; one each is needed")
-    if kind == "check" and "def check(" not in tests["test"] and _root(tests["entry_point"]) not in tests["test"]:
-        raise UserError(f"{where}: tests.test: must define check(candidate) or call {_root(tests['entry_point'])}")
+    if kind == "check" and "def check(" not in tests["test"]:
+        root = _root(tests["entry_point"])
+        if root not in tests["test"]:
+            raise UserError(f"{where}: tests.test: must define check(candidate) or call {root}")
     if kind == "unittest" and "class TestCases" not in tests["test"]:
         raise UserError(f"{where}: tests.test: must define the class TestCases")
 

@@ -1,10 +1,11 @@
 """Where the values of tests leave for the solution's process, and where what it claims comes in.
 
 **Out** go builtin values, those of the standard library and of numpy that ``wire/standard.py`` and
-``wire/graph.py`` know, instances of classes that the tests define (as records: the solution makes instances of
-its own class of that name, or of an empty class where it has none), exceptions, functions and iterators (the
-solution calls back), functions of the standard library (by name), and the solution's own objects.  Anything else
-(open files, locks, pandas' frames, modules) cannot be judged, whatever the program: ``CannotJudge``.
+``wire/graph.py`` know, instances of classes that the tests define (as records: the solution makes instances
+of its own class of that name, or of an empty class where it has none), exceptions, functions and iterators
+(the solution calls back), functions of the standard library (by name), and the solution's own objects.
+Anything else (open files, locks, pandas' frames, modules) cannot be judged, whatever the program:
+``CannotJudge``.
 
 **In** come claims.  Each becomes a value of an exact type that this process has made itself, or a proxy.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+import io
 import sys
 import types
 from collections.abc import Callable
@@ -39,10 +41,12 @@ _LIBRARIES = frozenset({*sys.stdlib_module_names, "numpy"})
 class Boundary:
     """The policy (``wire/graph.py``) of the tests' process towards one solution, and its questions."""
 
-    def __init__(self, solution: Solution) -> None:
+    def __init__(self, solution: Solution, arrays: bool) -> None:
         self.solution = solution
+        self.arrays = arrays
         self.stand_ins = StandIns(self)
         self.classes: dict[str, type] = {}  # that the tests define, by name
+        self.shared: set[type] = set()  # those that the problem defines for both sides, or that have crossed
         self.told: set[str] = set()  # names of those that the solution's process knows
         self.functions: list[tuple[Callable[..., Any], Any]] = []  # what callbacks call, and what was sent
         self.numbers: dict[int, int] = {}  # their places, by identity
@@ -61,6 +65,8 @@ class Boundary:
         outer, self.passed = self.passed, {}
         try:
             handle = None if target is None else self.take(target)
+            if target is not None and vars(target)["_owner"] is not None:
+                self.take(vars(target)["_owner"])
             packed, objects = graph.pack(arguments, self)
             new = sorted(set(self.classes) - self.told)
             self.told.update(new)
@@ -74,15 +80,16 @@ class Boundary:
         self.depth += 1
         try:
             message = self.solution.answer(raw)
-            while type(message) is Callback:
+            while isinstance(message, Callback):
                 message = self.solution.answer(self._called(message))
         finally:
             self.depth -= 1
-        if type(message) is Raised:
+        if isinstance(message, Raised):
             raise self.error(message)
         if message.graph is None:
             return message.value
-        return self.solution.guarded(lambda: graph.read(message.graph, self, objects)[0])
+        content = message.graph
+        return self.solution.guarded(lambda: graph.read(content, self, objects)[0])
 
     def _called(self, message: Callback) -> bytes:
         """What a function of the tests returns or raises, for the solution that has called it."""
@@ -90,7 +97,7 @@ class Boundary:
         function = self.functions[message.number][0]
         try:
             word, value = "return", function(*arguments, **keywords)
-        except (Stop, CannotJudge):
+        except (Stop, CannotJudge, MemoryError):
             raise
         except AssertionError:
             word, value = "throw", AssertionError()  # its text may hold what is expected
@@ -139,7 +146,7 @@ class Boundary:
             form = _instance(value)
             if form is not None:
                 return Tagged(form[0], (cls, *form[1]))
-        if hasattr(cls, "__next__"):
+        if hasattr(cls, "__next__") and not isinstance(value, io.IOBase):
             return Tagged("iterator", self._number(value, value.__next__))
         if callable(value):
             return self._function(value)
@@ -160,6 +167,7 @@ class Boundary:
             return Tagged("exception", cls.__name__)
         if cls.__module__ == TESTS:
             self.learn(cls)
+            self.shared.add(cls)
             base = next(b.__name__ for b in cls.__mro__ if b.__module__ == "builtins")
             return Tagged("known", (cls.__name__, base, getattr(cls, "_fields", None)))
         if standard.is_really(cls) and cls.__module__.split(".")[0] in _LIBRARIES:
@@ -192,7 +200,7 @@ class Boundary:
 
     def make(self, name: str, content: Any) -> Any:
         """See ``graph.Policy``.  Raises CodecError, or what ``codec.decode`` turns into it."""
-        maker = standard.MAKERS.get(name) or getattr(self, f"_make_{name}", None)
+        maker = getattr(self, f"_make_{name}", None)
         if maker is None:
             raise CodecError(f"unknown name {name!r}")
         return maker(content)
@@ -207,7 +215,11 @@ class Boundary:
         return self.globals[content]
 
     def _make_known(self, content: Any) -> type:
-        return self.classes[content if type(content) is str else content[0]]
+        """A class of the tests.  Their exceptions only they raise, unless the solution has the class too."""
+        cls = self.classes[content if type(content) is str else content[0]]
+        if issubclass(cls, BaseException) and cls not in self.shared:
+            raise CodecError("an exception that the solution has not seen")
+        return cls
 
     def _make_exception(self, name: Any) -> Any:
         cls = builtin_exception(name)

@@ -17,13 +17,14 @@ FIRST = 16  # inputs that cross together with the source
 class CallTests:
     """``fn_name(*inputs[i])`` must be ``outputs[i]``; ``fn_name`` is a function or an expression for one.
 
-    Where it names a class and each input is the names of its constructor and of methods, and the lists of their
-    arguments, a new instance's methods are called in turn, and ``outputs[i]`` is the list of all results.
+    Where it names a class and each input is the names of its constructor and of methods, and the lists of
+    their arguments, a new instance's methods are called in turn, and ``outputs[i]`` is the list of all
+    results.
 
     The program's process gets inputs, and no output.  Each list of arguments and each result comes encoded by
-    itself.  So the message of a right result is known byte for byte, and only other messages are decoded.  The
-    first inputs cross together with the program, the others when the first results are there: a wrong program
-    mostly fails at one of the first tests.
+    itself.  So the message of a right result is known byte for byte, and only other messages are decoded.
+    The first inputs cross together with the program, the others when the first results are there: a wrong
+    program mostly fails at one of the first tests.
 
     The tests are prepared once; ``run`` judges one program.
     """

@@ -9,7 +9,7 @@ from typing import Any
 
 from . import clock
 from .clock import OutOfTime
-from .scope import Scope, definitions, root_of
+from .scope import Scope, definitions, root_of, uses_numpy
 from .solution import LoadError, Solution, Stop
 from .standins import SolutionMemoryError
 from .tally import CannotJudge, Start, Tally
@@ -21,7 +21,7 @@ class AssertTests:
     """``asserts`` are run one by one, each a test; ``setup`` runs before them, after the solution."""
 
     def __init__(self, tests: Mapping[str, Any]) -> None:
-        self.given = definitions(tests)
+        self.given, self.arrays = definitions(tests), uses_numpy(tests)
         self.setup = compile(tests.get("setup") or "", "<setup>", "exec")
         self.lines = [compile(_lf(line), f"<assert {i}>", "exec") for i, line in enumerate(tests["asserts"])]
         trees = [ast.parse(_lf(line)) for line in tests["asserts"]]
@@ -30,9 +30,9 @@ class AssertTests:
 
     def run(self, start: Start, source: str) -> Tally:
         tally = Tally(self.whole, total=len(self.lines))
-        solution = start({"mode": "serve", "source": source})
+        solution = start({"mode": "serve", "source": source, "arrays": self.arrays})
         try:
-            scope = Scope(solution, solution.loaded(), self.shadows)
+            scope = Scope(solution, solution.loaded(), self.shadows, self.arrays)
             scope.define(self.given)
             exec(self.setup, scope)
         except (LoadError, Stop, Exception, OutOfTime) as error:
@@ -60,7 +60,7 @@ class CheckTests:
     def __init__(self, tests: Mapping[str, Any]) -> None:
         self.entry_point = tests["entry_point"]
         self.root = root_of(self.entry_point)
-        self.given = definitions(tests)
+        self.given, self.arrays = definitions(tests), uses_numpy(tests)
         self.setup = compile(tests.get("setup") or "", "<setup>", "exec")
         tree = ast.parse(_lf(tests["test"]))
         check = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "check"), None)
@@ -76,10 +76,10 @@ class CheckTests:
 
     def run(self, start: Start, source: str) -> Tally:
         tally = Tally(self.whole)
-        solution = start({"mode": "serve", "source": source})
+        solution = start({"mode": "serve", "source": source, "arrays": self.arrays})
         units = _Units(tally, solution)
         try:
-            scope = Scope(solution, solution.loaded(), self.shadows)
+            scope = Scope(solution, solution.loaded(), self.shadows, self.arrays)
             scope[RECORDER] = units
             scope.define(self.given)
             candidate = scope.entry(self.entry_point)

@@ -1,8 +1,8 @@
 """The solution's objects as tests see them: each use is a question to the program's process.
 
-What can cross by value does, as values of exact types and of classes that the tests' side has made itself, so a
-comparison in a test is a comparison of real values.  A proxy has no order and no arithmetic, and is equal to
-itself only: a test that compares a proxy fails.  The one exception is ``Record``.
+What can cross by value does, as values of exact types and of classes that the tests' side has made itself, so
+a comparison in a test is a comparison of real values.  A proxy has no order and no arithmetic, and is equal
+to itself only: a test that compares a proxy fails.  The one exception is ``Record``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Remote:
     """An object that lives in the solution's process."""
 
     def __init__(self, boundary: Asks, number: int | None) -> None:
-        vars(self).update(_boundary=boundary, _number=number, _items=[], _count=1)
+        vars(self).update(_boundary=boundary, _number=number, _owner=None, _items=[], _count=1)
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         return _ask(self, "call", arguments, tuple(keywords.items()))
@@ -31,7 +31,10 @@ class Remote:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name.endswith("__") and name not in ("__name__", "__doc__"):
             raise AttributeError(name)
-        return _ask(self, "getattr", name)
+        value = _ask(self, "getattr", name)
+        if type(value) is Remote:  # a method may return its instance
+            vars(value)["_owner"] = self
+        return value
 
     def __setattr__(self, name: str, value: Any) -> None:
         _ask(self, "setattr", name, value)
@@ -88,7 +91,7 @@ def iterate(iterator: Any) -> Iterator[Any]:
 
 
 class RemoteClass(Remote):
-    """A class of the solution.  ``parts``: fields and defaults of a dataclass that is compared by its fields."""
+    """A class of the solution.  ``parts``: fields and defaults of a dataclass of the form "record"."""
 
     def __init__(self, boundary: Asks, number: int, parts: tuple[Any, ...] | None) -> None:
         super().__init__(boundary, number)
@@ -102,7 +105,7 @@ class RemoteClass(Remote):
 
     def __instancecheck__(self, value: Any) -> bool:
         if type(value) is Record and vars(value)["_number"] is None:
-            return number(vars(value)["_cls"]) == number(self)
+            return vars(value)["_cls"] is self
         return isinstance(value, Remote) and _ask(self, "isinstance", value) is True
 
 
@@ -110,8 +113,8 @@ class Record(Remote):
     """An instance of a dataclass of the solution that a test has made itself: ``Point(1, 2)``.
 
     The solution learns of it when it is first used for anything but its fields and a comparison.  Until then
-    what it holds is the tests' own, and it equals an object of the solution that claims the same class and the
-    same fields; the solution has not seen what it would have to claim.
+    what it holds is the tests' own, and it equals an object of the solution that claims the same class and
+    the same fields; the solution has not seen what it would have to claim.
     """
 
     def __init__(self, cls: RemoteClass, fields: dict[str, Any]) -> None:

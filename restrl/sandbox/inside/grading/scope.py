@@ -20,8 +20,8 @@ class Scope(dict[str, Any]):
     ``shadows``: builtin names that the solution under test may define (a task that asks for ``def sum``).
     """
 
-    def __init__(self, solution: Solution, names: list[str], shadows: frozenset[str]) -> None:
-        self.boundary = Boundary(solution)
+    def __init__(self, solution: Solution, names: list[str], shadows: frozenset[str], arrays: bool) -> None:
+        self.boundary = Boundary(solution, arrays)
         super().__init__(__name__=TESTS, __builtins__=vars(builtins) | {"__build_class__": self._build_class})
         self.names = {n for n in names if not hasattr(builtins, n) or n in shadows}
 
@@ -51,6 +51,7 @@ class Scope(dict[str, Any]):
         for value in list(self.values()):
             if isinstance(value, type) and value.__module__ == TESTS:
                 self.boundary.learn(value)
+                self.boundary.shared.add(value)
 
     def entry(self, expression: str) -> Remote:
         """The solution's entry point."""
@@ -58,6 +59,12 @@ class Scope(dict[str, Any]):
         if not isinstance(candidate, Remote):
             raise TypeError(f"the entry point {expression} is a value")
         return candidate
+
+
+def uses_numpy(tests: Mapping[str, Any]) -> bool:
+    """Whether arrays mean anything to the tests."""
+    parts = [tests.get(name) or "" for name in ("test", "setup", "given")]
+    return any("numpy" in part for part in (*parts, *tests.get("asserts", ())))
 
 
 def definitions(tests: Mapping[str, Any]) -> list[types.CodeType]:

@@ -1,9 +1,9 @@
 """Classes of the tests' process that stand for classes of the solution, made from what it says of them.
 
-A stand-in is a class of our own making: of the solution's class it has the name, the names of fields and members,
-and the builtin exceptions that it claims as bases.  So tests can catch the solution's exceptions, and compare its
-named tuples, enums and frozen dataclasses, without a line of its code.  For what else an instance can do
-(methods, properties) the solution is asked.
+A stand-in is a class of our own making: of the solution's class it has the name, the names of fields and
+members, and the builtin exceptions that it claims as bases.  So tests can catch the solution's exceptions,
+and compare its named tuples, enums and frozen dataclasses, without a line of its code.  For what else an
+instance can do (methods, properties) the solution is asked.
 """
 
 from __future__ import annotations
@@ -73,10 +73,10 @@ class StandIns:
         return self._stand(number, name, (collections.namedtuple(name, _names(fields)),), __slots__=())
 
     def _make_enum(self, number: int, name: str, parts: Any) -> Any:
-        """Members are told apart by name: two of the same value would be one, so such an enum has no stand-in."""
+        """Members are told apart by name; where two have the same value, they would be one: no stand-in."""
         kind, names, values = parts
         try:
-            base = _KINDS[kind](name, dict(zip(_names(names), values, strict=True)), module=MODULE)  # type: ignore[arg-type]
+            base = _KINDS[kind](name, dict(zip(_names(names), values, strict=True)), module=MODULE)
         except (TypeError, ValueError, KeyError):
             return self._make_other(number, name, parts)
         if len(list(base)) < len(names):
@@ -88,7 +88,8 @@ class StandIns:
     def _make_frozen(self, number: int, name: str, parts: Any) -> Any:
         names, optional, defaults = parts
         default = dict(zip(_names(optional), defaults, strict=True))
-        fields = [(n, object, dataclasses.field(default=default.get(n, dataclasses.MISSING))) for n in _names(names)]
+        missing = dataclasses.MISSING
+        fields = [(n, object, dataclasses.field(default=default.get(n, missing))) for n in _names(names)]
         base = dataclasses.make_dataclass(name, fields, frozen=True)
         base.__module__ = MODULE
         base.__getattr__ = self._asked  # type: ignore[attr-defined]
@@ -132,7 +133,11 @@ def _names(names: Any) -> tuple[str, ...]:
 
 def _loaded(module: Any, qualname: Any) -> Any:
     """A class of the standard library, if this process has loaded its module."""
-    if type(module) is not str or type(qualname) is not str or module.split(".")[0] not in sys.stdlib_module_names:
+    if (
+        type(module) is not str
+        or type(qualname) is not str
+        or module.split(".")[0] not in sys.stdlib_module_names
+    ):
         return None
     found: Any = sys.modules.get(module)
     for name in qualname.split("."):

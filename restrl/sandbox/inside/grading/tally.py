@@ -11,7 +11,7 @@ from .solution import Solution, Stop
 Start = Callable[[dict[str, Any]], Solution]  # a job for the program's process -> the running solution
 
 
-class CannotJudge(Exception):
+class CannotJudge(Exception):  # noqa: N818
     """The tests cannot judge any program, and why."""
 
 

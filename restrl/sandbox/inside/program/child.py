@@ -92,7 +92,7 @@ def _serve_objects(link: frames.Channel, job: dict[str, Any]) -> None:
         link.send(codec.encode(failure(error)))
         return
     if job["mode"] == "serve":
-        Session(link, names).serve()
+        Session(link, names, job["arrays"]).serve()
     link.send(LOADED)
     try:
         function = find(names, job["fn_name"])

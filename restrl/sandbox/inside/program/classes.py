@@ -1,4 +1,4 @@
-"""What the program's process says of the program's classes, so that tests can have classes that stand for them.
+"""What the program's process says of the program's classes: tests have classes that stand for them.
 
 A class is described by its form, its name and the parts that its form has:
 
@@ -53,7 +53,7 @@ def described(cls: type) -> tuple[str, str, tuple[Any, ...]]:
 
 def values_of(value: Any) -> tuple[str, tuple[Any, ...]] | None:
     """The tag, and what beside its class makes the value again; None for what only a handle stands for."""
-    cls = type(value)
+    cls: Any = type(value)
     if isinstance(value, Exception):
         fields = graph.fields_of(value)
         return "error", (tuple(value.args), tuple(fields), tuple(fields.values()))
@@ -73,7 +73,7 @@ def _is_named(cls: type) -> bool:
 
 
 def _record(cls: Any) -> tuple[Any, ...] | None:
-    """The fields, and the defaults, of a dataclass whose own methods neither make nor compare its instances."""
+    """The fields and defaults of a dataclass whose own code neither makes nor compares its instances."""
     fields = dataclasses.fields(cls)
     plain = all(f.init and f.compare and not f.kw_only for f in fields) and not hasattr(cls, "__post_init__")
     everything = len(fields) == len(cls.__dataclass_fields__)  # no InitVar, no ClassVar
@@ -99,5 +99,7 @@ def _is_generated(cls: type, name: str) -> bool:
 def _is_frozen(cls: Any) -> bool:
     """Whether nothing of an instance is lost if its fields alone cross."""
     names = {name for base in cls.__mro__[:-1] for name in vars(base) if name[:2] == name[-2:] == "__"}
-    written = [name for name in names - _HARMLESS if getattr(cls, name) is not None and not _is_generated(cls, name)]
+    written = [
+        name for name in names - _HARMLESS if getattr(cls, name) is not None and not _is_generated(cls, name)
+    ]
     return bool(cls.__dataclass_params__.frozen) and not written

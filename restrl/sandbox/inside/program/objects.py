@@ -29,7 +29,8 @@ class Objects:
     ``names``: the program's globals.  ``call``: calls a function of the tests by its number.
     """
 
-    def __init__(self, names: dict[str, Any], call: Call) -> None:
+    def __init__(self, names: dict[str, Any], call: Call, arrays: bool) -> None:
+        self.arrays = arrays
         self.names = names
         self.call = call
         self.held: list[Any] = []  # objects that the tests hold a handle of
@@ -56,9 +57,8 @@ class Objects:
         if isinstance(value, type):
             return self._class(value)
         cls = type(value)
-        if cls.__name__ in self.known and cls.__module__ != "builtins":
-            if not isinstance(value, (*_BUILTINS, BaseException)) and not hasattr(cls, "__members__"):
-                return Record(cls.__name__)
+        if cls.__name__ in self.known and _is_record(value):
+            return Record(cls.__name__)
         parts = values_of(value)
         if parts is not None:
             name, content = parts
@@ -77,9 +77,8 @@ class Objects:
 
     def make(self, name: str, content: Any) -> Any:
         """What the tests sent: a value, or what stands here for a function, iterator or class of theirs."""
-        maker = standard.MAKERS.get(name) or standard.TRUSTED.get(name)
-        if maker is not None:
-            return maker(content)
+        if name in standard.TRUSTED:
+            return standard.TRUSTED[name](content)
         value = getattr(self, f"_make_{name}")(content)
         if name in ("function", "iterator", "known", "global"):
             self.sent[id(value)] = value, Tagged(name, content)
@@ -148,6 +147,11 @@ class Objects:
         graph.set_fields(record, fields)
 
 
+def _is_record(value: Any) -> bool:
+    """Whether an instance is its fields: no builtin value, exception or member of an enum."""
+    return not isinstance(value, (*_BUILTINS, BaseException)) and not hasattr(type(value), "__members__")
+
+
 def _parameter(given: tuple[str, int, bool]) -> inspect.Parameter:
     """``given``: name, kind, whether there is a default."""
     name, kind, optional = given
@@ -187,4 +191,3 @@ def lowered(value: Any, keep: Callable[[Any], Any]) -> Any:
 def encode_lowered(value: Any) -> bytes:
     """The encoding of a result that is compared with builtin values only; objects become a handle."""
     return encode(value, lambda item: lowered(item, lambda _object: Handle(0)))
-

@@ -66,10 +66,10 @@ def in_turn(cls: Any) -> Callable[[list[str], list[Any]], list[Any]]:
 class Session:
     """The program's end of the questions of ``grading/boundary.py``."""
 
-    def __init__(self, link: frames.Channel, names: dict[str, Any]) -> None:
+    def __init__(self, link: frames.Channel, names: dict[str, Any], arrays: bool) -> None:
         self.link = link
         self.names = names
-        self.objects = Objects(names, self.call)
+        self.objects = Objects(names, self.call, arrays)
         self.hooks = Hooks(handle=self.objects.handle)
         self.stopped: dict[int, BaseException] = {}  # what ended iterators, until it is asked for
         self.operations: dict[str, Callable[..., Any]] = OPERATIONS | {
@@ -145,7 +145,7 @@ class Session:
 
 
 def _member(_none: None, instance: Any, name: str) -> tuple[bool, Any]:
-    """Whether an attribute is a method that changes with nothing but its instance, and its function or value."""
+    """Whether an attribute is a method of the instance's class, and its function; or the value."""
     function = next((vars(c)[name] for c in type(instance).__mro__ if name in vars(c)), None)
     is_method = isinstance(function, types.FunctionType)
     return is_method, function if is_method else getattr(instance, name)

@@ -1,12 +1,13 @@
 """numpy's arrays and scalars as builtin contents, and back, where a process has numpy.
 
-An array is its kind (a text of its dtype, its shape) and its content: the bytes of its items, or the items where
-they are texts or objects.  Nothing here trusts a kind or a content: it is an array of at most ``LIMIT`` bytes,
-or ValueError.
+An array is its kind (a text of its dtype, its shape) and its content: the bytes of its items, or the items
+where they are texts or objects.  Nothing here trusts a kind or a content: it is an array of at most ``LIMIT``
+bytes, or ValueError.  numpy is imported where an array comes in only: the sandbox itself needs none.
 """
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from typing import Any
@@ -34,7 +35,7 @@ def content_of(array: Any) -> Any:
 def scalar(value: Any) -> tuple[str, bytes] | None:
     """(dtype, bytes) of a numpy scalar; None for everything else."""
     numpy: Any = sys.modules.get("numpy")
-    if numpy is None or not isinstance(value, numpy.generic) or not type(value).__module__ == "numpy":
+    if numpy is None or not isinstance(value, numpy.generic) or type(value).__module__ != "numpy":
         return None
     dtype = value.dtype.str
     return (dtype, value.tobytes()) if _RAW.fullmatch(dtype) and not value.dtype.names else None
@@ -42,7 +43,7 @@ def scalar(value: Any) -> tuple[str, bytes] | None:
 
 def empty(dtype: Any, shape: Any) -> Any:
     """An array of zeros.  Raises ValueError."""
-    import numpy as np
+    np = importlib.import_module("numpy")
 
     if type(dtype) is not str or not (_RAW.fullmatch(dtype) or _ITEMS.fullmatch(dtype)):
         raise ValueError("an array of unknown items")
@@ -58,7 +59,7 @@ def empty(dtype: Any, shape: Any) -> Any:
 
 def fill(array: Any, content: Any) -> None:
     """Gives the array the content.  Raises ValueError."""
-    import numpy as np
+    np = importlib.import_module("numpy")
 
     if not _RAW.fullmatch(array.dtype.str):
         if type(content) is not tuple or len(content) != array.size:

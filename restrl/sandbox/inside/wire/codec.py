@@ -229,17 +229,17 @@ def _read(data: bytes, at: int, depth: int, hooks: Hooks) -> tuple[Any, int]:
 
 def _read_special(data: bytes, tag: int, at: int, depth: int, hooks: Hooks) -> tuple[Any, int]:
     """A Handle, a Ref or a Tagged content, whose tag stands before ``at``."""
-    hook = {ord("h"): hooks.handle, ord("@"): hooks.ref, ord("x"): hooks.make}.get(tag)
+    if tag == ord("x") and hooks.make is not None:
+        (name, content), at = _read_items(data, at, depth, hooks, 2)
+        if type(name) is not str:
+            raise CodecError("a content without a name")
+        return hooks.make(name, content), at
     if tag not in b"h@x":
         raise CodecError(f"unknown tag {tag}")
+    hook = {ord("h"): hooks.handle, ord("@"): hooks.ref}.get(tag)
     if hook is None:
         raise CodecError("a handle where none may stand")
-    if tag != ord("x"):
-        return hook(*_U32.unpack_from(data, at)), at + 4
-    (name, content), at = _read_items(data, at, depth, hooks, 2)
-    if type(name) is not str:
-        raise CodecError("a tag without a name")
-    return hook(name, content), at
+    return hook(*_U32.unpack_from(data, at)), at + 4
 
 
 def _read_items(data: bytes, at: int, depth: int, hooks: Hooks, count: int) -> tuple[list[Any], int]:

@@ -1,10 +1,10 @@
 """Values that are no trees of builtin values: shared and cyclic ones, those of other types, and of any depth.
 
-A graph is a list of objects that can change (containers, and records: instances of classes that both sides know)
-and the value that refers to them by number.  Its encoding has two parts: the kinds of the objects, from which
-the reader makes empty ones, and then their contents, which may refer to all of them.  Neither side recurses into
-objects, so a linked list may be as long as it likes; what cannot change (tuples, frozensets) is written in place,
-nested up to ``codec.MAX_DEPTH``.
+A graph is a list of objects that can change (containers, and records: instances of classes that both sides
+know) and the value that refers to them by number.  Its encoding has two parts: the kinds of the objects, from
+which the reader makes empty ones, and then their contents, which may refer to all of them.  Neither side
+recurses into objects, so a linked list may be as long as it likes; what cannot change (tuples, frozensets) is
+written in place, nested up to ``codec.MAX_DEPTH``.
 
 What each side does with values of its own classes is its ``Policy``.
 """
@@ -37,7 +37,13 @@ class Record:
 
 
 class Policy(Protocol):
-    """What one side makes of values that are neither builtin nor in ``standard``, and of what the other sent."""
+    """What one side makes of values that are not in ``standard`` either, and of what the other sent.
+
+    ``arrays``: whether those of numpy cross.  They do for tests that use numpy: nobody else's comparisons
+    mean what they mean for an array.
+    """
+
+    arrays: bool
 
     def take(self, value: Any) -> Any:
         """A Record, or what to write in the value's place: Tagged, Handle, builtin.  Raises CodecError."""
@@ -56,7 +62,7 @@ class Policy(Protocol):
 
 
 def survey(value: Any) -> list[Any] | None:
-    """The objects of a tree of builtin values that can change, from the root down; None if it is no such tree."""
+    """The objects that can change in a tree of builtin values, from the root down; None if it is none."""
     level, found = [value], list[Any]()
     seen: set[int] = set()
     for _ in range(codec.MAX_DEPTH):
@@ -141,19 +147,26 @@ class Writer:
             raise CodecError(f"value is nested deeper than {codec.MAX_DEPTH}")
         if cls in (tuple, frozenset):
             return cls(self._form(item, depth + 1) for item in value)
-        kind = _kind(value)
+        kind = self._kind(value)
         if kind is not None:
             return self._object(value, kind)
-        form = standard.form(value)
-        if form is None or form[0] in standard.TRUSTED:
-            form = self.policy.take(value)
-            if type(form) is Record:
-                return self._object(value, ("record", form.name))
-        else:
-            form = Tagged(*form)
+        scalar = arrays.scalar(value) if self.policy.arrays else None
+        known = standard.form(value) if scalar is None else ("scalar", scalar)
+        own = known is None or known[0] in standard.TRUSTED
+        form = self.policy.take(value) if own else Tagged(*known or ())
+        if type(form) is Record:
+            return self._object(value, ("record", form.name))
         if type(form) is Tagged:
             return Tagged(form.name, self._form(form.content, depth + 1))
         return self._form(form, depth + 1)
+
+    def _kind(self, value: Any) -> Any:
+        cls = type(value)
+        if cls in _NAMES:
+            return _NAMES[cls]
+        if cls is deque:
+            return "deque", value.maxlen
+        return arrays.kind_of(value) if self.policy.arrays else None
 
     def _object(self, value: Any, kind: Any) -> Ref:
         number = self.numbers[id(value)] = len(self.objects)
@@ -183,13 +196,6 @@ class Writer:
         return tuple(fields), self._items(fields.values())
 
 
-def _kind(value: Any) -> Any:
-    cls = type(value)
-    if cls in _NAMES:
-        return _NAMES[cls]
-    return ("deque", value.maxlen) if cls is deque else arrays.kind_of(value)
-
-
 def read(content: Any, policy: Policy, known: Sequence[Any]) -> tuple[Any, list[Any]]:
     """The value that a Writer wrote, and all objects.  The known ones get their new contents.
 
@@ -199,7 +205,7 @@ def read(content: Any, policy: Policy, known: Sequence[Any]) -> tuple[Any, list[
         kinds, blob = content
         objects = list(known)
         objects += [_empty(kind, policy) for kind in kinds]
-        hooks = Hooks(policy.handle, objects.__getitem__, policy.make)
+        hooks = Hooks(policy.handle, objects.__getitem__, lambda name, part: _make(name, part, policy))
         value, old, new = codec.decode(blob, hooks)
         filled = objects[len(known) :] if old is None else objects
         contents = list(zip(filled, new if old is None else old + new, strict=True))
@@ -215,13 +221,21 @@ def read(content: Any, policy: Policy, known: Sequence[Any]) -> tuple[Any, list[
     return value, objects
 
 
+def _make(name: str, content: Any, policy: Policy) -> Any:
+    if name == "scalar" and policy.arrays:
+        return arrays.make(content[0], (), content[1])[()]
+    return standard.MAKERS[name](content) if name in standard.MAKERS else policy.make(name, content)
+
+
 def _empty(kind: Any, policy: Policy) -> Any:
     if type(kind) is str:
         return _CONTAINERS[kind]()
     word, *parts = kind
     if word == "deque":
         return deque(maxlen=parts[0])
-    return arrays.empty(*parts) if word == "ndarray" else policy.record(*parts)
+    if word == "ndarray" and policy.arrays:
+        return arrays.empty(*parts)
+    return policy.record(*parts)
 
 
 def _fill(value: Any, content: Any, policy: Policy) -> None:

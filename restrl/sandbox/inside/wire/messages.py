@@ -20,7 +20,7 @@ class Value(NamedTuple):
     """The result of a call or an operation."""
 
     value: Any  # of builtin types; None if there is a graph
-    graph: Any  # (kinds, blob) of graph.py: the result, and the arguments where the call changed them; or None
+    graph: Any  # (kinds, blob) of graph.py: the result, and the arguments if the call changed them; or None
 
 
 class Raised(NamedTuple):
@@ -32,7 +32,7 @@ class Raised(NamedTuple):
 
 
 class Callback(NamedTuple):
-    """The program calls a function of the tests, and waits; it has been asked something that is not answered."""
+    """The program calls a function of the tests, and waits; a question to it is open."""
 
     number: Any  # int: of the function
     arguments: Any  # bytes: (positional, keywords), packed by graph.py

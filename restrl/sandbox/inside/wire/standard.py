@@ -1,27 +1,25 @@
-"""Values of the standard library and of numpy as builtin contents, and back.
+"""Values of the standard library as builtin contents, and back.
 
 Each type has a name and a content: a builtin value, or one that holds values which have a form here too.
-``make`` trusts nothing: it makes a value of exactly that type in bounded time, or raises one of the errors that
-``codec.decode`` turns into CodecError.  Whatever runs code or opens files (patterns, paths, functions) has a form
-for the way from the tests to a program only.
+``make`` trusts nothing: it makes a value of exactly that type in bounded time, or raises one of the errors
+that ``codec.decode`` turns into CodecError.  Whatever runs code or opens files (patterns, paths, functions)
+has a form for the way from the tests to a program only.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
-
-from . import arrays
 
 EXPONENT = 100_000  # decimal exponent, beyond which arithmetic takes time or memory without end
 BITS = 1 << 17  # of the numbers in a fraction, likewise
 _PLAIN = (bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, range, object)
-TYPES: Mapping[str, type] = {cls.__name__: cls for cls in (*_PLAIN, type(None))}
+TYPES: dict[str, Any] = {cls.__name__: cls for cls in _PLAIN}
 
+TYPES["NoneType"] = type(None)
 _VIEWS = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}
-_CONSTANTS = {"Ellipsis": ..., "NotImplemented": NotImplemented}
 
 
 def form(value: Any) -> tuple[str, Any] | None:
@@ -31,17 +29,13 @@ def form(value: Any) -> tuple[str, Any] | None:
         return "slice", (value.start, value.stop, value.step)
     if cls in _VIEWS:
         return "view", (_VIEWS[cls], dict(value.mapping))
-    for name, constant in _CONSTANTS.items():
-        if value is constant:
-            return "constant", name
-    if cls is type and TYPES.get(value.__name__) is value:
+    if value is ...:
+        return "Ellipsis", None
+    if cls is type and value in TYPES.values():
         return "type", value.__name__
     taker = _TAKERS.get(f"{cls.__module__}.{cls.__qualname__}")
-    if taker is not None and is_really(cls):
-        content = taker(value)
-        return None if content is None else (cls.__qualname__, content)
-    scalar = arrays.scalar(value)
-    return None if scalar is None else ("scalar", scalar)
+    content = taker(value) if taker is not None and is_really(cls) else None
+    return None if content is None else (cls.__qualname__, content)
 
 
 def is_really(thing: Any) -> bool:
@@ -68,7 +62,7 @@ def _zone(value: Any) -> tuple[Any, ...]:
 
 
 def _with_zone(*names: str) -> Callable[[Any], Any]:
-    """Takes these fields, the time zone and the fold.  Zones of other kinds than a fixed offset have no form."""
+    """Takes these fields, the time zone and the fold.  Only zones of a fixed offset have a form."""
 
     def take(value: Any) -> Any:
         if value.tzinfo is not None and form(value.tzinfo) is None:
@@ -132,7 +126,7 @@ def _make_view(content: Any) -> Any:
 MAKERS: dict[str, Callable[[Any], Any]] = {
     "slice": lambda content: slice(*content),
     "view": _make_view,
-    "constant": _CONSTANTS.__getitem__,
+    "Ellipsis": lambda _content: ...,
     "type": TYPES.__getitem__,
     "Decimal": _make_decimal,
     "Fraction": _make_fraction,
@@ -143,7 +137,6 @@ MAKERS: dict[str, Callable[[Any], Any]] = {
     "timezone": lambda content: _of("datetime", "timezone")(*content),
     "UUID": lambda content: _of("uuid", "UUID")(int=content),
     "PurePosixPath": lambda content: _of("pathlib", "PurePosixPath")(content),
-    "scalar": lambda content: arrays.make(content[0], (), content[1])[()],
 }
 # What only the tests' side may send.
 TRUSTED: dict[str, Callable[[Any], Any]] = {
