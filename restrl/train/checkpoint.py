@@ -96,7 +96,7 @@ class StepCheckpoint(ModelCheckpoint):
 
 
 class Signals:
-    """Holds back signals until the current step is done and all ranks agree; a second one ends a rank at once.
+    """Holds back signals until the current step is done and all ranks agree; a second one ends at once.
 
     These are SIGTERM and, with several ranks, SIGINT: the others would wait for a rank that stopped earlier.
     Lightning's own handler of SIGTERM is replaced: it communicates while other ranks may do so as well.

@@ -117,8 +117,8 @@ def _fit(
 ) -> None:
     """Runs the schedule.
 
-    Once the state is saved, it raises KeyboardInterrupt after Ctrl-C, and SystemExit(TERMINATED) after SIGTERM:
-    the SystemExit of Lightning has no code, so the process would end as if the work was done.
+    Once the state is saved, it raises KeyboardInterrupt after Ctrl-C, SystemExit(TERMINATED) after SIGTERM.
+    Lightning's own SystemExit has no code, so the process would end as if the work was done.
     """
     handler = signal.getsignal(signal.SIGINT)
     try:
