@@ -18,8 +18,9 @@ register_schema()
 @hydra.main(version_base="1.3", config_path="conf", config_name="decode")
 @job
 def main(composed: DictConfig) -> float | None:
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    return on_all_ranks("restrl.stages.run:run_decode", check(composed), folder)
+    runtime = HydraConfig.get().runtime
+    config = check(composed, Path(runtime.cwd))
+    return on_all_ranks("restrl.stages.run:run_decode", config, Path(runtime.output_dir))
 
 
 if __name__ == "__main__":

@@ -11,13 +11,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NoReturn
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from restrl.config import Config
@@ -32,6 +33,18 @@ OTHERS_SECONDS = 3.0  # time for the first rank to report the error, and for tor
 def register_schema() -> None:
     """Registers ``schema`` with Hydra: the first entry of each defaults list, which types the others."""
     ConfigStore.instance().store(name="schema", node=Config)
+
+
+def start_time() -> str:
+    """The time for the names of run folders, in their order: no two processes have the same.
+
+    Runs that a script or a cluster starts together often begin in the same second.
+    """
+    return f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}-{os.getpid()}"
+
+
+# for conf/; at import, since the processes of a launcher know only the functions of this module
+OmegaConf.register_new_resolver("start_time", start_time, use_cache=True, replace=True)
 
 
 @dataclass

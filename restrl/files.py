@@ -25,6 +25,21 @@ def user_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+def check_room(path: Path, needed: float, what: str, key: str) -> None:
+    """Raises UserError if ``needed`` bytes are not free on the disk of ``path``, which may not exist yet.
+
+    ``what`` needs the room; ``key``: the configuration key of its place.
+    """
+    place = next((folder for folder in (path, *path.absolute().parents) if folder.exists()), Path("/"))
+    with user_errors(path):
+        free = shutil.disk_usage(place).free
+    if free < needed:
+        raise UserError(
+            f"{what} needs {needed / 1e9:.3g} GB in {path}, and {free / 1e9:.3g} GB are free there; "
+            f"make room or set {key} to another folder"
+        )
+
+
 def write_text_atomic(path: Path, text: str) -> None:
     """Writes ``text``; at any moment ``path`` holds either its old content or all of ``text``.
 

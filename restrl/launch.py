@@ -35,10 +35,11 @@ from restrl.ranks import Ranks, connect, disconnect, ranks_of
 
 Task = Callable[[Config, Ranks, Path], float | None]
 
-EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
+EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 TAIL = 12  # lines of a dead rank's log that are shown
 POLL_SECONDS = 0.1
-# Bad input usually ends all ranks, so the first rank gets this much time to report the error itself.
+# Bad input and signals usually end all ranks, so the first rank gets this much time to end by itself.
+TOGETHER = (EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED)
 OWN_ERROR_SECONDS = 20.0
 LEAVE_SECONDS = 5.0  # time for a rank to end by itself after a signal
 STUCK_SECONDS = 30.0  # time for the first rank to notice that another one died
@@ -179,7 +180,7 @@ class _Others:
             if self.leaving.wait(POLL_SECONDS):
                 return
             self.check()
-        if self.failed[1] == EXIT_USER_ERROR and self.leaving.wait(OWN_ERROR_SECONDS):
+        if self.failed[1] in TOGETHER and self.leaving.wait(OWN_ERROR_SECONDS):
             return
         self.signal(signal.SIGKILL)  # so that the collective call in which this rank may wait fails
         main = threading.main_thread().ident

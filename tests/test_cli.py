@@ -204,3 +204,20 @@ def test_debug_tiny_trains_and_answers(tmp_path: Path) -> None:
     assert "grpo: 2/2" in finished.out
     assert "2 groups trained" in finished.out
     assert list((tmp_path / "outputs" / "debug").glob("*/report.md"))
+
+
+def test_relative_paths_of_runs_that_work_in_their_own_folders(workplace: Workplace) -> None:
+    """They mean the folder of the command, in each run of a sweep."""
+    here = os.path.relpath(workplace.folder, ROOT)
+    finished = run(
+        "decode.py", workplace.folder / "console", "model=tiny", "dataset=jsonl", "dataset.max_tokens=2",
+        f"dataset.path={here}/problems.jsonl", "dataset.heldout_fraction=0.4",
+        "decoder=greedy", "decoder.k=[1]", "decoder.bootstrap=100", "sandbox.workers=1", "seed=0,1",
+        f"paths.outputs={here}/outputs", "hydra.job.chdir=true", "hydra.sweep.subdir=${hydra.job.num}", "-m",
+    )  # fmt: skip
+    assert (finished.code, finished.err) == (0, "")
+    (sweep,) = (workplace.outputs / "sweeps" / "decode_greedy").iterdir()
+    assert (sweep / "0" / "results.json").exists()
+    assert (sweep / "1" / "results.json").exists()
+    assert len(artifacts(workplace.outputs, "evaluate-")) == 2
+    assert not list(sweep.rglob("artifacts"))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
+from restrl import cli
 from restrl.cli import register_schema
 from restrl.config_check import check, explain
 from restrl.errors import UserError
@@ -245,3 +249,29 @@ def test_every_key_of_the_schema_stands_in_a_file(group):
     for path in sorted((CONF / group).glob("*.yaml")):
         written |= set(OmegaConf.load(path))
     assert set(asdict(getattr(Config(), group))) - written == set()
+
+
+@pytest.mark.parametrize(("root", "debug"), [("train", ()), ("decode", ()), ("train", ("debug=fast",))])
+def test_runs_of_the_same_second_have_folders_of_their_own(root, debug, monkeypatch):
+    """Also those of the same microsecond; the names are in the order of time."""
+
+    def folders():
+        hydra = composed(root, *debug).hydra
+        return hydra.run.dir, hydra.sweep.dir
+
+    first, second = folders(), folders()
+    assert not {*first} & {*second}
+    monkeypatch.setattr(cli, "datetime", SimpleNamespace(now=lambda: datetime(2025, 1, 2, 3, 4, 5, 6)))
+    names = []
+    for pid in (7, 8):
+        monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
+        names += [path.rsplit("/", 1)[1] for path in folders()]
+    assert names == [
+        "2025-01-02_03-04-05-000006-7_seed0", "2025-01-02_03-04-05-000006-7",
+        "2025-01-02_03-04-05-000006-8_seed0", "2025-01-02_03-04-05-000006-8",
+    ]  # fmt: skip
+
+
+def test_a_run_has_one_folder():
+    hydra = composed("train").hydra
+    assert hydra.run.dir == hydra.run.dir

@@ -1,6 +1,8 @@
 """The schema: ranges, values that do not go together, and what a bad key or value is told."""
 
 import dataclasses
+import functools
+import typing
 from pathlib import Path
 
 import pytest
@@ -16,12 +18,12 @@ from restrl.errors import UserError
 CONF = Path(__file__).parent.parent / "conf"
 
 
-def checked(**changes):
+def checked(folder=None, **changes):
     """``check`` of the schema's defaults with dotted keys changed, and no type looked at before."""
     config = OmegaConf.create(OmegaConf.to_container(OmegaConf.structured(Config)))
     for key, value in changes.items():
         OmegaConf.update(config, key.replace("__", "."), value, force_add=True)
-    return check(config)
+    return check(config, folder)
 
 
 def test_the_defaults_are_right():
@@ -175,3 +177,59 @@ def test_a_misspelt_group_on_the_command_line():
     ):
         compose("train", overrides=["gpro.sigma0=0.1"])
     assert explain(error.value).startswith("gpro: no such key; did you mean grpo? (the configuration has ")
+
+
+PATHS = {
+    "model__path": "models/mine", "dataset__path": "train.jsonl", "dataset__heldout_path": "held/out.jsonl",
+    "dataset__block_list": "blocked.txt", "decoder__path": "samples.jsonl", "scorer__path": "vm",
+    "sandbox__cache": "verdicts", "sandbox__python": "env/bin/python", "paths__outputs": "out",
+    "paths__cache": "cache",
+}  # fmt: skip
+
+
+def keys_with_paths(kind=Config, prefix=""):
+    """The keys of the schema whose names say that they hold a path."""
+    for name, hint in typing.get_type_hints(kind).items():
+        if dataclasses.is_dataclass(hint):
+            yield from keys_with_paths(hint, f"{prefix}{name}__")
+        elif name in ("path", "cache", "outputs", "python", "block_list") or name.endswith("_path"):
+            yield prefix + name
+
+
+def value_of(config, key):
+    return functools.reduce(getattr, key.split("__"), config)
+
+
+def test_every_path_means_the_folder_of_the_command(tmp_path, monkeypatch):
+    assert set(keys_with_paths()) == PATHS.keys()
+    for path in PATHS.values():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    away = tmp_path / "run"
+    away.mkdir()
+    monkeypatch.chdir(away)
+    nodes = {"csv": {"_target_": "a.B", "save_dir": "logs", "name": "logs"}}
+    config = checked(tmp_path, **PATHS, logger=nodes)
+    for key, value in PATHS.items():
+        assert value_of(config, key) == str(tmp_path / value)
+    assert config.logger["csv"] == {"_target_": "a.B", "save_dir": str(tmp_path / "logs"), "name": "logs"}
+
+
+def test_what_is_no_relative_path_stays(tmp_path, monkeypatch):
+    names = {
+        "model__path": "owner/name", "scorer__path": "owner/name", "dataset__block_list": "none",
+        "sandbox__python": "python3.11", "dataset__path": "/a/b.jsonl", "sandbox__cache": None,
+    }  # fmt: skip
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path / "run")
+    config = checked(tmp_path, **names)
+    assert {key: value_of(config, key) for key in names} == names
+
+
+def test_paths_are_left_as_they_are_where_they_mean_the_same(tmp_path, monkeypatch):
+    """So that messages show what the user wrote.  Programs run in another folder, though."""
+    monkeypatch.chdir(tmp_path)
+    config = checked(tmp_path, **PATHS)
+    changed = {key for key, value in PATHS.items() if value_of(config, key) != value}
+    assert changed == {"sandbox__python"}
+    assert config.sandbox.python == str(tmp_path / "env/bin/python")

@@ -11,7 +11,7 @@ from typing import Any
 
 import huggingface_hub
 from huggingface_hub import constants
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import LocalEntryNotFoundError, StrictDataclassError
 from huggingface_hub.utils.tqdm import enable_progress_bars
 from safetensors import SafetensorError
 from transformers.utils import logging
@@ -36,6 +36,8 @@ def load_from(auto: Any, place: str, **options: Any) -> Any:
             return auto.from_pretrained(place, **options)
     except LocalEntryNotFoundError as error:
         raise UserError(f"{constants.ENDPOINT} is out of reach, and nothing was downloaded before") from error
+    except StrictDataclassError as error:  # its first line says which check failed, the second one why
+        raise UserError(" ".join(str(error).split())) from error
     except (OSError, ValueError, ImportError, SafetensorError, RuntimeError) as error:
         raise UserError((str(error).strip() or type(error).__name__).splitlines()[0]) from error
 

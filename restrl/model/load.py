@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from restrl.config import ModelConfig, PathsConfig
 from restrl.model.dropout import without_dropout
 from restrl.model.source import load_pretrained
 from restrl.model.tiny import tiny_config, tiny_model, tiny_tokenizer
+
+# settings of transformers' generate that decide which of its other settings count
+MODES = ("do_sample", "num_beams", "use_cache", "return_dict_in_generate")
 
 Dtype = torch.dtype | Literal["auto"]  # of weights; auto: as the files store them
 
@@ -38,9 +41,35 @@ def load_model(
     if config.source == "random" and config.path is None:
         return cast_weights(tiny_model(), dtype).to(device)
     model = load_pretrained(AutoModelForCausalLM, config, paths, dtype=dtype)
+    if model.generation_config is not None:  # a model with its own code may have none
+        model.generation_config = savable(model.generation_config)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return without_dropout(model).to(device).eval()
+
+
+def savable(config: GenerationConfig) -> GenerationConfig:
+    """``config`` without settings that transformers refuses to save, such as a temperature without do_sample.
+
+    Many published models have some.  ``generate`` ignores these settings, so its results do not change.
+    """
+    if _is_savable(config):
+        return config
+    accepted = GenerationConfig()  # type: ignore[no-untyped-call]
+    for name in sorted(config.to_diff_dict(), key=lambda name: name not in MODES):
+        default = getattr(accepted, name, None)
+        setattr(accepted, name, getattr(config, name))
+        if not _is_savable(accepted):
+            setattr(accepted, name, default)
+    return accepted
+
+
+def _is_savable(config: GenerationConfig) -> bool:
+    try:
+        config.validate(strict=True)
+    except ValueError:
+        return False
+    return True
 
 
 def cast_weights(model: Any, dtype: Dtype, *, frozen: bool = True) -> Any:

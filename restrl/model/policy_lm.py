@@ -12,11 +12,10 @@ from typing import Any
 
 from torch import nn
 
-from restrl.attention import base_of, decoder_of, model_name
-from restrl.errors import UserError
-from restrl.objective.logprobs import LogitTerms, TokenLogprobs, chunked_logprobs
+from restrl.objective.logprobs import TokenLogprobs
+from restrl.objective.packed_attention import decoder_and_head, packed_logprobs
 from restrl.objective.packing import PackedBatch
-from restrl.objective.tree_attention import tree_hidden, tree_mode
+from restrl.objective.tree_attention import tree_mode
 
 
 class PolicyLM(nn.Module):
@@ -31,43 +30,15 @@ class PolicyLM(nn.Module):
         self.model = model
         self.temperature = temperature
         self.chunk = chunk
-        _decoder_and_head(model)
+        decoder_and_head(model)
 
     def forward(self, batch: PackedBatch) -> TokenLogprobs:
         """Log-probabilities [N] of the batch's targets, equal to one forward per completion.
 
         ``batch`` is on the model's device.  Raises UserError if the model's attention is not supported.
         """
-        decoder, head = _decoder_and_head(self.model)
-        hidden = tree_hidden(decoder, batch.ids, batch.positions, batch.layout)
-        return chunked_logprobs(
-            hidden[batch.predictors],
-            head.weight,
-            batch.targets,
-            bias=head.bias,
-            temperature=self.temperature,
-            chunk=self.chunk,
-            terms=logit_terms(decoder.config),
-        )
+        return packed_logprobs(self.model, batch, temperature=self.temperature, chunk=self.chunk)
 
     def packing(self) -> contextlib.AbstractContextManager[None]:
         """A context for forward and backward; gradient checkpointing needs it to run layers again."""
-        return tree_mode(_decoder_and_head(self.model)[0])
-
-
-def _decoder_and_head(model: Any) -> tuple[nn.Module, nn.Linear]:
-    """The decoder (ids -> hidden states) and output layer of a causal LM, with adapters in place."""
-    base = base_of(model)
-    decoder, head = decoder_of(base), base.get_output_embeddings()
-    if not isinstance(head, nn.Linear) or decoder is base:
-        raise UserError(f"{model_name(base.config)} cannot be trained: its output layer is not linear")
-    return decoder, head
-
-
-def logit_terms(config: Any) -> LogitTerms:
-    """The transform that a causal LM with this configuration applies to its logits.
-
-    It reads only known fields; ``selfcheck.py`` detects models with another transform.
-    """
-    scale = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
-    return LogitTerms(scale, getattr(config, "final_logit_softcapping", None))
+        return tree_mode(decoder_and_head(self.model)[0])

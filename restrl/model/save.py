@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from restrl.attention import base_of
+from restrl.attention import base_of, model_name
 from restrl.errors import UserError
+from restrl.files import check_room
 from restrl.model.adapters import adapter_layers, merged_weights
+from restrl.model.hub import quiet
 from restrl.model.weights import model_folder
 
 
@@ -42,3 +45,29 @@ def save_weights(model: Any, folder: Path) -> None:
         before, model.config.dtype = model.config.dtype, torch.float32
         model.config.save_pretrained(folder)
         model.config.dtype = before
+
+
+def check_saving(model: Any, tokenizer: Any) -> None:
+    """Saves all of a model but its weights into a temporary folder, before a training.
+
+    Raises UserError if transformers refuses, which would lose the training otherwise.
+    """
+    base = base_of(model)
+    with tempfile.TemporaryDirectory() as folder, quiet(hide_stderr=False):
+        try:
+            base.save_pretrained(folder, state_dict={})
+            tokenizer.save_pretrained(folder)
+        except Exception as error:  # each kind of configuration and tokenizer has its own checks
+            why = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(f"{model_name(base.config)} cannot be saved once it is trained: {why}") from error
+
+
+def check_room_for(model: Any, folder: Path) -> None:
+    """Raises UserError if ``model`` would not fit on the disk as ``save_model`` writes it to ``folder``."""
+    merged = bool(adapter_layers(model))  # merged weights are float32
+    sizes = (
+        tensor.numel() * (4 if merged else tensor.itemsize)
+        for name, tensor in base_of(model).named_parameters()
+        if ".lora_" not in name
+    )
+    check_room(folder, sum(sizes), "the trained model", "paths.outputs")

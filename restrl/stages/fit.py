@@ -19,6 +19,7 @@ from restrl.evaluate.diagnostic_plots import diagnostics_figure
 from restrl.evaluate.diagnostics import Rated, diagnostics
 from restrl.files import user_errors, write_json_atomic, write_lines_atomic
 from restrl.model.load import Dtype
+from restrl.model.save import check_room_for, check_saving
 from restrl.model.selfcheck import check_value_model
 from restrl.model.value import add_value_lora, freeze_layers, keep_layers, new_value_model, save_value_model
 from restrl.records import Cost, TreeTargets
@@ -90,7 +91,8 @@ def _fit(
     resources.release()  # the value model starts from the policy on the disk
     _ = resources.enough_memory
     seed = derive_seed(session.config.seed, "fit")
-    model = _new_model(session, policy, vm, seed)
+    model = _new_model(session, resources, policy, vm, seed)
+    session.ranks.by_first(lambda: check_room_for(model, work.folder))
     problems = resources.problems("train").by_id
     clusters = {task_id: problem.cluster for task_id, problem in problems.items()}
     result = fit_value_model(
@@ -142,11 +144,11 @@ def check_fit(session: Session, resources: Resources, policy: PolicyRef) -> None
     """Raises UserError if the policy cannot become a value model; called before hours of collecting."""
     resources.release()
     _ = resources.enough_memory
-    _new_model(session, policy, session.config.vm, 0)
+    _new_model(session, resources, policy, session.config.vm, 0)
 
 
-def _new_model(session: Session, policy: PolicyRef, vm: VmConfig, seed: int) -> Any:
-    """The value model to fit.  Raises UserError if the architecture is not supported."""
+def _new_model(session: Session, resources: Resources, policy: PolicyRef, vm: VmConfig, seed: int) -> Any:
+    """The value model to fit.  Raises UserError if the architecture is not supported or cannot be saved."""
     lora = session.config.model.lora
     dtype = load_dtype(session.config.trainer, lora)
     model = _start(policy, session.config.paths, vm, session.device, dtype)
@@ -154,6 +156,7 @@ def _new_model(session: Session, policy: PolicyRef, vm: VmConfig, seed: int) -> 
         add_value_lora(model, lora, seed)
     freeze_layers(model, vm.freeze_layers)  # including their adapters
     check_value_model(model)  # including new adapters, which do not change the outputs yet
+    check_saving(model, resources.tokenizer(policy))
     return model
 
 

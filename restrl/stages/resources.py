@@ -28,6 +28,7 @@ from restrl.engine.hf import HfEngine
 from restrl.engine.registry import engine_builder
 from restrl.model.load import Dtype, load_model, load_tokenizer, positions_of, weights_dtype
 from restrl.model.memory import check_memory
+from restrl.model.save import check_saving
 from restrl.model.selfcheck import check_sampling, check_training
 from restrl.model.source import model_fingerprint, pinned
 from restrl.prompts import Prompter
@@ -55,7 +56,7 @@ class LoadedPolicy:
     tokenizer: Any
     engine: Engine
     prompter: Prompter
-    trainable: bool = False  # whether ``check_training`` has passed
+    trainable: bool = False  # whether ``check_training`` and ``check_saving`` have passed
 
 
 @dataclass(frozen=True)
@@ -187,6 +188,7 @@ class Resources:
                 check_sampling(engine)
         if train and not self._policy.trainable:
             check_training(self._policy.model)
+            check_saving(self._policy.model, self._policy.tokenizer)
             self._policy.trainable = True
         return self._policy
 

@@ -17,7 +17,7 @@ from restrl.actions import cut_positions, text_of
 from restrl.artifacts import Artifact, Work
 from restrl.config import LoraConfig
 from restrl.model.adapters import add_lora
-from restrl.model.save import save_model
+from restrl.model.save import check_room_for, save_model
 from restrl.prompts import Prompter
 from restrl.protocols import Progress
 from restrl.records import Cost, Group, Problem, StartState
@@ -167,6 +167,7 @@ def _train(
     if config.model.lora.r is not None:
         seed = derive_seed(config.seed, "grpo", iteration, "lora")
         loaded.model = add_lora(loaded.model, config.model.lora, seed)
+    session.ranks.by_first(lambda: check_room_for(loaded.model, work.folder))
     result = train_grpo(
         model=loaded.model,
         tokenizer=loaded.tokenizer,

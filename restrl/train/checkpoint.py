@@ -31,14 +31,14 @@ from restrl.ranks import Ranks
 CHECKPOINTS = "checkpoints"  # folder below that of a step
 KEEP = 2
 END = ".whole"  # name of the end marker in a folder
+TERMINATED = 128 + signal.SIGTERM  # exit code, as shells report a process that SIGTERM ended
 
 
 class StepCheckpoint(ModelCheckpoint):
     """Saves every ``every`` steps, and when Ctrl-C, SIGTERM or ``max_time`` stops a run early.
 
-    ModelCheckpoint itself counts optimizer steps, and a step may have none or several of them.  A signal
-    interrupts a single process at once.  Several ranks agree on a signal at the end of the current step,
-    because the other ranks would wait for one that stopped earlier; a second signal ends a rank at once.
+    ModelCheckpoint itself counts optimizer steps, and a step may have none or several of them.  ``signals``
+    says which signals end a run after the current step; Ctrl-C interrupts a single process at once.
     """
 
     def __init__(self, folder: Path, every: int, ranks: Ranks) -> None:
@@ -67,7 +67,7 @@ class StepCheckpoint(ModelCheckpoint):
             self.save(trainer, pl_module)
         if received:
             self.signals.release()
-            raise SystemExit(128 + received) if received == signal.SIGTERM else KeyboardInterrupt
+            raise SystemExit(TERMINATED) if received == signal.SIGTERM else KeyboardInterrupt
 
     def teardown(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
         super().teardown(trainer, pl_module, stage)
@@ -96,9 +96,12 @@ class StepCheckpoint(ModelCheckpoint):
 
 
 class Signals:
-    """Holds back SIGINT and SIGTERM until all ranks agree; with one rank, signals are not touched."""
+    """Holds back signals until the current step is done and all ranks agree; a second one ends at once.
 
-    CAUGHT = (signal.SIGINT, signal.SIGTERM)
+    These are SIGTERM and, with several ranks, SIGINT: the others would wait for a rank that stopped earlier.
+    Lightning's own handler of SIGTERM is replaced: it communicates while other ranks may do so as well.
+    """
+
     SAME_SECONDS = 1.0  # a terminal and a launcher may both send a signal for one Ctrl-C
 
     def __init__(self, ranks: Ranks) -> None:
@@ -108,8 +111,9 @@ class Signals:
         self.when = 0.0
 
     def catch(self) -> None:
-        if self.ranks.size > 1 and threading.current_thread() is threading.main_thread():
-            self.before = {number: signal.signal(number, self._note) for number in self.CAUGHT}
+        if threading.current_thread() is threading.main_thread():
+            caught = (signal.SIGTERM,) if self.ranks.size == 1 else (signal.SIGTERM, signal.SIGINT)
+            self.before = {number: signal.signal(number, self._note) for number in caught}
 
     def _note(self, number: int, _frame: Any) -> None:
         if self.received and time.monotonic() - self.when > self.SAME_SECONDS:

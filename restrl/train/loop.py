@@ -1,4 +1,4 @@
-"""Runs a step module with Lightning: loggers, callbacks, checkpoints, Ctrl-C."""
+"""Runs a step module with Lightning: loggers, callbacks, checkpoints, Ctrl-C and SIGTERM."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from restrl.errors import UserError
 from restrl.files import user_errors
 from restrl.train.checkpoint import (
     CHECKPOINTS,
+    TERMINATED,
     AtomicCheckpointIO,
     StepCheckpoint,
     checkpoint_step,
@@ -114,7 +115,11 @@ def equal_bits(device: torch.device) -> Iterator[None]:
 def _fit(
     trainer: lightning.Trainer, module: StepModule, data: StepData[Any], checkpoint: Path | None
 ) -> None:
-    """Runs the schedule.  After Ctrl-C it raises KeyboardInterrupt once the state is saved."""
+    """Runs the schedule.
+
+    Once the state is saved, it raises KeyboardInterrupt after Ctrl-C, SystemExit(TERMINATED) after SIGTERM.
+    Lightning's own SystemExit has no code, so the process would end as if the work was done.
+    """
     handler = signal.getsignal(signal.SIGINT)
     try:
         with warnings.catch_warnings():
@@ -125,11 +130,15 @@ def _fit(
             warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
             # weights_only=False: a checkpoint of this run holds more than tensors
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=False)
-    except SIGTERMException:  # a SystemExit of Lightning; the callback has written the checkpoint
-        raise
-    except SystemExit as error:  # Lightning replaces KeyboardInterrupt by it, and ignores SIGINT from then on
-        signal.signal(signal.SIGINT, handler)
+    except SIGTERMException as error:
+        raise SystemExit(TERMINATED) from error
+    except SystemExit as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, handler)  # Lightning replaced KeyboardInterrupt, and ignores SIGINT
         raise KeyboardInterrupt from error
+    if trainer.received_sigterm:  # after the last step
+        raise SystemExit(TERMINATED)
 
 
 def _lightning_trainer(

@@ -124,8 +124,9 @@ def test_sigterm_saves_the_step_that_was_running(tmp_path: Path) -> None:
             return super().judge(items)
 
     whole, _ = run(tmp_path / "whole")
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as end:
         run(tmp_path / "cut", judge=Terminating(), checkpoint_every=100)
+    assert end.value.code == 143
     again, result = run(tmp_path / "cut")
     assert result.resumed_from == 3
     assert_same(weights(again), weights(whole))

@@ -97,7 +97,8 @@ def test_interrupted_and_resumed(tmp_path: Path, how: signal.Signals) -> None:
     finally:
         for process in processes:
             process.kill()
-    assert all(process.returncode != 0 for process in processes), outputs
+    codes = [process.returncode for process in processes]
+    assert codes == [143, 143] if how == signal.SIGTERM else 0 not in codes, outputs
     run_ranks(POLICY, 2, str(folder), "0")
     assert saved(folder, 0)["from"] == (2 if how == signal.SIGKILL else 4)  # the step that ran was the fourth
     assert_equal(saved(folder, 0), model, result.metrics)
