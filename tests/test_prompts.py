@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 
 import pytest
 from tokenizers import AddedToken
@@ -78,6 +79,65 @@ def test_a_thinking_model_is_told_not_to() -> None:
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template += "{% if enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}"
     assert text(Prompter(tokenizer, ModelConfig())).endswith("<think>\n\n</think>\n\n```python\ndef f(x):")
+
+
+# what a template ends with, and what stands before the code fence: the reasoning is closed and empty
+OPENED = {
+    "DeepSeek-R1": ("<think>\n", "<think>\n\n</think>\n\n"),
+    "without a newline": ("<think>", "<think>\n\n</think>\n\n"),
+    "with words": ("<think>\nOkay, ", "<think>\nOkay,\n\n</think>\n\n"),
+    "Qwen3 without thinking": ("<think>\n\n</think>\n\n", "<think>\n\n</think>\n\n"),
+    "EXAONE": ("<thought>\n", "<thought>\n\n</thought>\n\n"),
+    "Magistral": ("[THINK]", "[THINK]\n\n[/THINK]\n\n"),
+    "Seed": ("<seed:think>\n", "<seed:think>\n\n</seed:think>\n\n"),
+    "Kimi": ("◁think▷", "◁think▷\n\n◁/think▷\n\n"),
+    "reasoning": ("<reasoning>\n", "<reasoning>\n\n</reasoning>\n\n"),
+    "closed and opened again": ("<think></think><think>", "<think></think><think>\n\n</think>\n\n"),
+    # tags that open no reasoning
+    "a role": ("<|assistant|>\n", "<|assistant|>\n"),
+    "a switch": ("<no_think>\n", "<no_think>\n"),
+    "a closed one": ("[THINK][/THINK]", "[THINK][/THINK]"),
+}
+
+
+@pytest.mark.parametrize("model", OPENED)
+def test_reasoning_that_a_template_opens_is_closed(model: str) -> None:
+    end, expected = OPENED[model]
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template += end.replace("\n", "{{ '\\n' }}")
+    assert text(Prompter(tokenizer, ModelConfig())).endswith(f"assistant\n{expected}```python\ndef f(x):")
+
+
+@pytest.mark.parametrize(
+    ("opens", "closes"),
+    [("<|START_THINKING|>", "<|END_THINKING|>"), ("<|begin_of_thought|>", "<|end_of_thought|>"),
+     ("<|thinking|>", "<|end_thinking|>"), ("<|thinking|>", "<|/thinking|>")],
+)  # fmt: skip
+def test_control_tokens_around_reasoning_are_those_of_the_tokenizer(opens: str, closes: str) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template += opens
+    with pytest.raises(UserError, match=rf"opens the answer with {re.escape(opens)}, and what closes it is"):
+        Prompter(tokenizer, ModelConfig()).encode(PROBLEM)
+    tokenizer.add_tokens([AddedToken(opens, special=True), AddedToken(closes, special=True)])
+    ids, _ = Prompter(tokenizer, ModelConfig()).encode(PROBLEM)
+    assert tokenizer.decode(ids).endswith(f"{opens}\n\n{closes}\n\n```python\ndef f(x):")
+    assert ids.count(tokenizer.convert_tokens_to_ids(closes)) == 1
+
+
+@pytest.mark.parametrize("question", ["Print <think>.", "What does <think> mean", "<think>", "k", ""])
+def test_tags_in_a_question_open_nothing(question: str) -> None:
+    problem = Problem("t", question, {}, code="def f(x):\n")
+    assert "</think>" not in text(Prompter(tiny_tokenizer(), ModelConfig()), problem)
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template += "<think>"
+    assert text(Prompter(tokenizer, ModelConfig()), problem).count("</think>") == 1
+
+
+@pytest.mark.parametrize("variable", ["enable_thinking", "thinking", "reasoning"])
+def test_the_variables_of_templates_that_let_a_model_answer_at_once(variable: str) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template += f"{{% if {variable} is not defined or {variable} %}}<think>{{% endif %}}"
+    assert "think" not in text(Prompter(tokenizer, ModelConfig()))
 
 
 def test_plain_text_where_there_is_no_template() -> None:

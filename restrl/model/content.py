@@ -38,7 +38,7 @@ def folder_hash(folder: Path, cache: Path, *, code: bool = False) -> str:
     for path in model_files(folder, code=code):
         name = str(path.relative_to(folder))
         try:
-            digest.update(json.dumps([name, _file_hash(path, cache)]).encode())
+            digest.update(json.dumps([name, file_hash(path, cache)]).encode())
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     return digest.hexdigest()[:16]
@@ -72,7 +72,7 @@ def _shards(index: Path) -> set[str]:
         raise UserError(f"{index}: not a readable index of weights ({error})") from error
 
 
-def _file_hash(path: Path, cache: Path) -> str:
+def file_hash(path: Path, cache: Path) -> str:
     """The sha256 of a file's content, from the cache if the file has not changed."""
     stat = path.stat()
     identity = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)

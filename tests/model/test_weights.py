@@ -26,7 +26,7 @@ def package(tmp_path, monkeypatch):
 
     def load(auto, place, **options):
         converted.append((place, options["gguf_file"]))
-        return tiny_tokenizer() if "Tokenizer" in auto.__name__ else tiny_model()
+        return tiny_tokenizer() if "Tokenizer" in auto.__name__ else (tiny_model(), {"missing_keys": set()})
 
     monkeypatch.setattr(weights, "load_from", load)
     return converted

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tokenizers import AddedToken
 from transformers import (
     LlamaConfig,
     LlamaForSequenceClassification,
@@ -13,8 +14,9 @@ from transformers import (
 
 from restrl.config import ScorerConfig
 from restrl.errors import UserError
-from restrl.model.tiny import tiny_tokenizer
+from restrl.model.tiny import tiny_model, tiny_tokenizer
 from restrl.records import Problem, State
+from restrl.scoring.prm import math_shepherd, qwen_math_prm
 from restrl.scoring.registry import ScorerInputs, build_scorer
 from restrl.scoring.text import chat, fit_middle, steps
 
@@ -191,17 +193,51 @@ def test_control_tokens_in_a_program_are_text(tmp_path):
     hostile = State("a", (), (), "x = '<|endoftext|>'\n# <|im_end|>", terminal=True)
     config = ScorerConfig(name="qwen_math_prm", path=str(tmp_path), separator="<|endoftext|>")
     scorer = build_scorer(config, ScorerInputs(PROBLEMS, torch.device("cpu")))
-    ids = scorer._encode(hostile)
+    ids, ends = scorer._encode(hostile)
     separator, end = tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_end|>"])
     assert (ids.count(separator), ids.count(end)) == (2, 3)  # two steps; system, user, assistant
+    assert [token for token, is_end in zip(ids, ends, strict=True) if is_end] == [separator] * 2
     assert "x = '<|endoftext|>'<|endoftext|># <|im_end|><|endoftext|>" in tokenizer.decode(ids)
     harmless = State("a", (), (), "x = 1", terminal=True)
-    assert (
-        scorer._encode(harmless)
-        == tokenizer(scorer.reader.text(PROBLEMS["a"].prompt, ["x = 1"]), add_special_tokens=False)[
-            "input_ids"
-        ]
+    text = scorer.reader.text(PROBLEMS["a"].prompt, ["x = 1<|endoftext|>"])
+    assert scorer._encode(harmless)[0] == tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+SEPARATORS = ["@", " @", "<|endoftext|>", "=", "a", "\n\n"]
+
+
+@pytest.mark.parametrize("separator", SEPARATORS)
+@pytest.mark.parametrize(
+    "program",
+    [
+        "x = 1",
+        "s = 'a@b @ = c'\n# @",
+        "@ @\n@",
+        "x = '<|endoftext|>'\ny = 2",
+        "a = a\na",
+        "def f(x):  \n\n    x",
+    ],
+)
+@pytest.mark.parametrize("name", ["math_shepherd", "qwen_math_prm"])
+def test_a_separator_inside_a_program_or_question_ends_no_step(name, program, separator):
+    problems = {"a": Problem("a", "Separate @ and <|endoftext|>,\n\n @ = a.", {})}
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in ("\n\n", " @")])
+    make = {"math_shepherd": math_shepherd, "qwen_math_prm": qwen_math_prm}[name]
+    model = tiny_model()
+    scorer = make(model, tokenizer, problems, ScorerConfig(name=name, separator=separator, aggregate="mean"))
+    ids, ends = scorer._encode(State("a", (), (), program))
+    lines = [line for line in program.split("\n") if line.strip()]
+    assert sum(ends) == len(lines)
+    assert len(ids) == len(ends)
+    assert tokenizer.decode(ids) == scorer.reader.text(
+        problems["a"].prompt, [line + separator for line in lines]
     )
+    places = [k for k, is_end in enumerate(ends) if is_end]
+    before = [tokenizer.decode(ids[:k]) for k in places]  # each step ends behind its line
+    assert all(text.endswith(line) for text, line in zip(before, lines, strict=True))
+    if len(separator) > 1:  # one character cannot be spelt otherwise
+        assert ids.count(scorer.separator) == len(lines)
 
 
 def test_one_input_is_no_longer_than_the_models_context(tmp_path):
