@@ -7,7 +7,8 @@ from typing import Any
 
 from ..wire import codec, frames
 from ..wire.messages import Raised, Value
-from .compare import same
+from .compare import EVALPLUS_RTOL, Rules, same
+from .preamble import Preamble
 from .solution import LoadError, Solution, Stop, describe
 from .tally import Start, Tally
 
@@ -31,13 +32,13 @@ class CallTests:
         self.right = [codec.BEFORE_RESULT + output + codec.AFTER_RESULT for output in self.outputs]
         self.fn_name = tests["fn_name"]
         self.whole = bool(tests.get("whole"))
-        self.atol = tests.get("atol")
-        self.tuples = bool(tests.get("tuples_as_lists"))
+        self.rules = Rules.of(tests, EVALPLUS_RTOL)
+        self.preamble = Preamble(tests.get("preamble", ""))
 
     def run(self, start: Start, source: str) -> Tally:
         tally = Tally(self.whole, total=len(self.outputs))
         job = {"mode": "call", "source": source, "fn_name": self.fn_name, "inputs": self.first,
-               "more": bool(self.later)}  # fmt: skip
+               "more": bool(self.later), "preamble": self.preamble.of(source)}  # fmt: skip
         solution = start(job)
         try:
             solution.loaded()
@@ -66,15 +67,10 @@ class CallTests:
         if message.value is None and tally.detail:  # the most common wrong result, known without decoding
             return
         expected = codec.decode(self.outputs[index])
-        if self._equal(message.value, expected):
+        if same(message.value, expected, self.rules):
             tally.passed += 1
         elif not tally.detail:  # only the first failure is described: that takes longer than to judge
             tally.fail(f"test {index}: got {brief(message.value)}, expected {brief(expected)}")
-
-    def _equal(self, got: Any, expected: Any) -> bool:
-        if self.tuples:
-            got, expected = _lists(got), _lists(expected)
-        return same(got, expected, self.atol)
 
 
 class _Foreign:
@@ -87,12 +83,6 @@ class _Foreign:
 
 
 _FOREIGN = _Foreign()
-
-
-def _lists(value: Any) -> Any:
-    if type(value) in (list, tuple):
-        return [_lists(item) for item in value]
-    return {key: _lists(item) for key, item in value.items()} if type(value) is dict else value
 
 
 def brief(value: Any) -> str:

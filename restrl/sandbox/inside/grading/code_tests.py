@@ -7,6 +7,7 @@ import builtins
 from collections.abc import Mapping
 from typing import Any
 
+from ..wire.source import compiled
 from . import clock
 from .clock import OutOfTime
 from .proxy import Scope, SolutionMemoryError, named
@@ -20,8 +21,8 @@ class AssertTests:
     """``asserts`` are run one by one, each a test; ``setup`` runs before them, after the solution."""
 
     def __init__(self, tests: Mapping[str, Any]) -> None:
-        self.setup = compile(tests.get("setup") or "", "<setup>", "exec")
-        self.lines = [compile(_lf(line), f"<assert {i}>", "exec") for i, line in enumerate(tests["asserts"])]
+        self.setup = compiled(tests.get("setup") or "", "<setup>")
+        self.lines = [compiled(_lf(line), f"<assert {i}>") for i, line in enumerate(tests["asserts"])]
         trees = [ast.parse(_lf(line)) for line in tests["asserts"]]
         self.shadows = frozenset(tests.get("names") or ()) | _shadows(trees)
         self.whole = bool(tests.get("whole"))
@@ -56,7 +57,7 @@ class CheckTests:
 
     def __init__(self, tests: Mapping[str, Any]) -> None:
         self.entry_point = tests["entry_point"]
-        self.setup = compile(tests.get("setup") or "", "<setup>", "exec")
+        self.setup = compiled(tests.get("setup") or "", "<setup>")
         tree = ast.parse(_lf(tests["test"]))
         check = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "check"), None)
         self.has_check = check is not None
@@ -65,7 +66,7 @@ class CheckTests:
         body = check if check else tree
         body.body = splitter.block(body.body)
         self.units = splitter.units
-        self.code = compile(ast.fix_missing_locations(tree), "<test>", "exec")
+        self.code = compiled(ast.fix_missing_locations(tree), "<test>")
         self.shadows = frozenset([self.entry_point])
         self.whole = bool(tests.get("whole"))
 

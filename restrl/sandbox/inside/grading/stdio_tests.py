@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..wire.messages import Output, Raised
-from .compare import same_output
+from .compare import Rules, same_output
+from .preamble import Preamble
 from .solution import Solution, Stop, describe
 from .tally import Start, Tally
 
@@ -19,12 +20,15 @@ class StdioTests:
         self.outputs = [_text(value) for value in tests["outputs"]]
         self.limit = int(tests["output_limit"])
         self.whole = bool(tests.get("whole"))
-        self.atol = tests.get("atol")
+        self.rules = Rules.of(tests)
+        self.preamble = Preamble(tests.get("preamble", ""))
 
     def run(self, start: Start, source: str) -> Tally:
         tally = Tally(self.whole, total=len(self.outputs))
         limit = max(self.limit, 2 * max(map(len, self.outputs), default=0))
-        solution = start({"mode": "stdio", "source": source, "inputs": self.inputs, "output_limit": limit})
+        job = {"mode": "stdio", "source": source, "inputs": self.inputs, "output_limit": limit,
+               "preamble": self.preamble.of(source)}  # fmt: skip
+        solution = start(job)
         try:
             for index, expected in enumerate(self.outputs):
                 solution.begin_test()
@@ -46,12 +50,12 @@ class StdioTests:
         output, status, error = message
         if (type(output), type(status), type(error)) != (bytes, int, bytes):
             raise Stop("broken", "not a known message")
-        if error or status:
+        if status:
             return error.decode("utf-8", "replace") or f"exit status {status}"
         if len(output) > limit:
             return f"more than {limit} bytes of output"
         text = output.decode("utf-8", "replace")
-        if same_output(text, expected, self.atol):
+        if same_output(text, expected, self.rules):
             return ""
         return f"printed {text[:80]!r}, expected {expected[:80]!r}"
 

@@ -20,7 +20,7 @@ from ..confine.settings import CHANNEL_FD
 from ..inprocess import session
 from ..wire import codec, frames
 from . import stdio
-from .loading import load
+from .loading import MODULE, load
 from .objects import OPERATIONS, Objects
 
 JOB_LIMIT = 1 << 30
@@ -80,7 +80,7 @@ def rehearse() -> None:
             }
             _serve_objects(frames.Channel(near.fileno(), JOB_LIMIT), codec.decode(codec.encode(job)))
             far.recv(frames.READ)
-    del sys.modules["solution"]
+    del sys.modules[MODULE]
 
 
 def failure(error: BaseException) -> tuple[str, str, str]:
@@ -96,7 +96,7 @@ def _serve_objects(link: frames.Channel, job: dict[str, Any]) -> None:
     """Loads the program, then runs the calls of the job (mode "call") or those that come (mode "serve")."""
     objects = Objects()
     try:
-        names = load(job["source"], "solution")
+        names = load(job["source"], MODULE, job.get("preamble") or "")
     except BaseException as error:
         link.send(codec.encode(failure(error)))
         return
