@@ -50,7 +50,7 @@ class DatasetConfig:
     # a file of held-out problems; null: split by seed
     heldout_path: str | None = _limits(None, path=PATH)
     # a file of task ids, or a list of them: the data set's only problems; null = all
-    ids: Any = _limits(None, path=PATH)
+    ids: Any = _limits(None, path=PATH)  # noqa: RUF009  # its type hides that this is a field
     train_limit: int | None = _limits(None, ge=1)  # first n problems of a seeded shuffle; null = all
     heldout_limit: int | None = _limits(None, ge=1)
     heldout_fraction: float = _limits(0.2, ge=0, le=1)  # if the data set has no split of its own

@@ -100,10 +100,23 @@ SWITCH = Field(_is_bool, "true or false")
 FORMS: Mapping[str, Form] = {
     "call": Form(
         {"fn_name": ENTRY_POINT, "inputs": LISTS, "outputs": LIST},
-        {"atol": TOLERANCE, "tuples_as_lists": SWITCH},
+        {
+            "atol": TOLERANCE,
+            "rtol": TOLERANCE,
+            "tuples_as_lists": SWITCH,
+            "text_keys": SWITCH,
+            "numbers_by_value": SWITCH,
+            "preamble": TEXT,
+        },
         counted="inputs",
+        code=("preamble",),
     ),
-    "stdio": Form({"inputs": STREAMS, "outputs": STREAMS}, {"atol": TOLERANCE}, counted="inputs"),
+    "stdio": Form(
+        {"inputs": STREAMS, "outputs": STREAMS},
+        {"atol": TOLERANCE, "rtol": TOLERANCE, "numbers_by_value": SWITCH, "preamble": TEXT},
+        counted="inputs",
+        code=("preamble",),
+    ),
     "asserts": Form(
         {"asserts": TEXTS},
         {"setup": TEXT, "given": TEXT, "names": NAMES},

@@ -18,6 +18,29 @@ SOURCES = {
     "train": Source("apps", REPO, REVISION, "train", file="train.jsonl"),
     "heldout": Source("apps", REPO, REVISION, "test", file="test.jsonl"),
 }
+# What APPS' own grader (eval/testing_util.py) puts before every program.
+PREAMBLE = """\
+import sys
+import time
+import itertools
+from itertools import accumulate, product, permutations, combinations
+import collections
+from collections import Counter, OrderedDict, deque, defaultdict, ChainMap
+from functools import lru_cache
+import math
+from math import sqrt, sin, cos, tan, ceil, fabs, floor, gcd, exp, log, log2
+import fractions
+from typing import List, Tuple
+import numpy as np
+import random
+import heapq
+from heapq import *
+"""
+# Its comparison: Python's == of a result whose tuples are lists; numpy.allclose of a line that is a number.
+RULES = {
+    "call": {"tuples_as_lists": True, "text_keys": True, "numbers_by_value": True, "preamble": PREAMBLE},
+    "stdio": {"atol": 1e-8, "rtol": 1e-5, "numbers_by_value": True, "preamble": PREAMBLE},
+}
 HELDOUT = 500  # problems of the test split that the paper evaluates on
 
 
@@ -108,8 +131,10 @@ def inputs_and_outputs(row: Row, name: str = "input_output") -> dict[str, Any]:
         # Nearly all files wrap each expected value into a list of one.
         wrapped = all(isinstance(value, list) and len(value) == 1 for value in outputs)
         values = [value[0] for value in outputs] if wrapped else outputs
-        return {"kind": "call", "fn_name": data["fn_name"], "inputs": inputs, "outputs": values}
-    return {"kind": "stdio", "inputs": _texts(inputs), "outputs": _texts(outputs)}
+        tests = {"kind": "call", "fn_name": data["fn_name"], "inputs": inputs, "outputs": values}
+    else:
+        tests = {"kind": "stdio", "inputs": _texts(inputs), "outputs": _texts(outputs)}
+    return tests | RULES[tests["kind"]]
 
 
 def _texts(values: list[Any]) -> list[Any]:

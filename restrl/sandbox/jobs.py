@@ -67,8 +67,20 @@ def packed(tests: Mapping[str, Any]) -> Mapping[str, Any]:
     """Tests as workers hold them: each list of arguments and each result of call tests is encoded."""
     if tests["kind"] != "call":
         return tests
-    inputs, outputs = ([encode(value) for value in tests[name]] for name in ("inputs", "outputs"))
-    return {**tests, "inputs": inputs, "outputs": outputs}
+    inputs = (
+        [_with_integer_keys(each) for each in tests["inputs"]] if tests.get("text_keys") else tests["inputs"]
+    )
+    return {**tests, "inputs": list(map(encode, inputs)), "outputs": list(map(encode, tests["outputs"]))}
+
+
+def _with_integer_keys(arguments: Sequence[Any]) -> Sequence[Any]:
+    """The arguments with the keys of the first one as integers, if it is a dict and all keys are such texts."""
+    if not arguments or not isinstance(arguments[0], dict):
+        return arguments
+    try:
+        return [{int(key): value for key, value in arguments[0].items()}, *arguments[1:]]
+    except (TypeError, ValueError):
+        return arguments
 
 
 def context_of(config: SandboxConfig, active: Sequence[str], interpreter: str) -> bytes:

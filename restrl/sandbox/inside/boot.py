@@ -25,7 +25,6 @@ def main() -> None:
         from inside.server import forkserver  # type: ignore[import-not-found]
 
         del sys.path[0]
-        sys.argv = [""]
         settings = Settings(**options["settings"])
         try:
             forkserver.serve(socket.socket(fileno=options["control"]), settings)

@@ -28,6 +28,7 @@ from .readable import answer_paths, readable_paths
 from .settings import CHANNEL_FD, Settings
 from .syscalls import MACHINE
 
+STACK = 64 << 20  # bytes, of the main thread
 RENEWED = 128  # forks after which the Landlock rules are made anew: each child adds its own files to them
 
 
@@ -42,7 +43,7 @@ class Isolation:
     filter: Any = None  # of system calls
     own_mounts: bool = False  # whether the server has a view of the file system that nobody else has
     hidden: list[str] = field(default_factory=list)  # packages with answers, gone from every program's sight
-    limits: list[tuple[int, int]] = field(default_factory=list)  # (RLIMIT_*, value)
+    limits: list[tuple[int, tuple[int, int]]] = field(default_factory=list)  # (RLIMIT_*, (soft, hard))
     time_limit: tuple[int, int] = (resource.RLIMIT_CPU, resource.RLIM_INFINITY)
     keep_capabilities: int = 0  # bit set
     switch_uid: bool = False
@@ -116,7 +117,7 @@ class Isolation:
         if "pidns" not in self.active or not self.own_mounts:
             return
         with contextlib.suppress(OSError):
-            namespaces.mask_proc(self.settings.folder)
+            namespaces.mask_proc(self.settings.folder, self.settings.file_size)
             self.cells = True
 
     def _prepare_user(self) -> None:
@@ -156,20 +157,24 @@ class Isolation:
             (resource.RLIMIT_FSIZE, s.file_size),
             (resource.RLIMIT_NOFILE, 256),
             (resource.RLIMIT_CORE, 0),
-            (resource.RLIMIT_STACK, 64 << 20),
             (resource.RLIMIT_MSGQUEUE, 0),
             (resource.RLIMIT_MEMLOCK, 64 << 10),
         ]
-        self.limits = [_within_hard(which, value) for which, value in limits]
+        self.limits = [(which, (value, value)) for which, value in (_within_hard(*pair) for pair in limits)]
+        # programs that recurse raise it, as they may elsewhere: the stack counts as address space
+        stack, hard = (
+            _within_hard(resource.RLIMIT_STACK, STACK)[1],
+            resource.getrlimit(resource.RLIMIT_STACK)[1],
+        )
+        self.limits.append((resource.RLIMIT_STACK, (stack, hard)))
         # enter sets soft = hard: process 1 of a namespace ignores SIGXCPU, only the hard limit kills it
         self.time_limit = _within_hard(resource.RLIMIT_CPU, s.cpu_seconds)
         self.active.append("rlimits")
 
     def _prepare_landlock(self) -> None:
         readable, listable = readable_paths(self.hidden)
-        self.rules = landlock.ruleset(
-            readable, listable, writable=[self.settings.folder], devices=["/dev/null"]
-        )
+        devices = ["/dev/null", *(namespaces.STREAMS if self.cells else [])]
+        self.rules = landlock.ruleset(readable, listable, writable=[self.settings.folder], devices=devices)
 
     def _prepare_seccomp(self) -> None:
         self.filter = seccomp.build(shared_pids="pidns" not in self.active)
@@ -205,8 +210,8 @@ class Isolation:
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
         os.setsid()
         os.chdir(self.settings.folder)
-        for which, value in self.limits:
-            resource.setrlimit(which, (value, value))
+        for which, soft_and_hard in self.limits:
+            resource.setrlimit(which, soft_and_hard)
         if self.switch_uid:
             self._become(self.settings.uid or 65534)
         if os.getuid() != 0 or self.switch_uid or "user" in self.active:

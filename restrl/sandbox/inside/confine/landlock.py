@@ -9,13 +9,14 @@ from . import linux
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1, 2, 4, 8
 _ALL_BY_ABI = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
-_FILE_RIGHTS = _EXECUTE | _WRITE_FILE | _READ_FILE | 1 << 14 | 1 << 15  # truncate, ioctl on devices
+_TRUNCATE = 1 << 14
+_FILE_RIGHTS = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | 1 << 15  # the last: ioctl on devices
 _SPECIAL = 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11  # make character devices, sockets, fifos, block devices
 
 READ = _READ_FILE | _READ_DIR | _EXECUTE
 LIST = _READ_DIR
 READ_FILE = _READ_FILE
-USE = _READ_FILE | _WRITE_FILE  # a device such as /dev/null
+USE = _READ_FILE | _WRITE_FILE | _TRUNCATE  # a device such as /dev/null
 
 
 class _Rule(ctypes.Structure):

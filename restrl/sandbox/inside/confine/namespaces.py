@@ -12,6 +12,8 @@ MS_RDONLY, MS_BIND, MS_REC, MS_SLAVE = 1, 0x1000, 0x4000, 0x80000
 MNT_DETACH = 2
 # Tensorflow ends without the command line, threadpoolctl reads the maps.
 OWN_FILES = ["/proc/self/cmdline", "/proc/self/maps"]
+# Standard input and output of a program, where its /proc is of our making: /dev/stdin and /dev/fd lead there.
+STREAMS = ["/proc/self/fd/0", "/proc/self/fd/1"]
 _OWN_LINK = "/proc/self/exe"  # tensorflow ends without this, too; Landlock needs no rule to read a link
 
 
@@ -50,18 +52,25 @@ def hide(path: str) -> None:
         mount("/dev/null", path, None, MS_BIND)
 
 
-def mask_proc(staging: str) -> None:
+def mask_proc(staging: str, streams: int) -> None:
     """Replaces /proc, in the caller's own view of the file system, by the few files that programs may read.
 
     A program's /proc/self holds copies of the caller's files: a program is a forked copy of the caller.
-    ``staging``: an empty folder for the time being.  Raises OSError.
+    ``staging``: an empty folder for the time being.  ``streams``: bytes that each of STREAMS may hold.
+    Raises OSError.
     """
-    mount("none", staging, "tmpfs", 0, "size=8m,mode=755")
+    mount("none", staging, "tmpfs", 0, f"size={(8 << 20) + 2 * streams},mode=755")
     try:
         own = os.path.join(staging, "self")
-        os.mkdir(own)
-        os.chmod(own, 0o755)  # whatever the umask
+        for folder in (own, os.path.join(own, "fd")):
+            os.mkdir(folder)
+            os.chmod(folder, 0o755)  # whatever the umask
         os.symlink(os.readlink(_OWN_LINK), os.path.join(own, os.path.basename(_OWN_LINK)))
+        os.symlink("/dev/null", os.path.join(own, "fd", "2"))
+        for path in STREAMS:
+            place = os.path.join(staging, os.path.relpath(path, "/proc"))
+            with open(place, "wb"):
+                os.chmod(place, 0o666)
         for path in [*OWN_FILES, *PROC_FILES]:
             place = os.path.join(staging, os.path.relpath(path, "/proc"))
             with open(place, "wb") as copy:
@@ -74,3 +83,12 @@ def mask_proc(staging: str) -> None:
         mount(staging, "/proc", None, MS_BIND | MS_REC)
     finally:
         linux.call("umount2", os.fsencode(staging), MNT_DETACH)
+
+
+def clear_streams() -> None:
+    """Empties STREAMS: a later program must not find what an earlier one has left there.  Raises OSError.
+
+    An empty file is truncated too: it may hold blocks behind its end.
+    """
+    for path in STREAMS:
+        os.truncate(path, 0)

@@ -8,8 +8,9 @@ from typing import Any
 
 from ..wire import codec, frames
 from ..wire.messages import Raised, Value
-from .compare import same
+from .compare import EVALPLUS_RTOL, Rules, same
 from .failures import Failure, arguments_text, brief, describe, program_line
+from .preamble import Preamble
 from .solution import LoadError, Solution, Stop
 from .tally import Start, Tally
 
@@ -39,8 +40,8 @@ class CallTests:
         self.fn_name = tests["fn_name"]
         self.in_turn = all(map(self._is_in_turn, tests["inputs"], tests["outputs"]))
         self.whole = bool(tests.get("whole"))
-        self.atol = tests.get("atol")
-        self.tuples = bool(tests.get("tuples_as_lists"))
+        self.rules = Rules.of(tests, EVALPLUS_RTOL)
+        self.preamble = Preamble(tests.get("preamble", ""))
 
     def _is_in_turn(self, inputs: bytes, output: bytes) -> bool:
         """Whether the arguments are the names of the constructor and of methods, and their arguments."""
@@ -54,7 +55,8 @@ class CallTests:
     def run(self, start: Start, source: str) -> Tally:
         tally = Tally(self.whole, total=len(self.outputs))
         job = {"mode": "call", "source": source, "fn_name": self.fn_name, "inputs": self.first,
-               "more": bool(self.later), "in_turn": self.in_turn}  # fmt: skip
+               "more": bool(self.later), "in_turn": self.in_turn,
+               "preamble": self.preamble.of(source)}  # fmt: skip
         solution = start(job)
         index = -1  # of the test that runs; the program is loaded first
         try:
@@ -87,7 +89,7 @@ class CallTests:
         if message.value is None and tally.failure:  # the most common wrong result, known without decoding
             return
         expected = codec.decode(self.outputs[index])
-        if self._equal(message.value, expected):
+        if same(message.value, expected, self.rules):
             tally.passed += 1
         elif not tally.failure:
             tally.fail(self._failure(index, got=brief(message.value)))
@@ -100,11 +102,6 @@ class CallTests:
         given = arguments_text(codec.decode(arguments))
         return Failure(f"test {index}", given, expected, **more)
 
-    def _equal(self, got: Any, expected: Any) -> bool:
-        if self.tuples:
-            got, expected = _lists(got), _lists(expected)
-        return same(got, expected, self.atol)
-
 
 class _Foreign:
     """Stands for an object that is no builtin value; equal to nothing expected."""
@@ -116,9 +113,3 @@ class _Foreign:
 
 
 _FOREIGN = _Foreign()
-
-
-def _lists(value: Any) -> Any:
-    if type(value) in (list, tuple):
-        return [_lists(item) for item in value]
-    return {key: _lists(item) for key, item in value.items()} if type(value) is dict else value

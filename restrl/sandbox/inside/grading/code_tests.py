@@ -7,6 +7,7 @@ import builtins
 from collections.abc import Mapping
 from typing import Any
 
+from ..wire.source import compiled
 from .names import Names, bindings, has_assert, parse
 from .scope import definitions, root_of, uses_numpy
 from .splitter import OperandRecorder, ProgramImports, Splitter, Unit
@@ -54,7 +55,7 @@ class AssertTests:
         self.lines.append((number, self._compiled(tree, filename)))
 
     def _compiled(self, tree: ast.Module, filename: str) -> Any:
-        return compiled(tree, filename, self.names, self.places)
+        return rewritten(tree, filename, self.names, self.places)
 
     def run(self, start: Start, source: str) -> Tally:
         tally = Tally(self.whole)
@@ -110,8 +111,8 @@ class CheckTests:
         if check is not None:
             check.body = splitter.block(check.body)
         self.units = splitter.units
-        self.setup = compiled(setup, SETUP, self.names, self.places)
-        self.code = compiled(tree, CODE, self.names, self.places)
+        self.setup = rewritten(setup, SETUP, self.names, self.places)
+        self.code = rewritten(tree, CODE, self.names, self.places)
         self.shadows = frozenset([self.root])
         self.whole = bool(tests.get("whole"))
 
@@ -172,13 +173,13 @@ def _has_tests(node: ast.ClassDef) -> bool:
     return any(isinstance(n, ast.FunctionDef) and n.name.startswith("test") for n in node.body)
 
 
-def compiled(tree: ast.Module, filename: str, names: Names, places: dict[tuple[str, int], Any]) -> Any:
+def rewritten(tree: ast.Module, filename: str, names: Names, places: dict[tuple[str, int], Any]) -> Any:
     """The code of rewritten tests.  Adds to ``places`` how to read the operands of its asserts."""
     recorder = OperandRecorder(names)
     recorder.visit(tree)
     ProgramImports().visit(tree)
     places.update({(filename, line): operands for line, operands in recorder.found.items()})
-    return compile(ast.fix_missing_locations(tree), filename, "exec", dont_inherit=True)
+    return compiled(ast.fix_missing_locations(tree), filename)
 
 
 def _is_false(node: ast.expr) -> bool:

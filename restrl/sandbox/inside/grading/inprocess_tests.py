@@ -20,6 +20,7 @@ from typing import Any
 from ..wire import codec
 from ..wire.marks import FILENAME
 from ..wire.messages import Proof, TestEnded
+from ..wire.source import compiled
 from . import analysis, rewrite
 from .analysis import ALIASES
 from .failures import Failure, program_line
@@ -126,4 +127,4 @@ class Ds1000Tests(InProcessTests):
 def _compiled(tree: ast.Module) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return marshal.dumps(compile(ast.fix_missing_locations(tree), FILENAME, "exec"))
+        return marshal.dumps(compiled(ast.fix_missing_locations(tree), FILENAME))

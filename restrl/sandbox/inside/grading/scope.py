@@ -8,6 +8,7 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
+from ..wire.source import compiled
 from .boundary import TESTS, Boundary
 from .proxy import Remote
 from .solution import Solution
@@ -76,7 +77,7 @@ def definitions(tests: Mapping[str, Any]) -> list[types.CodeType]:
     tree = ast.parse((tests.get("given") or "").replace("\r\n", "\n"))
     future = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
     blocks = [[*future, node] for node in tree.body if node not in future]
-    return [compile(ast.Module(block, []), "<given>", "exec", dont_inherit=True) for block in blocks]
+    return [compiled(ast.Module(block, []), "<given>") for block in blocks]
 
 
 def root_of(entry_point: str) -> str:

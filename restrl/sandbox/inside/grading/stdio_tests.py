@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..wire.messages import Output, Raised
-from .compare import same_output
+from .compare import Rules, same_output
 from .failures import CUT, Failure, describe, program_line
+from .preamble import Preamble
 from .solution import Solution, Stop
 from .tally import Start, Tally
 
@@ -20,12 +21,15 @@ class StdioTests:
         self.outputs = [_text(value) for value in tests["outputs"]]
         self.limit = int(tests["output_limit"])
         self.whole = bool(tests.get("whole"))
-        self.atol = tests.get("atol")
+        self.rules = Rules.of(tests)
+        self.preamble = Preamble(tests.get("preamble", ""))
 
     def run(self, start: Start, source: str) -> Tally:
         tally = Tally(self.whole, total=len(self.outputs))
         limit = max(self.limit, 2 * max(map(len, self.outputs), default=0))
-        solution = start({"mode": "stdio", "source": source, "inputs": self.inputs, "output_limit": limit})
+        job = {"mode": "stdio", "source": source, "inputs": self.inputs, "output_limit": limit,
+               "preamble": self.preamble.of(source)}  # fmt: skip
+        solution = start(job)
         index = 0
         try:
             for index, expected in enumerate(self.outputs):
@@ -57,12 +61,12 @@ class StdioTests:
         output, status, error = message
         if (type(output), type(status), type(error)) != (bytes, int, bytes):
             raise Stop("broken", "not a known message")
-        if error or status:
+        if status:
             return _error(error, status, source)
         if len(output) > limit:
             return {"error": f"more than {limit} bytes of output"}
         text = output.decode("utf-8", "replace")
-        return {} if same_output(text, expected, self.atol) else {"got": text[: CUT + 1]}
+        return {} if same_output(text, expected, self.rules) else {"got": text[: CUT + 1]}
 
 
 def _error(claim: bytes, status: int, source: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from ..wire.source import compiled
 from .binding import sealed, text_of
 
 # The functions below keep these builtins, whatever a program does to the module.
@@ -39,7 +40,7 @@ def prepare(job: dict[str, Any], tools: Any, begin: Callable[..., None]) -> Call
         scope["__builtins__"] = builtins
         box.append(names.copy())
         names.clear()
-        failure = sealed(box, lambda: exec(compile(code, "<solution>", "exec"), scope))
+        failure = sealed(box, lambda: exec(compiled(code, "<solution>"), scope))
         names.update(box.pop())
         if failure:
             raise AssertionError(failure)

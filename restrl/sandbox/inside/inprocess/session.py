@@ -30,6 +30,7 @@ from typing import Any
 
 from ..wire import codec
 from ..wire.frames import Channel
+from ..wire.source import text_of_file
 from . import ds1000, guard, integrity, trust, unittests
 from .binding import class_name, sealed, text_of
 
@@ -165,7 +166,7 @@ def _import_all(names: Iterable[str]) -> None:
 def _imports(source: str) -> list[str]:
     """Modules that the program's import statements name; none if it is not Python."""
     try:
-        nodes = list(ast.walk(ast.parse(source)))
+        nodes = list(ast.walk(ast.parse(text_of_file(source))))
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return []
     names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..wire.marks import ANY, CHECK, ENTER, RESULT, UNITTEST, VALUE
+from ..wire.source import compiled
 from .binding import bind, bound
 from .contents import derives, mro, namespace
 
@@ -23,7 +24,8 @@ NAME = "__test__"  # the one module that program and tests are in BigCodeBench's
 
 def prepare(job: dict[str, Any], tools: Any, begin: Callable[..., None]) -> Callable[[str], None]:
     """Loads tests and program.  Returns a function that runs a named test and raises unless it succeeds."""
-    program = {"__name__": NAME, "__builtins__": builtins, "sys": sys, "os": os, "environ": os.environ}
+    program = {"__name__": NAME, "__file__": f"{NAME}.py", "__builtins__": builtins}
+    program |= {"sys": sys, "os": os, "environ": os.environ}
     tests = dict(program)
     running = types.SimpleNamespace()  # not a class of ours: the program would find it
     _reset(running)
@@ -58,7 +60,7 @@ def load(source: str, names: dict[str, Any]) -> dict[str, Any]:
     module = types.ModuleType(NAME)
     module.__dict__.update(names)
     sys.modules[NAME] = module
-    exec(compile(source, "<solution>", "exec"), module.__dict__)
+    exec(compiled(source, "<solution>"), module.__dict__)
     return module.__dict__
 
 

@@ -20,7 +20,7 @@ from ..inprocess import session as inprocess
 from ..wire import codec, frames
 from . import stdio
 from .failure import failure
-from .loading import load
+from .loading import MODULE, load
 from .objects import encode_lowered
 from .session import Session, find, in_turn
 
@@ -82,13 +82,13 @@ def rehearse() -> None:
             }
             _serve_objects(frames.Channel(near.fileno(), JOB_LIMIT), codec.decode(codec.encode(job)))
             far.recv(frames.READ)
-    del sys.modules["solution"]
+    del sys.modules[MODULE]
 
 
 def _serve_objects(link: frames.Channel, job: dict[str, Any]) -> None:
     """Loads the program, then runs the calls of the job (mode "call") or those that come (mode "serve")."""
     try:
-        names = load(job["source"], "solution")
+        names = load(job["source"], MODULE, job.get("preamble") or "")
     except BaseException as error:
         link.send(codec.encode(failure(error)))
         return

@@ -1,29 +1,35 @@
-"""Programs that talk by standard input and output: each case runs in a new process, on real descriptors."""
+"""Programs that talk by standard input and output: each case runs in a new process, on real descriptors.
+
+A case runs as ``python program.py < input > output`` would: ``loading`` makes the script, ``streams`` its
+standard streams, ``ending`` its end.
+"""
 
 from __future__ import annotations
 
-import io
+import contextlib
 import os
 import sys
-import threading
+import types
 from typing import Any
 
 from ..confine import linux
 from ..wire import codec
 from ..wire.frames import Channel
+from ..wire.source import compiled
+from . import ending, loading, streams
 from .failure import report
-from .loading import load
 
 
 def run(link: Channel, job: dict[str, Any]) -> None:
     """Runs the program once per input; sends ``("output", bytes, exit status, error)`` after each."""
+    script = Script(job["source"], job["preamble"])
     for text in job["inputs"]:
-        stdin, stdout, errors = (os.memfd_create(name) for name in ("stdin", "stdout", "error"))
-        _write_all(stdin, text.encode("utf-8", "surrogatepass"))
-        os.lseek(stdin, 0, os.SEEK_SET)
+        stdin, stdout = streams.files(text)
+        errors = os.memfd_create("errors")
         pid = linux.plain_fork()  # this process has no other thread
         if pid == 0:
-            _case(job["source"], link, stdin, stdout, errors)
+            link.close()
+            _case(script, stdin, stdout, errors)
         _, status = os.waitpid(pid, 0)
         output, message = _content(stdout, job["output_limit"] + 1), _content(errors, 300)
         link.send(codec.encode(("output", output, status, message)))
@@ -31,44 +37,66 @@ def run(link: Channel, job: dict[str, Any]) -> None:
             os.close(fd)
 
 
-def _case(source: str, link: Channel, stdin: int, stdout: int, errors: int) -> None:
-    """One run, in its own process, as ``python program.py < input > output`` would be.  Never returns."""
+class Script:
+    """A program that is ready to run: compiled once, however many inputs it gets.
+
+    ``preamble``: see ``loading.names_of``; it runs once for all inputs.
+    """
+
+    def __init__(self, source: str, preamble: str) -> None:
+        self.source = source
+        self.given: dict[str, Any] = {}
+        self.code: types.CodeType | None = None
+        self.error: BaseException | None = None  # why it cannot be run at all
+        loading.be_a_script(source)
+        try:
+            self.given = loading.names_of(preamble)
+            self.code = compiled(source, loading.file_of(loading.SCRIPT))
+        except BaseException as error:
+            self.error = error
+        self.last_module = next(reversed(sys.modules))  # of those that were loaded before it
+
+    def run(self) -> None:
+        """Runs it as the module __main__.  Raises whatever it raises."""
+        if self.error is not None:
+            raise self.error
+        assert self.code is not None
+        loading.run(self.code, loading.new_module(loading.SCRIPT, self.source, self.given))
+
+
+def _case(script: Script, stdin: int, stdout: int, errors: int) -> None:
+    """One run, in its own process.  Never returns."""
     status = 1
     try:
-        os.dup2(stdin, 0)
-        os.dup2(stdout, 1)
-        link.close()
-        sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), encoding="utf-8")
-        sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), encoding="utf-8")
-        vars(sys).update(__stdin__=sys.stdin, __stdout__=sys.stdout)
-        status = _main(source, errors)
-        sys.stdout.flush()
-    except BaseException:
-        status = status or 1
+        streams.attach(stdin, stdout)
+        status = ending.finish(_main(script, errors), script.last_module)
     finally:
         os._exit(status)
 
 
-def _main(source: str, errors: int) -> int:
+def _main(script: Script, errors: int) -> int:
     """Runs the program; its exit status, which is 0 after its last line or sys.exit(0)."""
-    status = 0
     try:
-        load(source, "__main__")
+        script.run()
     except SystemExit as error:
-        status = 0 if error.code is None else error.code & 255 if isinstance(error.code, int) else 1
+        if error.code is None or isinstance(error.code, int):
+            return (error.code or 0) & 255
+        _note(errors, error)
     except BaseException as error:
-        status = 1
+        _note(errors, error)
+        with contextlib.suppress(SystemExit, Exception):
+            if sys.excepthook is not sys.__excepthook__:
+                sys.excepthook(type(error), error, error.__traceback__)
+        return 1
+    else:
+        return 0
+    return 1
+
+
+def _note(errors: int, error: BaseException) -> None:
+    """Notes why the program ended."""
+    with contextlib.suppress(Exception):
         os.write(errors, report(error))
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
-    return status
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
 
 
 def _content(fd: int, limit: int) -> bytes:

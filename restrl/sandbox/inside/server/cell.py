@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 
-from ..confine import folder, linux
+from ..confine import folder, linux, namespaces
 from ..confine.isolate import Isolation
 from ..confine.settings import CHANNEL_FD
 from ..inprocess import session
@@ -81,6 +81,7 @@ def _answer(control: socket.socket, isolation: Isolation) -> int:
         ended = end(pid)
         _end_orphans()
         control.send(ended.pack())
+        namespaces.clear_streams()
         try:
             folder.empty(isolation.settings.folder)
         except OSError:

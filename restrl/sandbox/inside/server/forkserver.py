@@ -24,7 +24,7 @@ from ..confine.entry import Entry
 from ..confine.isolate import Isolation
 from ..confine.settings import Settings
 from ..inprocess import session
-from ..program import child
+from ..program import child, fresh, streams
 from ..wire import control as protocol
 from . import cell
 
@@ -34,9 +34,12 @@ def serve(control: socket.socket, settings: Settings) -> None:
     preload(settings.preload)
     isolation = Isolation(settings)
     child.rehearse()
+    fresh.forget_start(settings.memory)
     isolation.prepare()
     report = {"active": isolation.active, "missing": isolation.missing, "cells": isolation.cells}
     print(json.dumps(report), flush=True)
+    os.dup2(isolation.null, 1)
+    streams.open_standard()
     step = _run_cell if isolation.cells else _run_program
     while step(control, isolation):
         with contextlib.suppress(FileNotFoundError):  # the host closes, and has removed it
