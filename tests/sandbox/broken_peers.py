@@ -84,7 +84,7 @@ NASTY = [
     codec.encode(graph_of(codec.Ref(0), ["list"], [(codec.Ref(0),)])), codec.encode(("callback", 0, b"N")),
     codec.encode(("callback", -1, b"t")), codec.encode(graph_of(codec.Tagged("Decimal", "1e999999999"))),
     *(codec.encode(graph_of(codec.Tagged("class", (codec.Handle(1), description)))) for description in (
-        ("error", "E", ((), None)), ("enum", "E", ("Enum", ("a", "b"), (1, 1))), ("frozen", "F", ("x", (), 1)),
+        ("error", "E", ((), None)), ("enum", "E", ("Enum", ("a", "b"), (1, 1))), ("frozen", "F", (1, (), 1)),
     )),
     b"l\0\0\0\1" * 300 + b"N",
     b"S\0\0\0\1l\0\0\0\0", b"D\0\0\0\1l\0\0\0\0N", b"r" + b"i" + b"\0" * 8 + b"N" + b"T", b"I\0\0\0\0",

@@ -1,4 +1,5 @@
 """What tests pass to a program and get back, and the names of the program that they use, mean what they say."""
+# ruff: noqa: E501  (programs in strings)
 
 import importlib.util
 import textwrap
