@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from restrl.config import DecoderConfig
-from restrl.evaluate.bootstrap import expanded_percentiles
+from restrl.evaluate.bootstrap import CHUNK_ELEMENTS, expanded_percentiles
 from restrl.evaluate.results import Results, metric_values, problem_scores
 from restrl.records import Cost, Outcome, Problem, to_json
 from restrl.seeds import derive_seed
@@ -100,13 +100,27 @@ def _interval(
     rng: np.random.Generator,
 ) -> list[float] | None:
     """None if a group has only one problem, whose variance is unknown."""
-    means: Any = 0.0
-    counts = []
-    for group in groups:
-        problems = sorted({problem for name in group for problem in by_part[name]})
-        counts.append(len(problems))
-        chosen = rng.integers(len(problems), size=(config.bootstrap, len(problems)))
-        for name in group:
-            values = np.array([by_part[name].get(problem, np.nan) for problem in problems])
-            means = means + np.nanmean(values[chosen], axis=1) / len(group) / len(groups)
-    return list(expanded_percentiles(means, min(counts), config.confidence)) if min(counts) > 1 else None
+    counts = [len({problem for name in group for problem in by_part[name]}) for group in groups]
+    if min(counts) < 2:
+        return None
+    means = [_group_means([by_part[name] for name in group], config.bootstrap, rng) for group in groups]
+    averages = np.mean(means, axis=0)
+    # a resample may miss all problems of a data set that shares few with its group
+    return list(expanded_percentiles(averages[~np.isnan(averages)], min(counts), config.confidence))
+
+
+def _group_means(parts: Sequence[Values], resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """[resamples] means over the data sets of a group, whose problems are drawn together."""
+    problems = sorted({problem for part in parts for problem in part})
+    count = len(problems)
+    values = np.array([[part.get(problem, np.nan) for problem in problems] for part in parts]).T
+    there = ~np.isnan(values)  # [problems, data sets]
+    sums = np.where(there, values, 0.0)
+    means = np.empty(resamples)
+    chunk = max(1, CHUNK_ELEMENTS // count)
+    for start in range(0, resamples, chunk):
+        rows = min(chunk, resamples - start)
+        drawn = rng.multinomial(count, np.full(count, 1.0 / count), size=rows)  # times of each problem
+        with np.errstate(invalid="ignore"):
+            means[start : start + rows] = (drawn @ sums / (drawn @ there)).mean(axis=1)
+    return means

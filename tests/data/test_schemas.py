@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from restrl.config import DatasetConfig
+from restrl.config import DatasetConfig, SandboxConfig
 from restrl.data import kodcode, load_problems
 from restrl.data.packed import unpacked
 from restrl.data.registry import load_split
 from restrl.errors import UserError
 from restrl.records import Problem
+from restrl.sandbox import Sandbox
 from tests.data import rows
 
 CALLED: list[str] = []
@@ -265,3 +266,22 @@ def test_bigcodebench_as_the_original_poses_it(tmp_path: Path) -> None:
     assert problem.completed("    return 1\n") == "import os\ndef task_func():\n    return 1\n"
     config = DatasetConfig(name="bigcodebench", path=path, variant="instruct_code_hard")
     assert load_problems(config, "heldout")[0].code == problem.code
+
+
+def test_references_and_completions_pass(tmp_path: Path) -> None:
+    """With the solution's own classes, the published imports and node classes, and stdin."""
+    problems = [
+        *load(tmp_path, "leetcode", rows.leetcode()),
+        *load(tmp_path, "taco", rows.taco()),
+        *load(tmp_path, "code_contests", rows.code_contests()),
+        *load(tmp_path, "humaneval_x", rows.humaneval_x()),
+        *load(tmp_path, "livecodebench", rows.livecodebench_call()),
+    ]
+    total = "\n        return [name, sum(nums)]"
+    right = [problem.reference or problem.code + total for problem in problems]
+    wrong = [problem.code + "\n        pass\n" if problem.code else "print()" for problem in problems]
+    with Sandbox(SandboxConfig(cache=None, workers=1, calibrate=False)) as sandbox:
+        good = sandbox.judge([(text, p.judged) for text, p in zip(right, problems, strict=True)])
+        bad = sandbox.judge([(text, p.judged) for text, p in zip(wrong, problems, strict=True)])
+    assert [verdict.status for verdict in good] == ["passed"] * 5
+    assert [verdict.status for verdict in bad] == ["failed"] * 5
