@@ -140,6 +140,14 @@ class EngineConfig:
     batch_size: int = _limits(64, ge=1)  # rows decoded at a time
     kv_gb: float = _limits(8.0, gt=0)  # GiB for keys and values; limits the number of rows
     chunk_problems: int = _limits(32, ge=1)  # problems between two saves of a step
+    base_url: str | None = _limits(None, decides=False)  # of an OpenAI-compatible server
+    model: str | None = None  # the served model's name; null: the only one that the server lists
+    api: str = _limits("auto", choices=("auto", "completions", "chat"))
+    # name of the environment variable that holds the key; null: none is sent
+    api_key_env: str | None = _limits(None, decides=False)
+    timeout: float = _limits(600.0, gt=0, decides=False)  # s for one HTTP request and its whole answer
+    retries: int = _limits(8, ge=0, decides=False)
+    concurrency: int = _limits(32, ge=1, decides=False)  # HTTP requests at the same time
 
 
 @dataclass
