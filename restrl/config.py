@@ -137,8 +137,8 @@ class GrpoConfig:
 @dataclass
 class EngineConfig:
     name: str = _limits("hf", choices=("hf",))  # restrl/engine/registry.py has the same names
-    batch_size: int = _limits(64, ge=1)  # rows decoded at a time
-    kv_gb: float = _limits(8.0, gt=0)  # GiB for keys and values; limits the number of rows
+    batch_size: int = _limits(64, ge=1, readers=("hf", "vllm"))  # completions decoded at a time
+    kv_gb: float = _limits(8.0, gt=0, readers=("hf", "vllm"))  # GiB for keys and values
     chunk_problems: int = _limits(32, ge=1)  # problems between two saves of a step
     base_url: str | None = _limits(None, decides=False)  # of an OpenAI-compatible server
     model: str | None = None  # the served model's name; null: the only one that the server lists

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
 from restrl.config import EngineConfig
-from restrl.engine.base import Engine
+from restrl.engine.base import Engine, EngineSource
 from restrl.errors import UserError
 
-# builds an engine from the policy (a causal LM of transformers) and its tokenizer
-Builder = Callable[[Any, Any, EngineConfig], Engine]
+Builder = Callable[[EngineSource, EngineConfig], Engine]
 
-ENGINES: dict[str, str] = {  # name -> module:builder
-    "hf": "restrl.engine.hf:HfEngine",
-}
+
+@dataclass(frozen=True)
+class Entry:
+    builder: str  # module:function
+    install: str = ""  # the command that installs its library; empty: it needs none of its own
+
+
+ENGINES: dict[str, Entry] = {"hf": Entry("restrl.engine.hf:build")}
 
 
 def engine_builder(name: str) -> Builder:
     """The builder of the engine ``name``.  Raises UserError if it is unknown or not installed."""
     if name not in ENGINES:
         raise UserError(f"engine.name: {name!r} is none of {', '.join(sorted(ENGINES))}")
-    module, _, builder = ENGINES[name].partition(":")
+    entry = ENGINES[name]
+    module, _, builder = entry.builder.partition(":")
     try:
         build: Builder = getattr(importlib.import_module(module), builder)
     except ImportError as error:
-        raise UserError(
-            f"engine={name} cannot be used here ({error}); install it: pip install 'restrl[{name}]'"
-        ) from error
+        install = f"; install it: {entry.install}" if entry.install else ""
+        raise UserError(f"engine={name} cannot be used here ({error}){install}") from error
     return build
