@@ -136,18 +136,18 @@ class GrpoConfig:
 
 @dataclass
 class EngineConfig:
-    name: str = _limits("hf", choices=("hf",))  # restrl/engine/registry.py has the same names
+    name: str = _limits("hf", choices=("hf", "openai"))  # restrl/engine/registry.py has the same names
     batch_size: int = _limits(64, ge=1, readers=("hf", "vllm"))  # completions decoded at a time
     kv_gb: float = _limits(8.0, gt=0, readers=("hf", "vllm"))  # GiB for keys and values
     chunk_problems: int = _limits(32, ge=1)  # problems between two saves of a step
-    base_url: str | None = _limits(None, decides=False)  # of an OpenAI-compatible server
-    model: str | None = None  # the served model's name; null: the only one that the server lists
-    api: str = _limits("auto", choices=("auto", "completions", "chat"))
-    # name of the environment variable that holds the key; null: none is sent
-    api_key_env: str | None = _limits(None, decides=False)
-    timeout: float = _limits(600.0, gt=0, decides=False)  # s for one HTTP request and its whole answer
-    retries: int = _limits(8, ge=0, decides=False)
-    concurrency: int = _limits(32, ge=1, decides=False)  # HTTP requests at the same time
+    base_url: str | None = _limits(None, decides=False, readers=("openai",))  # of the server
+    model: str | None = _limits(None, readers=("openai",))  # its name; null: the only one that is served
+    api: str = _limits("auto", choices=("auto", "completions", "chat"), readers=("openai",))
+    # name of the environment variable with the key; null: no key is sent
+    api_key_env: str | None = _limits(None, decides=False, readers=("openai",))
+    timeout: float = _limits(600.0, gt=0, decides=False, readers=("openai",))  # s for a whole answer
+    retries: int = _limits(8, ge=0, decides=False, readers=("openai",))  # of an HTTP request
+    concurrency: int = _limits(32, ge=1, decides=False, readers=("openai",))  # HTTP requests at a time
 
 
 @dataclass

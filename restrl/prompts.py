@@ -75,7 +75,7 @@ class Prompter:
         opened = after + FENCE if self.chat else after
         question, found, state = text.removeprefix(before).partition(opened)
         if not text.startswith(before) or not found:
-            raise UserError("a prompt is no question followed by an opened answer, as model.prompt makes them")
+            raise UserError("a prompt is no question followed by an opened answer of this model")
         if not self.chat:
             question = "\n".join(line.removeprefix("#").removeprefix(" ") for line in question.splitlines())
         opening = FENCE + state if self.chat else state

@@ -18,7 +18,7 @@ from restrl.config import ModelConfig, SamplingConfig
 from restrl.errors import UserError
 from restrl.protocols import Progress
 from restrl.ranks import ALONE, Ranks
-from restrl.records import Completion, Request
+from restrl.records import Completion, Conversation, Request
 
 Weights = Iterable[tuple[str, Tensor]]  # (name, tensor) pairs as in the policy's state dict
 
@@ -34,6 +34,7 @@ class Capabilities:
     seeds: bool  # a request's completions depend on its seed, not on other requests in the batch
     sleeps: bool = False  # ``sleep`` frees memory of the device
     remote: bool = False  # it samples on another device than the trainer's, or on another machine
+    continues: bool = True  # it continues any state; else it answers only whole problems
 
 
 LACKS = {  # ability -> what an engine without it lacks
@@ -41,8 +42,10 @@ LACKS = {  # ability -> what an engine without it lacks
     "token_ids": "gives no token ids",
     "logprobs": "gives no log-probabilities",
     "seeds": "takes no seeds",
+    "continues": "gives only whole answers, since its server continues none",
 }
 TRAINING = ("syncs", "token_ids", "logprobs")  # what rollouts of a policy in training need
+SEARCHES = ("continues",)  # what a search needs
 
 
 def need(name: str, capabilities: Capabilities, abilities: Sequence[str], what: str) -> None:
@@ -64,6 +67,9 @@ class EngineSource:
     module: Callable[[], Any]  # the policy as a causal LM of transformers, which the first call loads
     files: Callable[[], Path]  # a local folder with weights, configuration and tokenizer (Hugging Face's)
     logs: Path  # folder for the engine's log
+    # reads a prompt back as messages, for an engine that takes no token ids
+    conversation: Callable[[Sequence[int]], Conversation]
+    say: Callable[[str], None]  # prints a line on the first rank
     ranks: Ranks = ALONE  # each rank has an engine
 
 
@@ -102,9 +108,9 @@ class Engine(Protocol):
 
 
 def make_request(
-    prompt_ids: tuple[int, ...], sampling: SamplingConfig, stop: tuple[str, ...], seed: int
+    prompt_ids: tuple[int, ...], sampling: SamplingConfig, stop: tuple[str, ...], seed: int, label: str = ""
 ) -> Request:
-    """A request with the settings of a configuration group."""
+    """A request with the settings of a configuration group.  ``label``: names its problem in messages."""
     return Request(
         prompt_ids=prompt_ids,
         n=sampling.n,
@@ -113,4 +119,5 @@ def make_request(
         top_p=sampling.top_p,
         stop=stop,
         seed=seed,
+        label=label,
     )

@@ -28,7 +28,7 @@ class Vocabulary:
         return decode(ids, self._tokenizer)
 
     def ids(self, text: str) -> tuple[int, ...]:
-        """Tokens of a text inside a longer one, none of them special.  Their text is ``text`` wherever possible."""
+        """Tokens of a text inside a longer one, none of them special; they decode to it if possible."""
         plain, anchored = (
             self._tokenizer(part, add_special_tokens=False, split_special_tokens=True)["input_ids"]
             for part in (text, ANCHOR + text)

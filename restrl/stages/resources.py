@@ -92,11 +92,11 @@ class Resources:
     def __init__(self, session: Session, trains: Sequence[str] = ()) -> None:
         """``trains``: the training steps of the run (grpo, fit), for the estimate of memory.
 
-        Raises UserError for an engine that is not installed.
+        Raises UserError for an engine that is not installed, or that cannot train.
         """
         self.session, self.config, self.device = session, session.config, session.device
         self.trains = trains
-        self._build_engine = engine_builder(self.config.engine.name)
+        self._build_engine = engine_builder(self.config.engine.name, "grpo" in trains)
         self._problems: dict[tuple[Split, bool], ProblemSet] = {}
         self._policy: LoadedPolicy | None = None
         self._engine: Engine | None = None
@@ -204,6 +204,7 @@ class Resources:
 
     def _open(self, ref: PolicyRef, dtype: Dtype) -> LoadedPolicy:
         paths, tokenizer = self.config.paths, load_tokenizer(ref.model, self.config.paths)
+        prompter = Prompter(tokenizer, ref.model)
         module = cache(lambda: load_model(ref.model, paths, self.device, dtype))
         files = cache(lambda: policy_folder(ref.model, paths))
         if self._engine is None:
@@ -217,17 +218,18 @@ class Resources:
                     module=module,
                     files=files,
                     logs=self.session.folder,
+                    conversation=prompter.conversation,
+                    say=self.session.console.say,
                     ranks=self.session.ranks,
                 ),
                 self.config.engine,
             )
             if self._engine.capabilities.shares_weights:
                 check_sampling(self._engine, module())
-        elif self._sampled != ref:
-            need(self.config.engine.name, self._engine.capabilities, ("syncs",), "another policy")
+        elif self._engine.capabilities.syncs and self._sampled != ref:
             self._engine.sync(stored_weights(files()))
         self._sampled = ref
-        return LoadedPolicy(ref, dtype, module, tokenizer, self._engine, Prompter(tokenizer, ref.model))
+        return LoadedPolicy(ref, dtype, module, tokenizer, self._engine, prompter)
 
     def tokenizer(self, ref: PolicyRef) -> Any:
         """The policy's tokenizer, without its weights."""

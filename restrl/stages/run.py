@@ -11,6 +11,7 @@ from typing import Any
 
 from restrl.config import Config
 from restrl.data.splits import Split
+from restrl.engine.registry import engine_builder, with_model
 from restrl.errors import UserError
 from restrl.evaluate.outputs import write_outputs
 from restrl.evaluate.results import evaluate
@@ -50,6 +51,9 @@ def _run(
     config: Config, ranks: Ranks, folder: Path, stage: Stage, title: str, trains: Sequence[str] = ()
 ) -> float | None:
     console = Console(ranks=ranks)
+    engine_builder(config.engine.name, "grpo" in trains)  # before a server is asked
+    engine = ranks.by_first(lambda: with_model(config.engine))
+    config = dataclasses.replace(config, engine=engine)
     console.tree(dataclasses.asdict(config), title)
     threading.excepthook = _thread_error
     try:

@@ -21,6 +21,7 @@ from restrl.engine.base import EngineSource
 from restrl.engine.hf import HfEngine
 from restrl.model.tiny import tiny_tokenizer
 from restrl.model.weights import packaged_gguf
+from restrl.prompts import Prompter
 
 # Qwen's split: a newline belongs to the white space or the punctuation before it
 TRAILING_SPLIT = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -69,6 +70,8 @@ def source(model: Any, tokenizer: Any = None, files: Any = None, logs: Path = Pa
         module=lambda: model,
         files=files or (lambda: Path("nowhere")),
         logs=logs,
+        conversation=Prompter(tokenizer or tiny_tokenizer(), ModelConfig()).conversation,
+        say=print,
     )
 
 

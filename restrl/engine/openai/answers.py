@@ -1,4 +1,4 @@
-"""From a server's JSON to completions.  Whatever is not as it should be raises Trouble, and is asked for again."""
+"""From a server's JSON to completions.  An answer that is not as it should be raises Trouble."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from restrl.engine.text import Vocabulary, cut_at_stop
 from restrl.records import Completion, Conversation, Finish, Request
 
 # endings of a choice: it ended by itself or at a stop string, at a limit, or was cut by a filter
-ENDINGS = {"stop": "stop", "eos": "stop", "length": "length", "max_tokens": "length", "content_filter": "length"}
+ENDINGS = {
+    "stop": "stop",
+    "eos": "stop",
+    "length": "length",
+    "content_filter": "length",
+}
 MAX_ID = 2**31
 
 

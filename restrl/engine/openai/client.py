@@ -51,10 +51,10 @@ class Trouble(Exception):  # noqa: N818 (an error only if it does not pass)
         self.wait = wait
 
 
-class Refusal(UserError):
+class Refusal(UserError):  # noqa: N818 (the server refuses)
     """The server refuses a request for good."""
 
-    def __init__(self, text: str, status: int, said: str) -> None:
+    def __init__(self, text: str, status: int = 0, said: str = "") -> None:
         super().__init__(text)
         self.status, self.said = status, said
 
@@ -120,8 +120,8 @@ class Client:
                     raise UserError(f"{where} cannot be reached: {said}; is the server up?") from None
                 if tries > self._retries:
                     raise UserError(
-                        f"{where}: {tries} tries failed, the last one with: {said}; what was sampled before is "
-                        "kept, and the same command goes on (engine.retries, engine.timeout)"
+                        f"{where}: {tries} tries failed, the last one with: {said}; what was sampled "
+                        "before is kept, and the same command goes on (engine.retries, engine.timeout)"
                     ) from None
                 await asyncio.sleep(self._wait(tries, trouble.wait))
 
@@ -191,8 +191,8 @@ def server_address(base_url: str | None) -> str:
         raise UserError(f"engine.base_url: not an address; {example}") from None
     if url.userinfo or url.query or url.fragment:  # not repeated: it may hold a secret
         raise UserError(
-            "engine.base_url: must not hold a user, a password, a query or a fragment, since it is stored with "
-            "the results; engine.api_key_env names the environment variable that holds the key"
+            "engine.base_url: must not hold a user, a password, a query or a fragment, since it is stored "
+            "with the results; engine.api_key_env names the environment variable that holds the key"
         )
     if url.scheme not in ("http", "https") or not url.host:
         raise UserError(f"engine.base_url={base_url}: not an http address; {example}")

@@ -44,10 +44,10 @@ def build(source: EngineSource, config: EngineConfig) -> OpenAiEngine:
 
 
 def model_of(config: EngineConfig) -> str:
-    """The name of the served model.  Raises UserError."""
+    """The name of the served model.  Raises UserError if it cannot be found, and for bad settings."""
 
     async def name(client: Client) -> str:
-        return (await served_model(client, config.model))[0]
+        return config.model or (await served_model(client, None))[0]
 
     with asyncio.Runner() as runner:
         return runner.run(_closing(Client(config, Random(0)), name))
@@ -105,7 +105,7 @@ class OpenAiEngine:
         self._runner.run(_together(serve, calls[::-1], self._config.concurrency))
         return [tuple(samples[i] for i in range(len(samples))) for samples in done]
 
-    def sync(self, weights: Weights, /) -> None:
+    def sync(self, _weights: Weights, /) -> None:
         """Is never called: the engine does not ``sync``."""
         raise UserError("engine=openai cannot load the weights of a policy in training; use engine=hf")
 
@@ -131,7 +131,7 @@ class OpenAiEngine:
         )
 
     def _limit(self, request: Request) -> int:
-        """The limit on new tokens, which is less than ``max_tokens`` where the server's context is shorter."""
+        """The limit on new tokens: ``max_tokens``, or less where the server's context is shorter."""
         if not request.prompt_ids:
             raise UserError("a request needs at least one prompt token")
         positions = self.server.positions
@@ -140,8 +140,8 @@ class OpenAiEngine:
         room = positions - len(request.prompt_ids)
         if room < 1:
             raise UserError(
-                f"engine=openai: {request.label}: a prompt of {len(request.prompt_ids)} tokens leaves no room in "
-                f"the served model's {positions}: leave the problem out or serve a longer context"
+                f"engine=openai: {request.label}: a prompt of {len(request.prompt_ids)} tokens leaves no "
+                f"room in the served model's {positions}: leave the problem out or serve a longer context"
             )
         return min(request.max_tokens, room)
 
@@ -160,7 +160,10 @@ class OpenAiEngine:
         """The text that a server with the same tokenizer reads as these ids, or else their text."""
         text = decode(ids, self._tokenizer)
         begin = getattr(self._tokenizer, "bos_token", None) or ""
-        for candidate in (text.removeprefix(begin), text):  # many servers put the first token there themselves
+        for candidate in (
+            text.removeprefix(begin),
+            text,
+        ):  # many servers put the first token there themselves
             found = self._tokenizer(candidate)["input_ids"]
             if tuple(found) == tuple(ids) or tuple(found[:-1]) == tuple(ids):  # some tokenizers add an end
                 return candidate

@@ -217,7 +217,9 @@ class _Probe:
 def describe(server: Server, address: str, model: str) -> str:
     """One line that says what was found.  ``model``: the configured model, whose tokenizer is used here."""
     if server.api == "chat":
-        prompts = "chat, opened answers continued" if server.continues else "chat, whole answers (no searches)"
+        prompts = (
+            "chat, opened answers continued" if server.continues else "chat, whole answers (no searches)"
+        )
     else:
         prompts = "prompts as token ids" if server.token_prompts else "prompts as text"
     if server.same_tokenizer is False:

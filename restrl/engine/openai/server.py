@@ -59,7 +59,9 @@ class Server:
             extras |= CONTINUE
         return extras
 
-    def body(self, prompt: dict[str, Any], request: Request, first: int, n: int, limit: int) -> dict[str, Any]:
+    def body(
+        self, prompt: dict[str, Any], request: Request, first: int, n: int, limit: int
+    ) -> dict[str, Any]:
         """Asks for the samples ``first`` to ``first + n - 1`` of a request, of at most ``limit`` tokens.
 
         ``prompt``: the field with the prompt or the messages.

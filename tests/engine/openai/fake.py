@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from restrl.engine.openai.probe import CHAT, TEXT
 from restrl.model.tiny import tiny_tokenizer
 from restrl.seeds import derive_seed
 
 Fault = Callable[["Handler"], None]
 VLLM = {"return_token_ids", "top_k", "continue_final_message", "chat_template_kwargs"}  # fields of vLLM's own
+PROBE_IDS = list(tiny_tokenizer()(TEXT)["input_ids"])
 
 
 @dataclass
@@ -66,16 +68,12 @@ class Fake:
         if self.answer is not None:
             return self.answer(prompt, seed)
         number = derive_seed("fake", prompt, seed)
-        return f"es\nyes = {number % 97}\n```\nmore"
+        return f"es\nyes = {number % 97} > -1\n```\nmore"
 
 
 def is_probe(body: dict[str, Any]) -> bool:
-    return "naïve_sum" in json.dumps(body, ensure_ascii=False) or "ten random words" in json.dumps(body) or (
-        body.get("prompt") == PROBE_IDS
-    )
-
-
-PROBE_IDS = list(tiny_tokenizer()('def naïve_sum(x1: int) -> int:\n    """Return 12345 + x1."""\n\n    return')["input_ids"])
+    messages = body.get("messages") or [{}]
+    return body.get("prompt") in (TEXT, PROBE_IDS) or messages[0] == CHAT[0]
 
 
 @contextmanager
@@ -111,7 +109,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_json(404, {"detail": "Not Found"})
             return
         data = [
-            {"id": name, "object": "model"} | ({"max_model_len": self.fake.positions} if self.fake.positions else {})
+            {"id": name, "object": "model"}
+            | ({"max_model_len": self.fake.positions} if self.fake.positions else {})
             for name in self.fake.models
         ]
         self.send_json(200, {"object": "list", "data": data})

@@ -44,7 +44,7 @@ def test_without_a_state_or_a_system_message() -> None:
         f"```python\n{SOLUTION}",  # cut off at the limit
         f"```python\nf(1)\n```\nThe function:\n```python\n{SOLUTION}```",
         f"```python\n{SOLUTION}```\nUse:\n```python\nprint(f(1))\n```",
-        f"```bash\npip install a-very-long-name-of-a-package --with-options --and-more\n```\n```python\n{SOLUTION}```",
+        f"```bash\npip install a-long-name-of-a-package --with-options\n```\n```python\n{SOLUTION}```",
         f"<think>\n```python\n{SOLUTION * 3}```\n</think>\n```python\n{SOLUTION}```",
         f"Steps:\n1. write\n   ```python\n{SOLUTION}   ```",
         SOLUTION,

@@ -102,7 +102,9 @@ def test_what_does_not_pass_is_named(name: str) -> None:
             ask(fake)
         assert len(fake.sampled) == 4
     message = str(error.value)
-    assert message.startswith(f"engine=openai: task_id 't': {fake.url}/completions: 4 tries failed, the last one")
+    assert message.startswith(
+        f"engine=openai: task_id 't': {fake.url}/completions: 4 tries failed, the last one"
+    )
     assert "what was sampled before is kept, and the same command goes on" in message
     assert "\n" not in message
     assert len(message) < 700
@@ -125,27 +127,35 @@ def test_a_refusal_ends_at_once_with_the_server_s_words(code: int) -> None:
 
 def test_a_redirect_is_not_followed() -> None:
     with serving(Fake(faults=[status(307, Location="http://127.0.0.1:1/v1/completions")])) as fake:
-        with pytest.raises(UserError, match=r"redirected to http://127\.0\.0\.1:1/v1/completions: set engine\.base_url"):
+        with pytest.raises(
+            UserError, match=r"redirected to http://127\.0\.0\.1:1/v1/completions: set engine\.base_url"
+        ):
             ask(fake)
         assert len(fake.sampled) == 1
 
 
 def test_an_answer_that_does_not_end_is_cut_off() -> None:
-    with serving(Fake(faults=[huge])) as fake:
-        with pytest.raises(UserError, match=r"an answer of more than 1048576 bytes; no such answer was asked for"):
-            ask(fake)
+    with (
+        serving(Fake(faults=[huge])) as fake,
+        pytest.raises(UserError, match=r"an answer of more than 1048576 bytes; no such answer was asked for"),
+    ):
+        ask(fake)
 
 
 def test_a_long_error_is_cut_off() -> None:
-    with serving(Fake(faults=[raw(b"x" * 2**24, 400)])) as fake:
-        with pytest.raises(Refusal, match=r"refused with status 400: x{300}\.\.\."):
-            ask(fake)
+    with (
+        serving(Fake(faults=[raw(b"x" * 2**24, 400)])) as fake,
+        pytest.raises(Refusal, match=r"refused with status 400: x{300}\.\.\."),
+    ):
+        ask(fake)
 
 
 def test_a_slow_drip_meets_the_deadline_of_the_whole_answer() -> None:
     with serving(Fake(faults=[dripping] * 2)) as fake:
         started = time.monotonic()
-        with pytest.raises(UserError, match=r"2 tries failed, the last one with: no whole answer within engine.timeout=0.4 s"):
+        with pytest.raises(
+            UserError, match=r"2 tries failed, the last one with: no whole answer within engine.timeout=0.4 s"
+        ):
             ask(fake, timeout=0.4, retries=1)
         assert time.monotonic() - started < 5
 
@@ -201,7 +211,9 @@ def test_a_server_that_is_not_there_ends_at_once() -> None:
     with serving(Fake()) as fake:
         url = fake.url
     started = time.monotonic()
-    with pytest.raises(UserError, match=r"/v1/models cannot be reached: ConnectError: .*; is the server up\?"):
+    with pytest.raises(
+        UserError, match=r"/v1/models cannot be reached: ConnectError: .*; is the server up\?"
+    ):
         ask(Fake(url=url), retries=100)
     assert time.monotonic() - started < 5
 
@@ -211,7 +223,9 @@ def test_a_server_that_goes_away_for_a_while_is_waited_for() -> None:
         with serving(Fake()) as fake:
             client = Client(EngineConfig(name="openai", base_url=fake.url, retries=200), Random(0))
             await client.get("/models", lambda answer: answer)
-        asking = asyncio.ensure_future(client.post("/completions", BODY, lambda answer: choices_of(answer, 1)))
+        asking = asyncio.ensure_future(
+            client.post("/completions", BODY, lambda answer: choices_of(answer, 1))
+        )
         await asyncio.sleep(0.3)
         with serving(Fake(), port=int(fake.url.removesuffix("/v1").rpartition(":")[2])):
             answer = await asking
@@ -223,7 +237,9 @@ def test_a_server_that_goes_away_for_a_while_is_waited_for() -> None:
 
 @pytest.mark.parametrize("url", [None, ""])
 def test_an_address_is_needed(url: str | None) -> None:
-    with pytest.raises(UserError, match=r"engine.base_url: engine=openai needs the address of a server, for example"):
+    with pytest.raises(
+        UserError, match=r"engine.base_url: engine=openai needs the address of a server, for example"
+    ):
         server_address(url)
 
 
@@ -233,9 +249,13 @@ def test_an_address_is_http(url: str) -> None:
         server_address(url)
 
 
-@pytest.mark.parametrize("url", [f"http://user:{KEY}@host/v1", f"http://host/v1?key={KEY}", f"http://host/v1#{KEY}"])
+@pytest.mark.parametrize(
+    "url", [f"http://user:{KEY}@host/v1", f"http://host/v1?key={KEY}", f"http://host/v1#{KEY}"]
+)
 def test_an_address_holds_no_secret(url: str) -> None:
-    with pytest.raises(UserError, match=r"engine\.base_url: must not hold a user, a password, a query") as error:
+    with pytest.raises(
+        UserError, match=r"engine\.base_url: must not hold a user, a password, a query"
+    ) as error:
         server_address(url)
     assert KEY not in str(error.value)
 
@@ -254,7 +274,9 @@ def test_the_key_of_the_environment_is_sent(monkeypatch: pytest.MonkeyPatch) -> 
     [("NO_SUCH_KEY", True), (KEY, False), ("gsk_abcdef0123456789", False), ("A" * 200, False)],
 )
 def test_a_key_in_place_of_a_name_is_not_repeated(name: str, shown: bool) -> None:
-    with pytest.raises(UserError, match="the setting is the name of an environment variable, never the key") as error:
+    with pytest.raises(
+        UserError, match="the setting is the name of an environment variable, never the key"
+    ) as error:
         ask(Fake(url="http://localhost:1/v1"), api_key_env=name)
     assert (name in str(error.value)) == shown
 
@@ -262,7 +284,7 @@ def test_a_key_in_place_of_a_name_is_not_repeated(name: str, shown: bool) -> Non
 @pytest.mark.parametrize("key", ["sk abc", "sk-é", "sk-\x01abc", "a\nb"])
 def test_a_key_that_no_header_holds_is_not_repeated(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", key)
-    with pytest.raises(UserError, match="engine.api_key_env=MY_KEY: the variable holds characters") as error:
+    with pytest.raises(UserError, match=r"engine.api_key_env=MY_KEY: the variable holds characters") as error:
         ask(Fake(url="http://localhost:1/v1"), api_key_env="MY_KEY")
     assert key not in str(error.value)
 

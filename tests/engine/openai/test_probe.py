@@ -14,8 +14,9 @@ from restrl.engine.openai.probe import describe, probe, served_model
 from restrl.engine.openai.server import Server
 from restrl.errors import UserError
 from restrl.model.tiny import tiny_tokenizer
-from tests.engine.openai.fake import VLLM, Fake, serving
 from tests.engine.models import TRAILING_SPLIT
+from tests.engine.openai.fake import VLLM, Fake, serving
+
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,8 +46,8 @@ def test_a_server_that_takes_and_gives_all() -> None:
     )  # fmt: skip
     assert len(fake.seen) == 6  # the models, all fields, token ids, three seeds
     assert describe(server, "http://host/v1", "tiny") == (
-        "engine: served at http://host/v1: prompts as token ids, token ids, log-probabilities at temperature 0 "
-        "or 1, seeds honoured, 16 samples per request"
+        "engine: served at http://host/v1: prompts as token ids, token ids, log-probabilities at temperature "
+        "0 or 1, seeds honoured, 16 samples per request"
     )
 
 
@@ -71,7 +72,7 @@ def test_a_server_that_overlooks_what_it_does_not_know() -> None:
 
 
 def test_seeds_that_change_nothing_are_no_seeds() -> None:
-    assert find(Fake(answer=lambda prompt, seed: "always the same")).seeds is None
+    assert find(Fake(answer=lambda *_: "always the same")).seeds is None
 
 
 def test_no_more_stop_strings_than_the_server_takes() -> None:
@@ -142,7 +143,9 @@ def test_a_server_that_takes_neither_says_both() -> None:
 
 def test_a_key_that_is_wanted_is_asked_for_once() -> None:
     fake = Fake(key="sk-secret")
-    with pytest.raises(UserError, match=r"/v1/models: refused with status 401: Bad key: None; engine.api_key_env"):
+    with pytest.raises(
+        UserError, match=r"/v1/models: refused with status 401: Bad key: None; engine.api_key_env"
+    ):
         find(fake)
     assert len(fake.seen) == 1
 
@@ -162,11 +165,15 @@ def test_the_only_model_is_taken() -> None:
 
 def test_a_server_that_lists_nothing() -> None:
     assert find(Fake(lists=False), model="served").positions is None
-    with pytest.raises(UserError, match=r"/v1/models: refused with status 404.*engine.base_url usually ends in /v1"):
+    with pytest.raises(
+        UserError, match=r"/v1/models: refused with status 404.*engine.base_url usually ends in /v1"
+    ):
         find(Fake(lists=False))
 
 
 def test_a_page_is_no_server() -> None:
     fake = Fake(page=True)
-    with pytest.raises(UserError, match=r"/v1/models: 2 tries failed.* an answer that is no JSON \(text/html\)"):
+    with pytest.raises(
+        UserError, match=r"/v1/models: 2 tries failed.* an answer that is no JSON \(text/html\)"
+    ):
         find(fake)
