@@ -165,7 +165,7 @@ def test_the_key_appears_nowhere(workplace: Workplace) -> None:
         fake.faults = [echo]
         chosen = (*chosen, "engine.api_key_env=RESTRL_TEST_KEY")
         assert decode(*chosen).returncode == 0
-        fake.faults = [echo] * 2
+        fake.faults = [echo] * 20
         failed = decode(*chosen, "engine.retries=1", "seed=1")
         assert failed.returncode == 2
         assert "you sent Bearer [key]" in failed.stderr

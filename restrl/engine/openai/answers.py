@@ -94,10 +94,16 @@ class Reader:
 
     def _sampled(self, choice: dict[str, Any], request: Request) -> Completion:
         """A completion whose tokens the server gives."""
-        ids, ended = ids_of(choice), _ending(choice)
+        given, ended = ids_of(choice), _ending(choice)
+        ids = given
         if not ids:
             raise Trouble("a choice without a token")
         text, trailing = cut_at_stop(self._vocabulary.text(ids), request.stop)
+        while trailing is not None and len(ids) > 1:  # servers may notice a stop string late
+            earlier = cut_at_stop(self._vocabulary.text(ids[:-1]), request.stop)
+            if earlier[1] is None:
+                break
+            ids, (text, trailing) = ids[:-1], earlier
         finish: Finish = "length"
         if trailing is not None:
             finish = "stop"
@@ -107,9 +113,9 @@ class Reader:
         logprobs: Sequence[float] = ()
         if wants_logprobs(self._server, request):
             logprobs = logprobs_of(choice) or ()
-            if len(logprobs) != len(ids):
-                raise Trouble(f"{len(logprobs)} log-probabilities for {len(ids)} tokens")
-        return Completion(tuple(ids), text, tuple(logprobs), finish, trailing)
+            if len(logprobs) != len(given):
+                raise Trouble(f"{len(logprobs)} log-probabilities for {len(given)} tokens")
+        return Completion(tuple(ids), text, tuple(logprobs[: len(ids)]), finish, trailing)
 
     def _text(self, choice: dict[str, Any], request: Request) -> Completion:
         """A completion whose text the server gives, mostly without the stop string that ended it."""

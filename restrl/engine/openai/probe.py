@@ -21,20 +21,20 @@ OPENED = [*CHAT, {"role": "assistant", "content": "apple river seven"}]
 TOKENS = 16
 NOT_TAKEN = (400, 404, 405, 415, 422, 501)  # statuses of a server that does not have or take something
 STOPS = tuple(f"\n<{i}>" for i in range(8))  # the most that a prompter has
-FEW = 4  # stop strings that OpenAI takes
+FEW = 4  # that OpenAI's servers take, and vLLM's if it is not told otherwise
 LISTED = 8  # models that a message lists
 
 Fields = Mapping[str, Any]
-# name -> fields that a server may refuse; of several the first that it takes
-FIELDS: dict[str, tuple[Fields, ...]] = {
-    "n": ({"n": 2},),
-    "seed": ({"seed": 1},),
-    "stop": ({"stop": list(STOPS)}, {"stop": list(STOPS[:FEW])}),
-    "logprobs": ({"logprobs": 1},),
-    "ids": (IDS,),
-    "neutral": (NEUTRAL,),
+# name -> fields that a server may refuse
+FIELDS: dict[str, Fields] = {
+    "n": {"n": 2},
+    "seed": {"seed": 1},
+    "stop": {"stop": list(STOPS[:FEW])},
+    "logprobs": {"logprobs": 1},
+    "ids": IDS,
+    "neutral": NEUTRAL,
 }
-CHAT_FIELDS = FIELDS | {"logprobs": ({"logprobs": True},), "no_thinking": (NO_THINKING,)}
+CHAT_FIELDS = FIELDS | {"logprobs": {"logprobs": True}, "no_thinking": NO_THINKING}
 
 
 async def served_model(client: Client, wanted: str | None) -> tuple[str, int | None]:
@@ -116,7 +116,7 @@ class _Probe:
                 server = dataclasses.replace(server, token_prompts=verified, same_tokenizer=verified or None)
         if not server.token_prompts:  # ids of another vocabulary mean nothing here
             server = dataclasses.replace(server, token_ids=False, logprobs=False)
-        return dataclasses.replace(server, seeds=await self._honours_seeds({"prompt": TEXT}, fields))
+        return await self._tried({"prompt": TEXT}, fields, server)
 
     async def chat(self) -> Server:
         try:
@@ -130,10 +130,15 @@ class _Probe:
             except Refusal:
                 raise refusal from None
         server = dataclasses.replace(self._seen(fields, answer), token_ids=False, logprobs=False)
-        seeds = await self._honours_seeds({"messages": CHAT}, fields)
-        return dataclasses.replace(server, continues=await self._continues(), seeds=seeds)
+        server = await self._tried({"messages": CHAT}, fields, server)
+        return dataclasses.replace(server, continues=await self._continues())
 
-    async def _ask(self, prompt: Fields, fields: Fields | None = None, tokens: int = TOKENS) -> Any:
+    async def _tried(self, prompt: Fields, fields: Mapping[str, Fields], server: Server) -> Server:
+        """``server`` with what takes further requests to find out."""
+        seeds = await self._honours_seeds(prompt, fields)
+        return dataclasses.replace(server, stops=await self._stops(prompt, fields), seeds=seeds)
+
+    async def _ask(self, prompt: Fields, fields: Fields | None = None) -> Any:
         """The answer, with as many choices as were asked for, or one."""
         fields = fields or {}
 
@@ -144,33 +149,33 @@ class _Probe:
                 choices_of(answer, fields.get("n", 1))
             return answer
 
-        body = {"model": self._server.model, **prompt, "temperature": 1.0, self._server.limit: tokens}
+        body = {"model": self._server.model, **prompt, "temperature": 1.0, self._server.limit: TOKENS}
         return await self._client.post(self._path, body | dict(fields), read, what="the probe at start")
 
-    async def _taken(
-        self, prompt: Fields, fields: Mapping[str, tuple[Fields, ...]]
-    ) -> tuple[dict[str, Fields], Any]:
+    async def _taken(self, prompt: Fields, fields: Mapping[str, Fields]) -> tuple[dict[str, Fields], Any]:
         """The optional fields that the server takes, and an answer to all of them together."""
-        first = {name: variants[0] for name, variants in fields.items()}
+        if (answer := await self._if_taken(prompt, _merged(fields))) is not None:
+            return dict(fields), answer
+        plain = await self._ask(prompt)
+        taken = {name: part for name, part in fields.items() if await self._if_taken(prompt, part)}
+        if (answer := await self._if_taken(prompt, _merged(taken))) is not None:
+            return taken, answer
+        return {}, plain  # it takes each of them, but not all together
+
+    async def _if_taken(self, prompt: Fields, fields: Fields) -> Any | None:
+        """The answer; None: the server does not take the fields."""
         try:
-            return first, await self._ask(prompt, _merged(first))
+            return await self._ask(prompt, fields)
         except Refusal as refusal:
             if refusal.status not in NOT_TAKEN:
                 raise
-        answer = await self._ask(prompt)
-        taken: dict[str, Fields] = {}
-        for name, variants in fields.items():
-            for variant in variants:
-                try:
-                    await self._ask(prompt, variant)
-                except Refusal:
-                    continue
-                taken[name] = variant
-                break
-        try:
-            return taken, await self._ask(prompt, _merged(taken))
-        except Refusal:
-            return {}, answer  # each is taken, but not all together
+            return None
+
+    async def _stops(self, prompt: Fields, fields: Mapping[str, Fields]) -> int:
+        """The number of stop strings that the server takes."""
+        if "stop" not in fields:
+            return 0
+        return len(STOPS) if await self._if_taken(prompt, {"stop": list(STOPS)}) is not None else FEW
 
     def _seen(self, fields: Mapping[str, Fields], answer: Any) -> Server:
         """What an answer to these fields shows."""
@@ -181,17 +186,15 @@ class _Probe:
             many=len(choices) == 2,
             token_ids=all(isinstance(choice.get("token_ids"), list) for choice in choices),
             logprobs=all(isinstance(choice.get("logprobs"), dict) for choice in choices),
-            stops=len(fields["stop"]["stop"]) if "stop" in fields else 0,
         )
 
     async def _takes_ids(self, ids: list[int], verified: bool) -> bool | None:
-        """Whether it takes token ids as a prompt, and they mean the same to it; None: it does not take them.
+        """Whether token ids as a prompt mean the same to the server; None: it does not take them.
 
         ``verified``: its tokenizer was seen to be the same.  If not, it is asked to repeat the prompt.
         """
-        try:
-            answer = await self._ask({"prompt": ids}, {} if verified else {"echo": True}, tokens=1)
-        except Refusal:
+        answer = await self._if_taken({"prompt": ids}, {} if verified else {"echo": True})
+        if answer is None:
             return None
         return verified or text_of(answer["choices"][0]).lstrip().startswith(TEXT)
 
@@ -206,11 +209,8 @@ class _Probe:
 
     async def _continues(self) -> bool:
         """Whether it continues the last message: the prompt is then shorter than one with a new message."""
-        try:
-            ways = [await self._ask({"messages": OPENED}, fields, tokens=1) for fields in (CONTINUE, {})]
-        except Refusal:
-            return False
-        continued, new = map(_prompt_tokens, ways)
+        ways = [await self._if_taken({"messages": OPENED}, fields) for fields in (CONTINUE, {})]
+        continued, new = (None if answer is None else _prompt_tokens(answer) for answer in ways)
         return continued is not None and new is not None and continued < new
 
 

@@ -85,6 +85,18 @@ def test_the_end_token_is_a_token_and_no_text() -> None:
     assert completion.ids == (*TOKENIZER("es")["input_ids"], TOKENIZER.eos_token_id)
 
 
+def test_tokens_after_the_one_that_completes_a_stop_string_are_none_of_the_completion() -> None:
+    """A server that takes few stop strings, or that notices them late, goes on sampling."""
+    stops = tuple(f"\n<{i}>" for i in range(6)) + STOP
+    fake = Fake(most_stops=4)
+    with opened(fake) as engine:
+        ((late, *_),) = engine.generate([dataclasses.replace(REQUEST, stop=stops)])
+        ((soon, *_),) = engine.generate([REQUEST])
+    assert fake.sampled[0].body["stop"] == list(stops[:4])
+    assert (late.ids, late.text, late.finish, late.trailing) == (soon.ids, soon.text, "stop", 0)
+    assert late.logprobs == soon.logprobs
+
+
 def test_a_limit_ends_a_completion() -> None:
     with opened(Fake()) as engine:
         ((completion,),) = engine.generate([dataclasses.replace(REQUEST, n=1, max_tokens=2)])

@@ -44,7 +44,7 @@ def test_a_server_that_takes_and_gives_all() -> None:
         2048, same_tokenizer=True, token_prompts=True, token_ids=True, logprobs=True, many=True, seeds=True,
         stops=8,
     )  # fmt: skip
-    assert len(fake.seen) == 6  # the models, all fields, token ids, three seeds
+    assert len(fake.seen) == 7  # the models, all fields, token ids, three seeds, many stop strings
     assert describe(server, "http://host/v1", "tiny") == (
         "engine: served at http://host/v1: prompts as token ids, token ids, log-probabilities at temperature "
         "0 or 1, seeds honoured, 16 samples per request"
