@@ -63,8 +63,8 @@ def test_what_an_engine_lacks_is_said_in_one_line() -> None:
 def test_an_engine_that_takes_no_weights_does_not_train() -> None:
     engine_builder("openai")
     message = (
-        r"engine=openai cannot load the weights of a policy in training, so it samples, collects and decodes, "
-        r"but does not train; use engine=hf"
+        r"engine=openai cannot load the weights of a policy in training, so it samples, collects and "
+        r"decodes, but does not train; use engine=hf"
     )
     with pytest.raises(UserError, match=message):
         engine_builder("openai", trains=True)
