@@ -145,10 +145,18 @@ class GrpoConfig:
 
 @dataclass
 class EngineConfig:
-    name: str = _limits("hf", choices=("hf",))  # restrl/engine/registry.py has the same names
-    batch_size: int = _limits(64, ge=1)  # rows decoded at a time
-    kv_gb: float = _limits(8.0, gt=0)  # GiB for keys and values; limits the number of rows
+    name: str = _limits("hf", choices=("hf", "openai"))  # restrl/engine/registry.py has the same names
+    batch_size: int = _limits(64, ge=1, readers=("hf", "vllm"))  # completions decoded at a time
+    kv_gb: float = _limits(8.0, gt=0, readers=("hf", "vllm"))  # GiB for keys and values
     chunk_problems: int = _limits(32, ge=1)  # problems between two saves of a step
+    base_url: str | None = _limits(None, decides=False, readers=("openai",))  # of the server
+    model: str | None = _limits(None, readers=("openai",))  # its name; null: the only one that is served
+    api: str = _limits("auto", choices=("auto", "completions", "chat"), readers=("openai",))
+    # name of the environment variable with the key; null: no key is sent
+    api_key_env: str | None = _limits(None, decides=False, readers=("openai",))
+    timeout: float = _limits(600.0, gt=0, decides=False, readers=("openai",))  # s for a whole answer
+    retries: int = _limits(8, ge=0, decides=False, readers=("openai",))  # of an HTTP request
+    concurrency: int = _limits(32, ge=1, decides=False, readers=("openai",))  # HTTP requests at a time
 
 
 @dataclass

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from restrl.config import Config, MctsConfig, RowConfig
-from restrl.config_fields import resolve_paths
+from restrl.config_fields import resolve_paths, unread
 from restrl.errors import UserError
 
 CHOOSING = ("best_of_n", "mcts")  # decoders that a scorer chooses for
@@ -122,6 +122,9 @@ def _check_budget(key: str, mcts: MctsConfig) -> None:
 def _check_ranges(node: Any, prefix: str) -> None:
     for item in dataclasses.fields(node):
         value, key = getattr(node, item.name), f"{prefix}{item.name}"
+        if unread(node, item) and value != item.default:
+            readers = " and ".join(f"{prefix[:-1]}={name}" for name in item.metadata["readers"])
+            raise UserError(f"{key}={value}: {prefix[:-1]}={node.name} does not read it, {readers} would")
         if dataclasses.is_dataclass(value):
             _check_ranges(value, f"{key}.")
         elif isinstance(value, dict):

@@ -16,11 +16,12 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from restrl.actions import initial_text, newline_of
+from restrl.actions import decode, initial_text, newline_of
 from restrl.config import ModelConfig
 from restrl.errors import UserError
-from restrl.records import Problem
+from restrl.records import Conversation, Problem
 
+MARK = "\U000fffff"  # stands for the question in a rendered chat; templates do not change it
 FENCE = "```python\n"
 CHAT_STOP = ("\n```",)
 # a state that ends with a newline leaves none for the stop string: the closing fence may come at once
@@ -79,6 +80,27 @@ class Prompter:
         tail = self._chat(any_question).rpartition(any_question)[2]
         tokens = (token.content for token in self.tokenizer.added_tokens_decoder.values())
         return closed_reasoning(tail, " ".join([str(self.tokenizer.chat_template), *tokens]))
+
+    def conversation(self, prompt_ids: Sequence[int]) -> Conversation:
+        """The inverse of ``encode``, for servers that take messages instead of tokens.
+
+        What was sampled after the prompt counts as state.  Raises UserError for ids that do not begin with a
+        prompt.
+        """
+        text = decode(prompt_ids, self.tokenizer)
+        before, _, after = self._answer(MARK).partition(MARK) if self.chat else (self._begin(), "", "\n\n")
+        opened = after + FENCE if self.chat else after
+        question, found, state = text.removeprefix(before).partition(opened)
+        if not text.startswith(before) or not found:
+            raise UserError("a prompt is no question followed by an opened answer of this model")
+        if not self.chat:
+            question = "\n".join(line.removeprefix("#").removeprefix(" ") for line in question.splitlines())
+        opening = FENCE + state if self.chat else state
+        return Conversation(self.system, question, opening, state)
+
+    def _begin(self) -> str:
+        """The special tokens before a prompt without a template, as text."""
+        return decode(_opening(self.tokenizer), self.tokenizer)
 
     def _chat(self, question: str) -> str:
         """The chat up to the beginning of the answer, with thinking disabled if the template supports it."""

@@ -75,6 +75,17 @@ class Request:
     top_p: float = 1.0  # (0, 1]; 1 = no cut
     stop: tuple[str, ...] = ()  # generation ends with the token that completes one of these
     seed: int = 0
+    label: str = field(default="", compare=False)  # names the problem in messages; decides nothing
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A prompt as a chat server takes it."""
+
+    system: str | None
+    question: str
+    opening: str  # the text with which the answer begins: the opened code block and the state
+    state: str  # the code in it, which a solution continues; may be empty
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,7 @@ class Completion:
     ids: tuple[int, ...]
     text: str
     # [len(ids)] log softmax(logits / temperature)[token] at the request's temperature, before top_p cuts
-    # the distribution; of a greedy request (temperature 0) at temperature 1
+    # the distribution; of a greedy request (temperature 0) at temperature 1.  Empty: the engine gives none
     logprobs: tuple[float, ...]
     finish: Finish
     trailing: int | None = None  # characters after the stop string; None: no stop string was reached

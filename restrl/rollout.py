@@ -28,7 +28,7 @@ def sample(
 ) -> list[tuple[Completion, ...]]:
     """``sampling.n`` completions of each state, which depend only on its prompt and its seed."""
     requests = [
-        make_request(state.prompt_ids, sampling, stop, seed)
+        make_request(state.prompt_ids, sampling, stop, seed, f"task_id {state.task_id!r}")
         for state, seed in zip(states, seeds, strict=True)
     ]
     return engine.generate(requests, advance)

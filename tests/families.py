@@ -235,7 +235,7 @@ class Support:
 def support(family: str) -> Support:
     """By the checks that a run makes when it loads a model."""
     return Support(
-        _refusal(lambda: check_sampling(engine(build(family)))),
+        _refusal(lambda: check_sampling(engine(model := build(family)), model)),
         _refusal(lambda: check_training(build(family))),
         _refusal(lambda: check_value_model(build_value_model(family))),
     )

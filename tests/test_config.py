@@ -11,7 +11,7 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
 from restrl.cli import register_schema
-from restrl.config import Config, RowConfig
+from restrl.config import Config, EngineConfig, RowConfig
 from restrl.config_check import CHOOSING, check, explain
 from restrl.errors import UserError
 
@@ -134,6 +134,22 @@ def test_what_decodes_is_what_rows_may_name():
     decoder = next(item for item in dataclasses.fields(RowConfig) if item.name == "decoder")
     assert set(decoder.metadata["choices"]) == set(DECODERS) - {"replay"}
     assert CHOOSING == SCORED
+
+
+def test_a_key_that_the_engine_does_not_read(monkeypatch):
+    """It would be a setting without an effect; its default may stand."""
+    name, batch = (
+        next(item for item in dataclasses.fields(EngineConfig) if item.name == key)
+        for key in ("name", "batch_size")
+    )
+    monkeypatch.setattr(name, "metadata", {**name.metadata, "choices": ("hf", "far", "near")})
+    monkeypatch.setattr(batch, "metadata", {**batch.metadata, "readers": ("hf", "near")})
+    message = "engine.batch_size=3: engine=far does not read it, engine=hf and engine=near would"
+    with pytest.raises(UserError) as error:
+        checked(engine__name="far", engine__batch_size=3)
+    assert str(error.value) == message
+    assert checked(engine__name="far").engine.batch_size == 64
+    assert checked(engine__name="near", engine__batch_size=3).engine.batch_size == 3
 
 
 def test_a_decoder_that_chooses_needs_a_scorer():

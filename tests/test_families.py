@@ -34,7 +34,7 @@ def assert_same_gradients(found, expected):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_sampling_is_transformers_own_or_refused(family):
     model = build(family)
-    if refused(family, lambda: check_sampling(engine(model))):
+    if refused(family, lambda: check_sampling(engine(model), model)):
         return
     ids, logprobs = families.sampled(model)
     assert ids == families.generated(model)

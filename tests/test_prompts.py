@@ -16,7 +16,7 @@ from restrl.data.starter.family import make_problems
 from restrl.errors import UserError
 from restrl.model.tiny import tiny_tokenizer
 from restrl.prompts import Prompter, encode_texts
-from restrl.records import Problem
+from restrl.records import Conversation, Problem
 from tests.engine.models import FAMILIES, TRAILING_SPLIT, tokenizer_of
 
 PROBLEM = Problem("t", "Add one.", {}, code="def f(x):\n")
@@ -255,3 +255,43 @@ def test_a_template_that_reads_the_date_is_told_the_configured_one() -> None:
     assert text(Prompter(tokenizer, ModelConfig(date="2026-11-26"))).startswith(
         "Today is 26 November 2026.\n"
     )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("prompt", ["chat", "plain"])
+@pytest.mark.parametrize("system", [None, "Be brief."])
+@pytest.mark.parametrize("code", ["", "def f(x):", 'def f(x):\n    """Add # one."""\n\n    y = 1'])
+def test_a_prompt_can_be_read_back_as_a_conversation(
+    family: str, prompt: str, system: str | None, code: str
+) -> None:
+    prompter = Prompter(tokenizer_of(family), ModelConfig(prompt=prompt, system=system))
+    question = "Add one.\n\n  # Indented: é, ```python\nx\n```, and <|im_end|> too."
+    ids, state = prompter.encode(Problem("t", question, {}, code=code))
+    opening = "```python\n" + state if prompt == "chat" else state
+    assert prompter.conversation(ids) == Conversation(system, question, opening, state)
+
+
+@pytest.mark.parametrize("prompt", ["chat", "plain"])
+def test_what_was_sampled_belongs_to_the_state_of_a_conversation(prompt: str) -> None:
+    prompter = Prompter(tiny_tokenizer(), ModelConfig(prompt=prompt))
+    sampled = "\n    y = 1\n\n    # and\n    return y"
+    ids = (*prompter.encode(PROBLEM)[0], *prompter.tokenizer(sampled)["input_ids"])
+    conversation = prompter.conversation(ids)
+    assert (conversation.question, conversation.state) == ("Add one.", "def f(x):" + sampled)
+
+
+def test_a_begin_token_is_no_part_of_a_conversation() -> None:
+    tokenizer = tiny_tokenizer()
+    begin = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", begin)]
+    )
+    prompter = Prompter(tokenizer, ModelConfig(prompt="plain"))
+    assert prompter.conversation(prompter.encode(PROBLEM)[0]).question == "Add one."
+
+
+def test_other_tokens_are_no_conversation() -> None:
+    for prompt in ("chat", "plain"):
+        prompter = Prompter(tiny_tokenizer(), ModelConfig(prompt=prompt))
+        with pytest.raises(UserError, match="a prompt is no question followed by an opened answer"):
+            prompter.conversation(prompter.tokenizer("def f(x):")["input_ids"])

@@ -22,6 +22,7 @@ class Policy:
     engine: Engine
     prompter: Prompter
     tokenizer: Any = None  # the model's; decoder=mcts cuts actions with it
+    engine_name: str = "hf"  # for messages
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from restrl.decode.base import DecodeJob, Policy, need_answers, need_scorer
+from restrl.engine.base import SEARCHES, need
 from restrl.records import Answer, Problem
 from restrl.search.cut import token_cut
 from restrl.search.forest import Services
@@ -23,6 +24,7 @@ def mcts(job: DecodeJob) -> list[Answer]:
     """
     need_answers(job)
     config, scorer, policy = job.config.mcts, need_scorer(job), job.policy()
+    need(policy.engine_name, policy.engine.capabilities, SEARCHES, "decoder=mcts")
     rules = Rules(
         config,
         STATE if scorer.kind == "state" else OUTCOME,

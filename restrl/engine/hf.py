@@ -24,7 +24,7 @@ from torch.nn.utils.rnn import pad_sequence
 from restrl.attention import base_of, decoder_of, position_limit
 from restrl.config import EngineConfig
 from restrl.engine.attention import decode_attention
-from restrl.engine.base import Capabilities, Weights
+from restrl.engine.base import Capabilities, EngineSource, Weights
 from restrl.engine.cache import PromptCache, RowCache, rows_that_fit
 from restrl.engine.sampling import choose, uniforms
 from restrl.engine.text import Vocabulary, cut_at_stop
@@ -61,10 +61,14 @@ class _Prompt:
     waiting: list[int]  # samples without a row
 
 
+def build(source: EngineSource, config: EngineConfig) -> HfEngine:
+    return HfEngine(source.module(), source.tokenizer, config)
+
+
 class HfEngine:
     """``model``: a causal LM of transformers, possibly with adapters; it stays on its device."""
 
-    capabilities = Capabilities(shares_weights=True, logprobs=True, seeds=True)
+    capabilities = Capabilities(shares_weights=True, syncs=True, token_ids=True, logprobs=True, seeds=True)
 
     def __init__(self, model: Any, tokenizer: Any, config: EngineConfig) -> None:
         self.model = base_of(model)
@@ -90,6 +94,9 @@ class HfEngine:
 
     def sync(self, weights: Weights, /) -> None:
         """Does nothing: the engine samples with the weights in training."""
+
+    def sleep(self) -> None:
+        """Does nothing: all memory of a call is freed at its end."""
 
     def close(self) -> None:
         """Does nothing: the caller owns the model."""

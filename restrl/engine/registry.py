@@ -2,31 +2,72 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from restrl.config import EngineConfig
-from restrl.engine.base import Engine
+from restrl.engine.base import Engine, EngineSource
 from restrl.errors import UserError
 
-# builds an engine from the policy (a causal LM of transformers) and its tokenizer
-Builder = Callable[[Any, Any, EngineConfig], Engine]
+Builder = Callable[[EngineSource, EngineConfig], Engine]
 
-ENGINES: dict[str, str] = {  # name -> module:builder
-    "hf": "restrl.engine.hf:HfEngine",
+
+@dataclass(frozen=True)
+class Entry:
+    builder: str  # module:function
+    install: str = ""  # the command that installs its library; empty: it needs none of its own
+    syncs: bool = True  # whether it can sample a policy in training
+    model: str = ""  # module:function that names the model which it samples from, if that is not the policy
+
+
+ENGINES: dict[str, Entry] = {
+    "hf": Entry("restrl.engine.hf:build"),
+    "openai": Entry(
+        "restrl.engine.openai.engine:build",
+        install="pip install 'httpx2>=2.16,<3'",
+        syncs=False,
+        model="restrl.engine.openai.engine:model_of",
+    ),
 }
 
 
-def engine_builder(name: str) -> Builder:
-    """The builder of the engine ``name``.  Raises UserError if it is unknown or not installed."""
+def engine_builder(name: str, trains: bool = False) -> Builder:
+    """The builder of the engine ``name``.  ``trains``: it has to sample a policy in training.
+
+    Raises UserError if it is unknown, not installed, or cannot do that.
+    """
     if name not in ENGINES:
         raise UserError(f"engine.name: {name!r} is none of {', '.join(sorted(ENGINES))}")
-    module, _, builder = ENGINES[name].partition(":")
-    try:
-        build: Builder = getattr(importlib.import_module(module), builder)
-    except ImportError as error:
+    if trains and not ENGINES[name].syncs:
+        able = " or ".join(f"engine={other}" for other, entry in ENGINES.items() if entry.syncs)
         raise UserError(
-            f"engine={name} cannot be used here ({error}); install it: pip install 'restrl[{name}]'"
-        ) from error
+            f"engine={name} cannot load the weights of a policy in training, so it samples, collects and "
+            f"decodes, but does not train; use {able}"
+        )
+    build: Builder = _imported(name, ENGINES[name].builder)
     return build
+
+
+def with_model(config: EngineConfig) -> EngineConfig:
+    """``config`` with ``model`` set, for an engine that samples from another model than the policy.
+
+    Samples depend on it, and fingerprints have to tell them apart.  Raises UserError if it cannot be found,
+    and for settings that cannot be right.
+    """
+    entry = ENGINES[config.name]
+    if not entry.model:
+        return config
+    return dataclasses.replace(config, model=_imported(config.name, entry.model)(config))
+
+
+def _imported(name: str, target: str) -> Any:
+    """The function that ``target`` (module:function) names."""
+    module, _, function = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), function)
+    except ImportError as error:
+        install = f"; install it: {ENGINES[name].install}" if ENGINES[name].install else ""
+        raise UserError(f"engine={name} cannot be used here ({error}){install}") from error

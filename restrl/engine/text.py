@@ -7,6 +7,8 @@ from typing import Any
 
 from restrl.actions import decode
 
+ANCHOR = "x"
+
 
 class Vocabulary:
     """The text of single tokens, which is cached, and of whole completions."""
@@ -24,6 +26,18 @@ class Vocabulary:
 
     def text(self, ids: Sequence[int]) -> str:
         return decode(ids, self._tokenizer)
+
+    def ids(self, text: str) -> tuple[int, ...]:
+        """Tokens of a text inside a longer one, none of them special; they decode to it if possible."""
+        plain, anchored = (
+            self._tokenizer(part, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+            for part in (text, ANCHOR + text)
+        )
+        # some tokenizers put a space before a text, but not before what follows the anchor
+        anchor = self._tokenizer(ANCHOR, add_special_tokens=False)["input_ids"]
+        if self.text(plain) != text and anchored[: len(anchor)] == anchor:
+            return tuple(anchored[len(anchor) :])
+        return tuple(plain)
 
 
 def cut_at_stop(text: str, stops: Sequence[str]) -> tuple[str, int | None]:

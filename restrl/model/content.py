@@ -48,10 +48,10 @@ def model_files(folder: Path, *, code: bool = False) -> list[Path]:
     """The files below ``folder`` that loading its model and tokenizer may read, sorted."""
     paths = {path for pattern in DESCRIBING for path in folder.glob(pattern)}
     paths |= set(folder.rglob("*.py")) if code else set()
-    return sorted(path for path in paths | set(_weight_files(folder)) if path.is_file())
+    return sorted(path for path in paths | set(weight_files(folder)) if path.is_file())
 
 
-def _weight_files(folder: Path) -> Iterator[Path]:
+def weight_files(folder: Path) -> Iterator[Path]:
     """The files of the first layout that exists: a single file, or an index with the files that it names."""
     for name in WEIGHTS:
         if (folder / name).exists():

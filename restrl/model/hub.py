@@ -19,6 +19,7 @@ from transformers.utils import logging
 from restrl.errors import UserError
 
 PROBE_SECONDS = 5.0
+FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken"]
 
 
 def load_from(auto: Any, place: str, **options: Any) -> Any:
@@ -40,6 +41,17 @@ def load_from(auto: Any, place: str, **options: Any) -> Any:
         raise UserError(" ".join(str(error).split())) from error
     except (OSError, ValueError, ImportError, SafetensorError, RuntimeError) as error:
         raise UserError((str(error).strip() or type(error).__name__).splitlines()[0]) from error
+
+
+def downloaded(repo: str, revision: str | None) -> Path:
+    """The folder of the repository's files, which are downloaded if the hub answers.  Raises UserError."""
+    try:
+        folder = huggingface_hub.snapshot_download(
+            repo, revision=revision, local_files_only=not _hub_answers(), allow_patterns=FILES
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot download {repo}: {str(error).splitlines()[0]}") from error
+    return Path(folder)
 
 
 def hub_commit(repo: str, revision: str | None) -> str | None:

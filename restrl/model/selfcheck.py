@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from restrl.attention import attention_of, base_of, decoder_of, model_name, position_limit
-from restrl.engine.hf import HfEngine
+from restrl.engine.base import Engine
 from restrl.errors import UserError
 from restrl.model.policy_lm import PolicyLM
 from restrl.model.value_lm import ValueLM
@@ -35,13 +35,14 @@ Ids = tuple[int, ...]
 
 
 @torch.no_grad()
-def check_sampling(engine: HfEngine) -> None:
-    """Compares prefill and decode steps, with rows of two lengths, with plain forward passes.
+def check_sampling(engine: Engine, model: Any) -> None:
+    """Compares an engine's prefill and decode steps, for prompts of two lengths, with plain forward passes.
 
+    ``model``: the policy that the engine samples from, as a causal LM of transformers, in the same dtype.
     Raises UserError, in one line that names the model, if they differ or fail.
     """
-    model = engine.model
-    with _one_line(model.config, "sampled from by engine=hf"):
+    model = base_of(model)
+    with _one_line(model.config, "sampled from by this engine"):
         prompt = _tokens(decoder_of(model).config)
         requests = [Request(ids, 1, NEW, 1.0, seed=0) for ids in (prompt, prompt[: len(prompt) // 2])]
         for request, (completion,) in zip(requests, engine.generate(requests), strict=True):

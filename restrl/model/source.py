@@ -10,7 +10,7 @@ from restrl.config import ModelConfig, PathsConfig
 from restrl.errors import UserError
 from restrl.model.content import folder_hash
 from restrl.model.gguf import converted_file, gguf_fingerprint, is_gguf
-from restrl.model.hub import hub_commit, load_from
+from restrl.model.hub import downloaded, hub_commit, load_from
 from restrl.model.weights import cache_folder, converted, package_version, packaged_gguf
 
 
@@ -26,6 +26,17 @@ def load_pretrained(auto: Any, config: ModelConfig, paths: PathsConfig, **option
         )
     except UserError as error:
         raise UserError(f"model={config.name}: cannot load {place}: {error} -- {ways}") from error
+
+
+def local_folder(config: ModelConfig, paths: PathsConfig) -> Path | None:
+    """The local folder of the model that ``config`` names, a hub's download included; None if it has none.
+
+    Raises UserError if it cannot be found.
+    """
+    if config.source == "random" and config.path is None:
+        return None
+    place, revision = _place(config, paths)
+    return Path(place) if Path(place).is_dir() else downloaded(place, revision)
 
 
 def model_fingerprint(config: ModelConfig, paths: PathsConfig) -> str:

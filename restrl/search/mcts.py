@@ -111,6 +111,7 @@ def sample(tree: Tree, leaf: Node, rules: Rules) -> Generator[Call, Reply, list[
         top_p=sampling.top_p,
         stop=rules.stop,
         seed=derive_seed(tree.start.seed, "samples", tree.iterations),
+        label=f"task_id {tree.start.task_id!r}",
     )
     reply = yield Generate(request)
     tokens = sum(len(sampled.ids) for sampled in reply.samples)

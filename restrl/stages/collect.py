@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from restrl.artifacts import Artifact, Work
+from restrl.engine.base import SEARCHES, need
 from restrl.files import write_text_atomic
 from restrl.pictures.page import trees_page
 from restrl.protocols import Progress
@@ -77,6 +78,7 @@ def _grow(
         programs = [(state.text, problems.by_id[state.task_id].judged) for state in states]
         return [verdict.reward for verdict in resources.sandbox.judge(programs)]
 
+    need(session.config.engine.name, loaded.engine.capabilities, SEARCHES, "stage=collect")
     rules = Rules(mcts, TESTS, token_cut(loaded.tokenizer, mcts.skip_blank), loaded.prompter.stop)
     starts = (
         Start(

@@ -30,7 +30,7 @@ class ProblemSamples:
 def decoding_policy(resources: Resources, ref: PolicyRef) -> Policy:
     """The policy in memory, as decoders use it."""
     loaded = resources.load(ref)
-    return Policy(loaded.engine, loaded.prompter, loaded.tokenizer)
+    return Policy(loaded.engine, loaded.prompter, loaded.tokenizer, resources.config.engine.name)
 
 
 class SharedSamples:

@@ -1,7 +1,8 @@
 """Expensive resources, opened at most once: problems, the policy with its engine, the sandbox, a scorer.
 
 Model and sandbox are opened on first use, so a run whose steps are all done opens neither.  At most one
-policy and one scorer are in memory.  Every rank has its own resources.
+policy and one scorer are in memory.  An engine that samples from the policy's module is opened with it; any
+other engine is opened once and receives the weights of each policy.  Every rank has its own resources.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import gc
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -23,9 +24,9 @@ from restrl.config import DatasetConfig, LoraConfig, ModelConfig, SandboxConfig,
 from restrl.data.blocked import default_path, read_blocked
 from restrl.data.registry import load_split
 from restrl.data.splits import Split
-from restrl.engine.base import Engine
-from restrl.engine.hf import HfEngine
+from restrl.engine.base import TRAINING, Engine, EngineSource, need
 from restrl.engine.registry import engine_builder
+from restrl.model.folder import policy_folder, stored_weights
 from restrl.model.load import Dtype, load_model, load_tokenizer, positions_of, weights_dtype
 from restrl.model.memory import check_memory
 from restrl.model.save import check_saving
@@ -51,12 +52,17 @@ class PolicyRef:
 @dataclass
 class LoadedPolicy:
     ref: PolicyRef
-    dtype: Dtype  # the dtype it was loaded in
-    model: Any  # a causal LM of transformers
+    dtype: Dtype  # of the module's weights
+    module: Callable[[], Any]  # the first call loads it
     tokenizer: Any
     engine: Engine
     prompter: Prompter
     trainable: bool = False  # whether ``check_training`` and ``check_saving`` have passed
+
+    @cached_property
+    def model(self) -> Any:
+        """A causal LM of transformers.  It is loaded on first use: not every engine samples from it."""
+        return self.module()
 
 
 @dataclass(frozen=True)
@@ -90,13 +96,16 @@ class Resources:
     def __init__(self, session: Session, trains: Sequence[str] = ()) -> None:
         """``trains``: the training steps of the run (grpo, fit), for the estimate of memory.
 
-        Raises UserError for an engine that is not installed.
+        Raises UserError for an engine that is not installed, or that cannot train.
         """
         self.session, self.config, self.device = session, session.config, session.device
         self.trains = trains
-        self._build_engine = engine_builder(self.config.engine.name)
+        self._build_engine = engine_builder(self.config.engine.name, "grpo" in trains)
         self._problems: dict[tuple[str, Split, bool], ProblemSet] = {}
         self._policy: LoadedPolicy | None = None
+        self._engine: Engine | None = None
+        self._engine_checked = False  # whether one with weights of its own gives the numbers of the module
+        self._sampled: PolicyRef | None = None  # the policy whose weights the engine has
         self._scorer: tuple[ScorerConfig, str, Scorer] | None = None  # str: fingerprint of its problems
         self._exit = contextlib.ExitStack()
 
@@ -105,6 +114,8 @@ class Resources:
 
     def __exit__(self, *error: object) -> None:
         self.release()
+        if self._engine is not None:
+            self._engine.close()
         self._exit.close()
 
     @cached_property
@@ -168,29 +179,67 @@ class Resources:
         return True
 
     def load(self, ref: PolicyRef, dtype: Dtype | None = None, *, train: bool = False) -> LoadedPolicy:
-        """Loads the policy, ready to sample, and releases the one that was loaded before.
+        """Opens the policy, ready to sample, and releases the one that was open before.
 
-        ``dtype``: the dtype of its weights; None: the dtype for sampling.  Training passes another dtype,
-        because a trained policy is saved with more precision than bfloat16.  ``train``: the policy is trained
-        now or later in the run.  Raises UserError for an architecture that is not supported.
+        ``dtype``: the dtype of its module's weights; None: the dtype for sampling.  Training passes another
+        dtype, because a trained policy is saved with more precision than bfloat16.  ``train``: the policy is
+        trained now or later in the run.  Raises UserError for an architecture that is not supported, and for
+        an engine that cannot sample rollouts.
         """
         dtype = dtype if dtype is not None else weights_dtype(ref.model, self.device)
         if self._policy is None or (self._policy.ref, self._policy.dtype) != (ref, dtype):
-            self.release()
+            self._drop_policy()
             _ = self.enough_memory
             _ = self.sandbox  # samples will be judged, so fail now if the sandbox cannot start
-            model = load_model(ref.model, self.config.paths, self.device, dtype)
-            tokenizer = load_tokenizer(ref.model, self.config.paths)
-            engine = self._build_engine(model, tokenizer, self.config.engine)
-            prompter = Prompter(tokenizer, ref.model)
-            self._policy = LoadedPolicy(ref, dtype, model, tokenizer, engine, prompter)
-            if isinstance(engine, HfEngine):
-                check_sampling(engine)
-        if train and not self._policy.trainable:
-            check_training(self._policy.model)
-            check_saving(self._policy.model, self._policy.tokenizer)
-            self._policy.trainable = True
+            self._policy = self._open(ref, dtype)
+        if train:
+            self._check_trainable(self._policy)
         return self._policy
+
+    def _check_trainable(self, policy: LoadedPolicy) -> None:
+        """Raises UserError unless our numbers for the policy, and its engine's, are those of transformers."""
+        abilities = policy.engine.capabilities
+        need(self.config.engine.name, abilities, TRAINING, "training with rollouts")
+        if abilities.shares_weights:
+            if not policy.trainable:
+                check_training(policy.model)
+                check_saving(policy.model, policy.tokenizer)
+                policy.trainable = True
+        elif not self._engine_checked:  # with a module of its own, which need not stay beside the engine
+            model = load_model(policy.ref.model, self.config.paths, self.device, policy.dtype)
+            check_training(model)
+            check_saving(model, policy.tokenizer)
+            check_sampling(policy.engine, model)
+            self._engine_checked = True
+
+    def _open(self, ref: PolicyRef, dtype: Dtype) -> LoadedPolicy:
+        paths, tokenizer = self.config.paths, load_tokenizer(ref.model, self.config.paths)
+        prompter = Prompter(tokenizer, ref.model)
+        module = cache(lambda: load_model(ref.model, paths, self.device, dtype))
+        files = cache(lambda: policy_folder(ref.model, paths))
+        if self._engine is None:
+            self._engine = self._build_engine(
+                EngineSource(
+                    model=ref.model,
+                    tokenizer=tokenizer,
+                    device=self.device,
+                    dtype=weights_dtype(ref.model, self.device),
+                    positions=self.positions,
+                    module=module,
+                    files=files,
+                    logs=self.session.folder,
+                    conversation=prompter.conversation,
+                    say=self.session.console.say,
+                    ranks=self.session.ranks,
+                ),
+                self.config.engine,
+            )
+            if self._engine.capabilities.shares_weights:
+                check_sampling(self._engine, module())
+        elif self._engine.capabilities.syncs and self._sampled != ref:
+            self._engine.sync(stored_weights(files()))
+        self._sampled = ref
+        return LoadedPolicy(ref, dtype, module, tokenizer, self._engine, prompter)
 
     def tokenizer(self, ref: PolicyRef) -> Any:
         """The policy's tokenizer, without its weights."""
@@ -212,9 +261,15 @@ class Resources:
         return self._scorer[2]
 
     def release(self) -> None:
-        """Releases the policy in memory, for example after a training step changed its weights."""
-        if self._policy is not None:
-            self._policy.engine.close()
+        """Releases the policy after a training changed its weights, in its module and in the engine."""
+        self._drop_policy()
+        self._sampled = None
+
+    def _drop_policy(self) -> None:
+        """Frees the policy's module, and an engine that samples from it."""
+        if self._engine is not None and self._engine.capabilities.shares_weights:
+            self._engine.close()
+            self._engine = None
         self._policy = None
         gc.collect()  # a finished trainer refers to itself and holds two copies of the weights
         if torch.cuda.is_available():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from restrl.config import Config
+from restrl.engine.registry import engine_builder, with_model
 from restrl.errors import UserError
 from restrl.ranks import Ranks
 from restrl.stages.check import check_dataset
@@ -47,6 +48,9 @@ def _run(
     config: Config, ranks: Ranks, folder: Path, stage: Stage, title: str, trains: Sequence[str] = ()
 ) -> float | None:
     console = Console(ranks=ranks)
+    engine_builder(config.engine.name, "grpo" in trains)  # before a server is asked
+    engine = ranks.by_first(lambda: with_model(config.engine))
+    config = dataclasses.replace(config, engine=engine)
     console.tree(dataclasses.asdict(config), title)
     threading.excepthook = _thread_error
     try:

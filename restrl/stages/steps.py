@@ -70,7 +70,7 @@ def _sample(
     advance: Progress,
 ) -> tuple[list[Group], Cost]:
     """A group for each of this rank's problems, and their total cost."""
-    loaded = resources.load(policy, train=True)
+    loaded = resources.load(policy, train="grpo" in resources.trains)
     started, prompter = time.monotonic(), loaded.prompter
     states = [initial_state(problem, prompter) for problem in problems]
     seeds = [derive_seed(session.config.seed, "sample", iteration, state.task_id) for state in states]

@@ -9,6 +9,7 @@ import pytest
 from restrl.config import DecoderConfig, MctsConfig, SamplingConfig
 from restrl.decode.base import DecodeJob, Policy
 from restrl.decode.registry import decode
+from restrl.engine.base import Capabilities
 from restrl.errors import UserError
 from restrl.records import Answer, Completion, Problem
 from restrl.search.calls import ReplyBatch
@@ -32,6 +33,8 @@ class Prompter:
 class Engine:
     """Sample i of a prompt is LINES[(i + a number of the seed) % 4]; after a state that ends in a line, its
     return statement."""
+
+    capabilities = Capabilities(shares_weights=True, syncs=True, token_ids=True, logprobs=True, seeds=True)
 
     def __init__(self, tokenizer):
         self.tokenizer = tokenizer

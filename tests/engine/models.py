@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,10 +16,12 @@ from transformers import (
     Qwen3Config,
 )
 
-from restrl.config import EngineConfig
+from restrl.config import EngineConfig, ModelConfig
+from restrl.engine.base import EngineSource
 from restrl.engine.hf import HfEngine
 from restrl.model.tiny import tiny_tokenizer
 from restrl.model.weights import packaged_gguf
+from restrl.prompts import Prompter
 
 # Qwen's split: a newline belongs to the white space or the punctuation before it
 TRAILING_SPLIT = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -54,6 +57,22 @@ def build(kind: str = "llama", **more: Any) -> Any:
 
 def engine(model: Any, batch_size: int = 48, tokenizer: Any = None) -> HfEngine:
     return HfEngine(model, tokenizer or tiny_tokenizer(), EngineConfig(batch_size=batch_size))
+
+
+def source(model: Any, tokenizer: Any = None, files: Any = None, logs: Path = Path()) -> EngineSource:
+    """What an engine is built from; ``files`` gives the folder of ``model``."""
+    return EngineSource(
+        model=ModelConfig(source="random"),
+        tokenizer=tokenizer or tiny_tokenizer(),
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        positions=model.config.max_position_embeddings,
+        module=lambda: model,
+        files=files or (lambda: Path("nowhere")),
+        logs=logs,
+        conversation=Prompter(tokenizer or tiny_tokenizer(), ModelConfig()).conversation,
+        say=print,
+    )
 
 
 @cache

@@ -143,6 +143,13 @@ def test_what_fits_is_not_refused(seven_b: Path) -> None:
     check_memory(config(seven_b, gib=24), PathsConfig(), (), GPU)  # 12.6 GiB and 8 of keys and values
 
 
+def test_samples_of_a_server_take_no_memory_here(seven_b: Path) -> None:
+    remote = config(seven_b, gib=1, engine=EngineConfig(name="openai"))
+    check_memory(remote, PathsConfig(), (), GPU)
+    with pytest.raises(UserError, match="does not fit: fitting the value model needs"):
+        check_memory(remote, PathsConfig(), ("fit",), GPU)
+
+
 def test_changes_that_only_fit_together_are_named_together(seven_b: Path) -> None:
     # with adapters the weights take 12.6 GiB, which leaves no room for 8 GiB of keys and values
     line = refusal(config(seven_b, gib=16, kl=0.04))

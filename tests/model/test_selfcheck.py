@@ -22,7 +22,7 @@ def test_a_layer_that_looks_elsewhere_is_refused():
     """A peculiarity that no argument tells of: of every sequence's first token the layer makes another."""
     for check, model in (
         (check_training, build("llama")),
-        (lambda model: check_sampling(engine(model)), build("llama")),
+        (lambda model: check_sampling(engine(model), model), build("llama")),
         (check_value_model, build_value_model("llama")),
     ):
         check(model)
@@ -45,7 +45,7 @@ def test_whatever_a_model_fails_with_is_one_line_that_names_it():
 
     model = build("qwen2")
     model.model.layers[1].register_forward_pre_hook(fails)
-    for check in (check_training, lambda model: check_sampling(engine(model))):
+    for check in (check_training, lambda model: check_sampling(engine(model), model)):
         with pytest.raises(UserError, match=r"^model type 'qwen2' cannot be .*: KeyError: .*$"):
             check(model)
 
@@ -62,5 +62,5 @@ def test_not_a_number_is_a_difference():
 def test_half_precision_rounds_within_the_tolerance(family):
     model = build(family).bfloat16()
     check_training(model)
-    check_sampling(engine(model))
+    check_sampling(engine(model), model)
     check_value_model(build_value_model(family).bfloat16())

@@ -1,6 +1,5 @@
 """A program of kind stdio runs as ``python program.py < input > output`` would."""
 
-import os
 import subprocess
 import sys
 

@@ -14,6 +14,7 @@ import torch
 
 from restrl.artifacts import fingerprint
 from restrl.config import Config, LoraConfig, ModelConfig, ScorerConfig, TrainerConfig, deciding
+from restrl.config_fields import unread
 from restrl.stages.rest_rl import Row, method_of
 from restrl.stages.settings import VERSIONS, settings
 
@@ -62,7 +63,7 @@ def fingerprints(config: Config) -> dict[str, str]:
 def leaves(node: Any, prefix: str = "", decides: bool = True) -> Iterator[tuple[str, Any, Any, bool]]:
     """(key, node, field, whether it and all groups around it decide) of every key of the schema."""
     for item in dataclasses.fields(node):
-        marked = decides and item.metadata.get("decides", True)
+        marked = decides and item.metadata.get("decides", True) and not unread(node, item)
         value = getattr(node, item.name)
         if dataclasses.is_dataclass(value):
             yield from leaves(value, f"{prefix}{item.name}.", marked)
@@ -126,6 +127,18 @@ def test_a_key_that_names_no_step_is_read_by_all() -> None:
     assert deciding(Group(), "sample") == {"own": 1, "new": 2}
     assert deciding(Group(), "grpo") == {"new": 2}
     assert deciding(Group()) == {"own": 1, "new": 2}
+
+
+def test_a_key_that_the_choice_of_a_group_does_not_read_decides_nothing() -> None:
+    @dataclasses.dataclass
+    class Group:
+        name: str = "a"
+        of_all: int = 1
+        of_a: int = dataclasses.field(default=2, metadata={"readers": ("a",)})
+        of_b: int = dataclasses.field(default=3, metadata={"readers": ("b", "c")})
+
+    assert deciding(Group()) == {"name": "a", "of_all": 1, "of_a": 2}
+    assert deciding(Group("c")) == {"name": "c", "of_all": 1, "of_b": 3}
 
 
 def test_what_auto_comes_to_is_what_counts(config: Config) -> None:

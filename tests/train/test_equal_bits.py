@@ -22,7 +22,7 @@ WIDE = {"hidden_size": 256, "intermediate_size": 64, "num_hidden_layers": 1}
 class DiceEngine:
     """Completions of a token or two by dice: all of a prompt's begin behind the same token."""
 
-    capabilities = Capabilities(shares_weights=True, logprobs=True, seeds=True)
+    capabilities = Capabilities(shares_weights=True, syncs=True, token_ids=True, logprobs=True, seeds=True)
 
     def generate(self, requests: Sequence[Request], _progress: Any = None) -> list[tuple[Completion, ...]]:
         return [tuple(self._sample(request, i) for i in range(request.n)) for request in requests]

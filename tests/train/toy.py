@@ -39,7 +39,7 @@ def spell(ids: Sequence[int]) -> str:
 class ToyEngine:
     """Samples token by token; a request's seed alone decides its completions."""
 
-    capabilities = Capabilities(shares_weights=True, logprobs=True, seeds=True)
+    capabilities = Capabilities(shares_weights=True, syncs=True, token_ids=True, logprobs=True, seeds=True)
 
     def __init__(self, model: Any) -> None:
         self.model = model
