@@ -107,8 +107,9 @@ class Completion:
 
 @dataclass(frozen=True)
 class Failure:
-    """The first failed test of a program, or why it was not judged.  Each text has at most 400 characters; a cut one ends in "...".
+    """The first failed test of a program, or why it was not judged.
 
+    Each text has at most 400 characters; one that was cut ends in "...".
     The texts hold what a program claims, control characters included: escape them where they are shown.
     None: not known, or not a part of this kind of tests.
     """

@@ -34,9 +34,11 @@ def test_required_fields_are_enough_and_each_is_needed(tests: dict[str, Any]) ->
 @pytest.mark.parametrize(
     "tests",
     [
-        CALL | {"atol": 0, "tuples_as_lists": True},
+        CALL | {"atol": 0, "tuples_as_lists": True, "text_keys": True, "numbers_by_value": False},
+        CALL | {"rtol": 1e-5, "preamble": "import math"},
         CALL | {"inputs": [(1,), [2]], "outputs": (2, 3)},  # of a caller, not of a file
         STDIO | {"atol": 1e-6, "inputs": [["1", "2"]]},
+        STDIO | {"rtol": 0, "numbers_by_value": True, "preamble": ""},
         ASSERTS | {"setup": "import math", "names": ["sum"]},
         CHECK | {"setup": "import math\r\nx = 1"},
         UNITTEST | {"entry_point": "task_func"},
@@ -54,6 +56,12 @@ def test_optional_fields(tests: dict[str, Any]) -> None:
         (CALL | {"atol": -1}, "tests.atol: must be a finite"),
         (STDIO | {"atol": float("nan")}, "tests.atol: must be a finite"),
         (CALL | {"tuples_as_lists": 1}, "tests.tuples_as_lists: must be true or false"),
+        (CALL | {"preamble": "import"}, "tests.preamble is not Python: "),
+        (CALL | {"preamble": ["import math"]}, "tests.preamble: must be a string"),
+        (CALL | {"text_keys": None}, "tests.text_keys: must be true or false"),
+        (CALL | {"rtol": "1e-5"}, "tests.rtol: must be a finite"),
+        (STDIO | {"numbers_by_value": 1}, "tests.numbers_by_value: must be true or false"),
+        (STDIO | {"text_keys": True}, "tests.text_keys: unknown field; stdio tests have inputs, outputs"),
         (CALL | {"setup": ""}, "tests.setup: unknown field; call tests have fn_name, inputs, outputs, atol"),
         (STDIO | {"inputs": [[1]]}, "tests.inputs: must be a list of strings, or of lists of lines"),
         (ASSERTS | {"names": "sum"}, "tests.names: must be a list of names"),

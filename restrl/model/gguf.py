@@ -75,7 +75,7 @@ def converted_file(path: str, paths: PathsConfig) -> Path:
 
 
 def gguf_parts(path: str) -> list[Path]:
-    """The file itself, or all parts of the model that it is a part of.  Raises UserError if one is missing."""
+    """The file itself, or all parts of the model that it belongs to.  Raises UserError if one is missing."""
     file = Path(path).expanduser()
     if not file.is_file():
         raise UserError(f"model.path={path}: no such file")
@@ -84,9 +84,7 @@ def gguf_parts(path: str) -> list[Path]:
     count = int(name[3])
     parts = [file.with_name(f"{name[1]}-{k:05}-of-{count:05}.gguf") for k in range(1, count + 1)]
     if missing := [part.name for part in parts if not part.is_file()]:
-        raise UserError(
-            f"model.path={path}: {missing[0]} is missing; all {count} parts must be in its folder"
-        )
+        raise UserError(f"model.path={path}: {missing[0]} is missing; all {count} parts must lie together")
     return parts or [file]
 
 
@@ -111,7 +109,7 @@ def _check_parts(parts: Sequence[Path], readers: Sequence[GGUFReader]) -> None:
         )
         if (count or 1) != len(parts) or (number or 0) != k:
             raise UserError(
-                f"{part} says that it is part {(number or 0) + 1} of {count or 1}, and its name that it is part "
+                f"{part} says that it is part {(number or 0) + 1} of {count or 1}, and its name says "
                 f"{k + 1} of {len(parts)}; name the parts NAME-00001-of-{count or 1:05}.gguf and so on"
             )
     tensors = sum(len(reader.tensors) for reader in readers)

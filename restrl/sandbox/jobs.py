@@ -74,7 +74,7 @@ def packed(tests: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _with_integer_keys(arguments: Sequence[Any]) -> Sequence[Any]:
-    """The arguments with the keys of the first one as integers, if it is a dict and all keys are such texts."""
+    """The arguments; if the first one is a dict whose keys are texts of integers, with integers for them."""
     if not arguments or not isinstance(arguments[0], dict):
         return arguments
     try:

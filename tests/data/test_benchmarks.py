@@ -141,12 +141,12 @@ def test_apps_tests(tmp_path: Path) -> None:
     )
     assert [p.task_id for p in problems] == [f"apps/interview/{i}" for i in range(4)]
     tests = [p.tests for p in problems]
-    assert tests[0] == {"kind": "stdio", "inputs": ["1 2\n"], "outputs": ["3\n"]}
-    assert tests[1] == {"kind": "call"} | call | {
-        "outputs": [False, True]
-    }  # values wrapped into lists of one
-    assert tests[2] == {"kind": "call"} | lists  # real lists
-    assert tests[3] == {"kind": "stdio", "inputs": ["1\n2"], "outputs": ["3\n4"]}
+    rules = RULES["call"]
+    assert tests[0] == {"kind": "stdio", "inputs": ["1 2\n"], "outputs": ["3\n"]} | RULES["stdio"]
+    # values wrapped into lists of one
+    assert tests[1] == {"kind": "call"} | call | {"outputs": [False, True]} | rules
+    assert tests[2] == {"kind": "call"} | lists | rules  # real lists
+    assert tests[3] == {"kind": "stdio", "inputs": ["1\n2"], "outputs": ["3\n4"]} | RULES["stdio"]
     assert problems[1].code == "def f(n):"
     assert problems[0].code == ""
 

@@ -210,11 +210,10 @@ def test_files_of_proc_can_be_read_whatever_the_umask(tmp_path):
             namespaces.own_mounts()
         except OSError:
             os._exit(77)
-        namespaces.mask_proc(str(tmp_path))
-        modes = [
-            os.stat(f"/proc/{name}").st_mode & 0o777 for name in ("", "self", "self/maps", "self/cmdline")
-        ]
-        os._exit(0 if modes == [0o755, 0o755, 0o444, 0o444] else 1)
+        namespaces.mask_proc(str(tmp_path), 1 << 20)
+        names = ("", "self", "self/maps", "self/cmdline", "self/fd", "self/fd/0", "self/fd/1")
+        modes = [os.stat(f"/proc/{name}").st_mode & 0o777 for name in names]
+        os._exit(0 if modes == [0o755, 0o755, 0o444, 0o444, 0o755, 0o666, 0o666] else 1)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if status == 77:
         pytest.skip("this user can mount nothing")

@@ -131,7 +131,7 @@ LIMITS = """
 import resource
 def f(x):
     limits = {name: resource.getrlimit(getattr(resource, "RLIMIT_" + name)) for name in x}
-    return {name: soft for name, (soft, hard) in limits.items() if soft == hard}
+    return {name: soft for name, (soft, hard) in limits.items() if soft == hard or name == "STACK"}
 """
 
 

@@ -127,8 +127,8 @@ def test_replay_judges_what_others_wrote(workplace: Workplace, tmp_path: Path) -
     verdicts = check_files(workplace, {"a": 3, "b": 1})
     assert [row["reward"] for row in verdicts] == [1.0, 0.5, 0.0, 1.0]
     assert [row["status"] for row in verdicts] == ["passed", "failed", "failed", "passed"]
-    assert [row["failure"] and row["failure"]["test"] for row in verdicts] == [None, "test 1", "", None]
-    assert "a, sample 1: failed, 2 of 4 tests\n  test:     test 1\n  input:" in done.out
+    assert [row["failure"] and row["failure"]["test"] for row in verdicts] == [None, "test 2", "", None]
+    assert "a, sample 1: failed, 2 of 4 tests\n  test:     test 2\n  input:" in done.out
     assert "a, sample 2: " not in done.out  # only the first failed answer is explained
     results = workplace.results()
     assert math.isclose(results["pass@1"], (1 / 3 + 1) / 2)

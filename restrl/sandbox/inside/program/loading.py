@@ -75,7 +75,7 @@ def run(code: types.CodeType, names: dict[str, Any]) -> None:
     global _frames_left
     frame, frames = sys._getframe(), 0
     while frame is not None:
-        frame, frames = frame.f_back, frames + 1  # type: ignore[assignment]
+        frame, frames = frame.f_back, frames + 1
     for _ in range(frames - _frames_left):
         ctypes.pythonapi.Py_LeaveRecursiveCall()
     _frames_left = max(frames, _frames_left)
