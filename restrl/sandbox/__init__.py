@@ -29,26 +29,26 @@ ds1000     ``code_context``: source that defines generate_test_case, exec_test, 
            test_string; the solution replaces ``[insert]``
 =========  =========================================================================================
 
-**Rules** widen what is equal, each by a field of its own, at any depth of a value.  ``atol``, ``rtol``: numbers
-(not bool) within atol + rtol |expected|, as ``numpy.allclose`` has it: an infinity is equal to the same infinity
-alone; rtol is 1e-7 for call (EvalPlus' rule) and as atol for stdio.  There words that are decimals in the expected
-output may differ so; integers are never rounded.  ``numbers_by_value``: 1, 1.0 and True are equal, as Python's
-``==`` has it; for stdio an integer may be written as a decimal of exactly its value.  For call also
-``tuples_as_lists`` (JSON has no tuples) and ``text_keys`` (JSON has no other keys: a key is equal to the text that
-JSON has for it, and the first argument, if it is a dict whose keys are texts of integers, gets integers for them).
-``preamble``: code, mostly imports, whose names every program finds as it finds builtins; they never stand for the
-function under test.
+**Rules** widen what is equal, each by a field of its own, at any depth of a value. ``atol``, ``rtol``:
+numbers (not bool) within atol + rtol |expected|, as ``numpy.allclose`` has it: an infinity is equal to the
+same infinity alone; rtol is 1e-7 for call (EvalPlus' rule) and as atol for stdio. There words that are
+decimals in the expected output may differ so; integers are never rounded. ``numbers_by_value``: 1, 1.0 and
+True are equal, as Python's ``==`` has it; for stdio an integer may be written as a decimal of exactly its
+value. For call also ``tuples_as_lists`` (JSON has no tuples) and ``text_keys`` (JSON has no other keys: a
+key is equal to the text that JSON has for it, and the first argument, if it is a dict whose keys are texts
+of integers, gets integers for them). ``preamble``: code, mostly imports, whose names every program finds as
+it finds builtins; they never stand for the function under test.
 
-**APPS** has all of these rules, from its own grader.  Not followed is what pays wrong programs there: output
-compared as a set of lines and a line as a set of words (any order, any number of times), numbers rounded to three
-decimals (0.0004 for 0.0001), integers within a tolerance, the first element of an expected list in the place of
-the list, imported functions in the place of the one that is asked for, and any exit status.
+**APPS** has all of these rules, from its own grader. Not followed is what pays wrong programs there: output
+compared as a set of lines and a line as a set of words (any order, any number of times), numbers rounded to
+three decimals (0.0004 for 0.0001), integers within a tolerance, the first element of an expected list in
+the place of the list, imported functions in the place of the one that is asked for, and any exit status.
 
-**A program runs as ``python program.py`` would** (stdio: with its file, its command line, its standard streams by
-all their names and an end with finalizers, so that all that is printed counts and the exit status must be 0), or
-as ``import solution`` would (all other kinds).  It inherits no future import, no warning filter and no share of
-the recursion limit from the sandbox.  A thread's stack is at most a quarter of ``memory_mb``, whatever
-``threading.stack_size`` is asked for.
+**A program runs as ``python program.py`` would** (stdio: with its file, its command line, its standard
+streams by all their names and an end with finalizers, so that all that is printed counts and the exit
+status must be 0), or as ``import solution`` would (all other kinds). It inherits no future import, no
+warning filter and no share of the recursion limit from the sandbox. A thread's stack is at most a quarter
+of ``memory_mb``, whatever ``threading.stack_size`` is asked for.
 
 **One process for two kinds.**  Tests of the kinds unittest and ds1000 use the solution's own objects, so they
 run beside it, with the same isolation.  Which tests there are is read from their source in the tests'

@@ -11,6 +11,7 @@ import pytest
 
 from restrl.config import DatasetConfig
 from restrl.data import LOADERS, load_problems
+from restrl.data.apps import RULES
 from restrl.errors import UserError
 
 FILES_ONLY = {"kodcode", "humaneval_x", "rest_rl"}  # not read from the hub

@@ -9,7 +9,7 @@ LINES = 10_000  # of a traceback that are looked at
 
 
 def failure(error: BaseException, packed: bytes | None = None) -> tuple[Any, ...]:
-    """The message for an exception of the solution.  ``packed``: the exception itself, by ``wire/graph.py``."""
+    """The message for an exception of the solution.  ``packed``: itself, as ``wire/graph.py`` packs it."""
     try:
         text = str(error)[:300]
     except BaseException:

@@ -21,7 +21,7 @@ def compiled(source: str | ast.Module, filename: str) -> types.CodeType:
     """The code of a module.  Raises what ``compile`` raises.
 
     The only place where a program or a test is compiled: without ``dont_inherit`` the calling file's own
-    ``from __future__`` imports would hold in it too, and its annotations would be texts that nobody evaluates.
+    ``from __future__`` imports would hold in it too, and nobody would evaluate its annotations.
     """
     if isinstance(source, str):
         source = text_of_file(source)
