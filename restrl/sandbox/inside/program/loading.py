@@ -73,7 +73,8 @@ def new_module(name: str, source: str, given: Mapping[str, Any]) -> dict[str, An
 def run(code: types.CodeType, names: dict[str, Any]) -> None:
     """Runs a module's code with the whole recursion limit: our own frames below it do not count."""
     global _frames_left
-    frame, frames = sys._getframe(), 0
+    frame: types.FrameType | None = sys._getframe()
+    frames = 0
     while frame is not None:
         frame, frames = frame.f_back, frames + 1
     for _ in range(frames - _frames_left):
