@@ -136,10 +136,14 @@ class GrpoConfig:
 
 @dataclass
 class EngineConfig:
-    name: str = _limits("hf", choices=("hf",))  # restrl/engine/registry.py has the same names
+    name: str = _limits("hf", choices=("hf", "vllm"))  # restrl/engine/registry.py has the same names
     batch_size: int = _limits(64, ge=1, readers=("hf", "vllm"))  # completions decoded at a time
     kv_gb: float = _limits(8.0, gt=0, readers=("hf", "vllm"))  # GiB for keys and values
     chunk_problems: int = _limits(32, ge=1)  # problems between two saves of a step
+    tensor_parallel: int = _limits(1, ge=1, readers=("vllm",))  # devices that divide one copy of the weights
+    own_process: bool = _limits(False, readers=("vllm",))
+    start_seconds: float = _limits(900.0, gt=0, decides=False, readers=("vllm",))
+    step_seconds: float = _limits(300.0, gt=0, decides=False, readers=("vllm",))
 
 
 @dataclass
