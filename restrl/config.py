@@ -145,7 +145,9 @@ class GrpoConfig:
 
 @dataclass
 class EngineConfig:
-    name: str = _limits("hf", choices=("hf", "openai"))  # restrl/engine/registry.py has the same names
+    name: str = _limits(
+        "hf", choices=("hf", "vllm", "openai")
+    )  # restrl/engine/registry.py has the same names
     batch_size: int = _limits(64, ge=1, readers=("hf", "vllm"))  # completions decoded at a time
     kv_gb: float = _limits(8.0, gt=0, readers=("hf", "vllm"))  # GiB for keys and values
     chunk_problems: int = _limits(32, ge=1)  # problems between two saves of a step
@@ -157,6 +159,10 @@ class EngineConfig:
     timeout: float = _limits(600.0, gt=0, decides=False, readers=("openai",))  # s for a whole answer
     retries: int = _limits(8, ge=0, decides=False, readers=("openai",))  # of an HTTP request
     concurrency: int = _limits(32, ge=1, decides=False, readers=("openai",))  # HTTP requests at a time
+    tensor_parallel: int = _limits(1, ge=1, readers=("vllm",))  # devices that divide one copy of the weights
+    own_process: bool = _limits(False, readers=("vllm",))
+    start_seconds: float = _limits(900.0, gt=0, decides=False, readers=("vllm",))
+    step_seconds: float = _limits(300.0, gt=0, decides=False, readers=("vllm",))
 
 
 @dataclass

@@ -6,7 +6,7 @@ import dataclasses
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from restrl.config import EngineConfig
 from restrl.engine.base import Engine, EngineSource
@@ -19,16 +19,18 @@ Builder = Callable[[EngineSource, EngineConfig], Engine]
 class Entry:
     builder: str  # module:function
     install: str = ""  # the command that installs its library; empty: it needs none of its own
-    syncs: bool = True  # whether it can sample a policy in training
+    # what it samples with: the policy's module, a copy of its weights on this run's devices, or none of them
+    weights: Literal["module", "copy", "none"] = "module"
     model: str = ""  # module:function that names the model which it samples from, if that is not the policy
 
 
 ENGINES: dict[str, Entry] = {
     "hf": Entry("restrl.engine.hf:build"),
+    "vllm": Entry("restrl.engine.vllm:build", "make vllm", "copy"),
     "openai": Entry(
         "restrl.engine.openai.engine:build",
         install="pip install 'httpx2>=2.16,<3'",
-        syncs=False,
+        weights="none",
         model="restrl.engine.openai.engine:model_of",
     ),
 }
@@ -41,8 +43,8 @@ def engine_builder(name: str, trains: bool = False) -> Builder:
     """
     if name not in ENGINES:
         raise UserError(f"engine.name: {name!r} is none of {', '.join(sorted(ENGINES))}")
-    if trains and not ENGINES[name].syncs:
-        able = " or ".join(f"engine={other}" for other, entry in ENGINES.items() if entry.syncs)
+    if trains and ENGINES[name].weights == "none":
+        able = " or ".join(f"engine={other}" for other, entry in ENGINES.items() if entry.weights != "none")
         raise UserError(
             f"engine={name} cannot load the weights of a policy in training, so it samples, collects and "
             f"decodes, but does not train; use {able}"
@@ -68,6 +70,6 @@ def _imported(name: str, target: str) -> Any:
     module, _, function = target.partition(":")
     try:
         return getattr(importlib.import_module(module), function)
-    except ImportError as error:
+    except (ImportError, OSError, RuntimeError) as error:  # the latter two: builds that do not fit
         install = f"; install it: {ENGINES[name].install}" if ENGINES[name].install else ""
         raise UserError(f"engine={name} cannot be used here ({error}){install}") from error

@@ -22,11 +22,16 @@ from restrl.model.weights import cache_folder
 def policy_folder(config: ModelConfig, paths: PathsConfig) -> Path:
     """The folder with the model's weights, configuration and tokenizer.
 
-    A model that has none (random weights, or a folder with adapters alone) is written once into the cache
-    folder.  Raises UserError if the model cannot be found, or the cache folder cannot be written.
+    The model of random weights, which has none, is written once into the cache folder.  Raises UserError if
+    the model cannot be found, is stored as adapters alone, or the cache folder cannot be written.
     """
     folder = local_folder(config, paths)
-    if folder is not None and (folder / "config.json").exists():
+    if folder is not None:
+        if not (folder / "config.json").exists():
+            raise UserError(
+                f"model.path={config.path}: no config.json; this engine needs a folder with the whole model, "
+                "with adapters merged (a trained policy's folder is one)"
+            )
         return folder
     name = "".join(c if c.isalnum() else "-" for c in model_fingerprint(config, paths))
     written = cache_folder(paths) / "policies" / name

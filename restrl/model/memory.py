@@ -22,6 +22,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from restrl.config import Config, LoraConfig, ModelConfig, PathsConfig, SamplingConfig
+from restrl.engine.registry import ENGINES
 from restrl.errors import UserError
 from restrl.model.load import weights_dtype
 from restrl.model.source import load_pretrained
@@ -132,8 +133,15 @@ def _precision(config: Config, device: torch.device) -> tuple[int, int]:
 
 def _sampling(config: Config, sizes: Geometry, device: torch.device) -> Peak:
     item = weights_dtype(config.model, device).itemsize
+    if _engine_weights(config) == "none":
+        return Peak("sampling", {})
     parts = {"weights": float(sizes.parameters * item)}
     return Peak("sampling", parts | _rows(config, sizes, config.grpo.sample, item))
+
+
+def _engine_weights(config: Config) -> str:
+    """What the engine samples with: module, copy or none (see ``restrl.engine.registry``)."""
+    return ENGINES[config.engine.name].weights
 
 
 def _rows(config: Config, sizes: Geometry, sampling: SamplingConfig, item: int) -> dict[str, float]:
@@ -143,8 +151,23 @@ def _rows(config: Config, sizes: Geometry, sampling: SamplingConfig, item: int) 
     return {"keys and values": min(size, config.engine.kv_gb * GIB)}
 
 
+def _engine(config: Config, sizes: Geometry, device: torch.device, compute: int) -> dict[str, float]:
+    """What an engine holds while it samples rollouts, besides the weights in training."""
+    kind, rollout = _engine_weights(config), config.grpo.rollout
+    if kind == "none":
+        return {}
+    if kind == "module":
+        return _rows(config, sizes, rollout, compute)
+    item = weights_dtype(config.model, device).itemsize
+    copy = sizes.parameters * item / config.engine.tensor_parallel
+    return {"the engine's weights": copy, **_rows(config, sizes, rollout, item)}
+
+
 def _grpo(config: Config, sizes: Geometry, device: torch.device) -> list[Peak]:
-    """Two peaks of a step: sampling, without gradients, and learning, without keys and values."""
+    """Two peaks of a step: sampling, without gradients, and learning, without keys and values.
+
+    An engine with a copy of the weights sleeps while a GPU learns; on a CPU it keeps what it has.
+    """
     grpo, (weight, compute) = config.grpo, _precision(config, device)
     lora = config.model.lora.r
     parts = _trained(config, sizes.parameters, 0, sizes, device, later=grpo.iterations > 1)
@@ -158,8 +181,10 @@ def _grpo(config: Config, sizes: Geometry, device: torch.device) -> list[Peak]:
         "logits": 2.0 * min(grpo.logit_chunk, tokens) * sizes.vocabulary * 4,
     }
     what = "training " + ("all weights" if lora is None else f"adapters of rank {lora}")
-    rollouts = _rows(config, sizes, grpo.rollout, compute)
-    return [Peak(f"{what} (rollouts)", parts | rollouts), Peak(what, parts | learning)]
+    engine = _engine(config, sizes, device, compute)
+    if _engine_weights(config) == "copy" and device.type != "cuda":
+        learning |= engine
+    return [Peak(f"{what} (rollouts)", parts | engine), Peak(what, parts | learning)]
 
 
 def _fit(config: Config, sizes: Geometry, device: torch.device, after_grpo: bool) -> Peak:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.core_model_loading import revert_weight_conversion
 
 from restrl.attention import base_of, model_name
 from restrl.errors import UserError
@@ -27,6 +31,22 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
             model.save_pretrained(temporary / "adapter")
         save_weights(base_of(model), temporary)
         tokenizer.save_pretrained(temporary)
+
+
+def stored_form(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """The weights (with adapters merged) under the names and in the shapes in which they are saved.
+
+    They differ from those in memory for some models, for example where the experts of a layer are one tensor
+    in memory.  One layer is converted at a time.
+    """
+    for _, layer in itertools.groupby(merged_weights(model).items(), key=lambda item: _layer(item[0])):
+        yield from revert_weight_conversion(model, dict(layer)).items()
+
+
+def _layer(name: str) -> str:
+    """model.layers.3.mlp.up_proj.weight -> model.layers.3.; the name itself if it has no number."""
+    found = re.match(r".*?\.\d+\.", name)
+    return name if found is None else found[0]
 
 
 def save_weights(model: Any, folder: Path) -> None:

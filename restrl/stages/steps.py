@@ -31,6 +31,7 @@ from restrl.train.checkpoint import remove_checkpoints
 from restrl.train.extras import Extras
 from restrl.train.grpo import train_grpo
 from restrl.train.strategy import load_dtype
+from restrl.train.update import MISMATCH
 
 POLICY = "policy"  # folder of a grpo artifact, in Hugging Face layout
 
@@ -230,7 +231,23 @@ def _training_summary(metrics: Sequence[dict[str, float]]) -> dict[str, Any]:
 
     return {
         "steps": len(metrics),
+        "engine_gap": _engine_gap(metrics),
         "skipped_updates": int(sum(row["skipped_updates"] for row in metrics)),  # not finite
         "first": means(metrics[:quarter]),
         "last": means(metrics[-quarter:]),
+    }
+
+
+def _engine_gap(metrics: Sequence[dict[str, float]]) -> dict[str, float] | None:
+    """|log-probability of the engine - of the trainer| before a step's first update; None: nothing trained.
+
+    It is rounding if both have the same weights; ``grpo.objective.tis_cap`` corrects the loss for it.
+    """
+    trained = [row for row in metrics if "logprob_mismatch" in row]
+    if not trained:
+        return None
+    return {
+        "mean": float(np.mean([row["logprob_mismatch"] for row in trained])),
+        "max": max(row["logprob_mismatch_max"] for row in trained),
+        f"share_above_{MISMATCH:g}": float(np.mean([row["logprob_mismatch_share"] for row in trained])),
     }

@@ -86,6 +86,8 @@ class RolloutMaker:
             for k, group in zip(idle, self._groups(further, step, attempt, seconds), strict=False):
                 groups[k] = group
             rollout = self._assess(groups)
+        if self.engine.capabilities.sleeps:
+            self.engine.sleep()  # its memory serves the update
         return dataclasses.replace(rollout, replaced=replaced, seconds=self._slowest(seconds))
 
     def _groups(

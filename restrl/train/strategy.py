@@ -19,8 +19,8 @@ from torch import nn
 from restrl.attention import base_of
 from restrl.config import LoraConfig, TrainerConfig
 from restrl.errors import UserError
-from restrl.model.adapters import merged_weights
 from restrl.model.load import Dtype, cast_weights
+from restrl.model.save import stored_form
 from restrl.ranks import Ranks
 
 
@@ -72,11 +72,11 @@ class Strategy:
         return float(torch.nn.utils.clip_grad_norm_(parameters, limit))
 
     def named_weights(self, model: Any) -> Iterator[tuple[str, torch.Tensor]]:
-        """The full weights of a causal LM with adapters merged, for an engine with separate weights.
+        """The full weights of a causal LM as they would be saved, for an engine with separate weights.
 
         Every rank iterates over them; each tensor is gathered only when the iteration reaches it.
         """
-        yield from merged_weights(base_of(model)).items()
+        yield from stored_form(base_of(model))
 
     def finish(self, model: nn.Module, device: torch.device) -> None:
         """After training: gives every rank all weights, in evaluation mode, ready to be used and saved."""

@@ -17,6 +17,8 @@ from restrl.ranks import Ranks
 from restrl.train.reference import Reference
 from restrl.train.rollout import Rollout
 
+MISMATCH = 0.1  # nats; a ratio of probabilities of 1.1
+
 
 @dataclass(frozen=True)
 class TrainingBatch:
@@ -43,8 +45,9 @@ class PassSums:
 
     loss: LossSums = field(default_factory=LossSums)
     entropy: float = 0.0
-    mismatch: float = 0.0
+    mismatch: float = 0.0  # |log-probability of the engine - of the trainer|
     mismatch_max: float = 0.0
+    mismatched: float = 0.0  # tokens whose difference is above MISMATCH
 
     def __add__(self, other: PassSums) -> PassSums:
         return PassSums(
@@ -52,15 +55,20 @@ class PassSums:
             self.entropy + other.entropy,
             self.mismatch + other.mismatch,
             max(self.mismatch_max, other.mismatch_max),
+            self.mismatched + other.mismatched,
         )
 
     def means(self) -> dict[str, float]:
-        """Loss metrics, entropy (nats per token), and |logprob of engine - of trainer| (mean and maximum)."""
+        """Loss metrics, entropy (nats per token), and |logprob of engine - of trainer|.
+
+        Of the latter the mean, the maximum and the share of tokens above ``MISMATCH``.
+        """
         count = max(self.loss.tokens, 1.0)
         return self.loss.means() | {
             "entropy": self.entropy / count,
             "logprob_mismatch": self.mismatch / count,
             "logprob_mismatch_max": self.mismatch_max,
+            "logprob_mismatch_share": self.mismatched / count,
             "trained_tokens": self.loss.tokens,
         }
 
@@ -152,11 +160,12 @@ def _forward(
     packed = pack(batch.groups, pieces).to(device)
     out = policy(packed)
     engine = numbers([x for p in pieces for i in p.completions for x in batch.engine_logprobs[p.group][i]])
-    mismatch = mismatch_max = 0.0
+    sums = PassSums(entropy=out.entropy.sum().item())
     if frozen is None:
         frozen = Frozen(out.raw, None if reference is None else reference.logprobs(policy, packed))
         difference = (frozen.logprobs - engine).abs()
-        mismatch, mismatch_max = difference.sum().item(), difference.max().item()
+        far = float((difference > MISMATCH).sum())
+        sums += PassSums(LossSums(), 0.0, difference.sum().item(), difference.max().item(), far)
     inputs = LossInputs(
         logprobs=out.logprobs,
         old_logprobs=frozen.logprobs,
@@ -166,4 +175,4 @@ def _forward(
         engine_logprobs=engine,
     )
     loss, loss_sums = policy_loss(inputs, grpo.objective, batch.normalizer)
-    return _Forward(loss, PassSums(loss_sums, out.entropy.sum().item(), mismatch, mismatch_max), frozen)
+    return _Forward(loss, sums + PassSums(loss_sums), frozen)

@@ -112,6 +112,19 @@ def test_keys_and_values_are_those_of_the_rows(seven_b: Path) -> None:
     assert peaks(wide, sizes, (), CPU)[0].parts["weights"] == 4 * PARAMETERS
 
 
+def test_an_engine_s_copy_of_the_weights_counts_where_it_stays(seven_b: Path) -> None:
+    """Two bytes a weight beside the training: on a GPU until the engine sleeps, on a CPU all the time."""
+    run = config(seven_b, engine=EngineConfig(name="vllm", kv_gb=4))
+    sizes = geometry(run.model, run.paths)
+    assert sizes is not None
+    for device, item, both in ((GPU, 2, False), (torch.device("cpu"), 4, True)):
+        _, rollouts, learning = peaks(run, sizes, ("grpo",), device)
+        assert rollouts.parts["the engine's weights"] == item * sizes.parameters
+        assert ("the engine's weights" in learning.parts) == both
+    run.engine.tensor_parallel = 2
+    assert peaks(run, sizes, ("grpo",), GPU)[1].parts["the engine's weights"] == sizes.parameters
+
+
 def test_a_value_model_has_no_output_matrix_and_may_be_cut_and_frozen(seven_b: Path) -> None:
     each = (PARAMETERS - 2 * MATRIX) / 32
     whole = largest(config(seven_b), ("fit",)).parts

@@ -15,6 +15,7 @@ import torch
 from restrl.artifacts import fingerprint
 from restrl.config import Config, LoraConfig, ModelConfig, ScorerConfig, TrainerConfig, deciding
 from restrl.config_fields import unread
+from restrl.engine.registry import ENGINES
 from restrl.stages.rest_rl import Row, method_of
 from restrl.stages.settings import VERSIONS, settings
 
@@ -28,7 +29,7 @@ DO_NOT = {"stage.name", "model.name", "model.gradient_checkpointing", "dataset.n
           "sandbox.cache", "trainer.accelerator", "decoder.bootstrap", "vm.checkpoint_every",
           "scorer.tokens_per_batch", "evaluation.rows", "paths.outputs"}  # fmt: skip
 
-UNREAD = ("engine.name",  # there is one
+UNREAD = ("engine.name",  # another engine reads other keys
           "scorer.name",  # another scorer reads other keys
           "evaluation.mcts.completions")  # evaluation.completions takes its place  # fmt: skip
 
@@ -89,7 +90,9 @@ def other(item: Any, value: Any, kind: Any) -> Any:
     return value + 1 if isinstance(value, int) else value / 2 + 0.01
 
 
-def test_every_key_changes_what_it_says(config: Config) -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_key_changes_what_it_says(config: Config, engine: str) -> None:
+    config.engine.name = engine
     before, found = fingerprints(config), dict[str, bool]()
     for key, node, item, marked in leaves(config):
         if key in UNREAD:
@@ -101,7 +104,8 @@ def test_every_key_changes_what_it_says(config: Config) -> None:
         assert changed == marked, f"{key}: marked as {'' if marked else 'not '}deciding"
         found[key] = marked
     assert fingerprints(config) == before
-    assert {key for key in DECIDE | DO_NOT if found[key] != (key in DECIDE)} == set()
+    of_hf = {"engine.batch_size"} if engine not in ("hf", "vllm") else set()
+    assert {key for key in (DECIDE | DO_NOT) - of_hf if found[key] != (key in DECIDE)} == set()
 
 
 def test_each_key_of_stage_1_is_read_by_one_step(config: Config) -> None:
@@ -176,3 +180,12 @@ def test_a_file_of_answers_is_judged_the_same_by_whatever_would_sample(config: C
     assert settings("evaluate", config, torch.device("cuda")) == before
     config.sandbox.memory_mb = 99
     assert settings("evaluate", config, CPU) != before
+
+
+def test_another_engine_is_another_artifact(config: Config) -> None:
+    for step in ("sample", "grpo", "collect", "decode_samples", "evaluate"):
+        found = []
+        for name in ENGINES:
+            config.engine.name = name
+            found.append(fingerprint(step, settings(step, config, CPU), {}, 0))
+        assert len(set(found)) == len(ENGINES), step
