@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from restrl.data.apps import RULES
 from restrl.config import DatasetConfig, SandboxConfig
 from restrl.data import kodcode, load_problems
 from restrl.data.packed import unpacked
@@ -110,7 +111,7 @@ def test_taco(tmp_path: Path) -> None:
         tmp_path, "taco", rows.taco(), rows.taco(input_output=call, starter_code="def f(n):")
     )
     assert first.task_id == "taco/0"
-    assert first.tests == {"kind": "stdio", "inputs": ["1 2\n"], "outputs": ["3\n"]}
+    assert first.tests == {"kind": "stdio", "inputs": ["1 2\n"], "outputs": ["3\n"]} | RULES["stdio"]
     assert first.reference == "print(sum(map(int, input().split())))"  # the first that compiles
     assert (second.task_id, second.tests["outputs"], second.code) == ("taco/1", [2], "def f(n):")
 
@@ -144,7 +145,7 @@ def test_humaneval_x(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_rest_rl(tmp_path: Path, test: Any, tests: dict[str, Any]) -> None:
     (problem,) = load(tmp_path, "rest_rl", rows.rest_rl(test=test, code="import os\n"))
-    assert (problem.task_id, problem.tests) == ("12", tests)
+    assert (problem.task_id, problem.tests) == ("12", tests | RULES.get(tests["kind"], {}))
     assert problem.completed("x") == "import os\nx"
 
 
