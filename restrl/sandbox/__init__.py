@@ -41,14 +41,14 @@ it finds builtins; they never stand for the function under test.
 
 **APPS** has all of these rules, from its own grader. Not followed is what pays wrong programs there: output
 compared as a set of lines and a line as a set of words (any order, any number of times), numbers rounded to
-three decimals (0.0004 for 0.0001), integers within a tolerance, the first element of an expected list in
-the place of the list, imported functions in the place of the one that is asked for, and any exit status.
+three decimals (0.0004 for 0.0001), integers within a tolerance, the first element of an expected list in the
+place of the list, imported functions in the place of the one that is asked for, and any exit status.
 
 **A program runs as ``python program.py`` would** (stdio: with its file, its command line, its standard
-streams by all their names and an end with finalizers, so that all that is printed counts and the exit
-status must be 0), or as ``import solution`` would (all other kinds). It inherits no future import, no
-warning filter and no share of the recursion limit from the sandbox. A thread's stack is at most a quarter
-of ``memory_mb``, whatever ``threading.stack_size`` is asked for.
+streams by all their names and an end with finalizers, so that all that is printed counts and the exit status
+must be 0), or as ``import solution`` would (all other kinds). It inherits no future import, no warning
+filter and no share of the recursion limit from the sandbox. A thread's stack is at most a quarter of
+``memory_mb``, whatever ``threading.stack_size`` is asked for.
 
 **One process for two kinds.**  Tests of the kinds unittest and ds1000 use the solution's own objects, so they
 run beside it, with the same isolation.  Which tests there are is read from their source in the tests'

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
-from restrl.config import DatasetConfig
+from restrl.config import DatasetConfig, SandboxConfig
 from restrl.data import LOADERS, load_problems
 from restrl.data.apps import RULES
+from restrl.data.apps import SOURCES as APPS_SOURCES
+from restrl.data.apps import read as read_apps
+from restrl.data.source import read_rows
 from restrl.errors import UserError
+from restrl.sandbox import Sandbox
+from restrl.sandbox.inside.grading.compare import Rules, same_output
 
 FILES_ONLY = {"kodcode", "humaneval_x", "rest_rl"}  # not read from the hub
 REAL = Path(__file__).parents[3] / "shared" / "data"
@@ -259,3 +267,92 @@ def test_paper_mix(tmp_path: Path) -> None:
     assert {name: sum(p.dataset == name for p in train + heldout) for name in parts} == parts
     assert {p.dataset for p in heldout} == set(parts)
     assert not {p.task_id for p in train} & {p.task_id for p in heldout}
+
+
+APPS_PROGRAMS = {  # source -> whether APPS' own grader takes it, and it is right
+    "def f(x): return (x, x)": ([[1]], [[[1, 1]]], True),
+    "def f(x): return [(x, (x,))]": ([[1]], [[[[1, [1]]]]], True),
+    "def f(x): return {x: x}": ([[1]], [[{"1": 1}]], True),
+    "def f(d): return d[1]": ([[{"1": 7}]], [[7]], True),
+    "def f(d): return d['a']": ([[{"a": 7}]], [[7]], True),
+    "def f(d, x): return d[x]": ([[{"1": 7}, 1]], [[7]], True),
+    "def f(x: List[int]): return math.isqrt(x[0])": ([[[4]]], [[2]], True),
+    "def f(x): return x / 2": ([[4]], [[2]], True),
+    "def f(x): return int(np.sum(x))": ([[[1, 2]]], [[3]], True),
+    "def f(x): return 1": ([[0]], [[True]], True),
+    "def f(x): return [2, 1]": ([[0]], [[[1, 2]]], False),
+    "def f(x): return 1  # of two": ([[0]], [[1, 2]], False),  # the first element
+    "def f(x): return {2: 1}": ([[0]], [[{"1": 1}]], False),
+    "def f(x): return 0.1 + 0.2": ([[0]], [[0.3]], False),
+}
+APPS_SCRIPTS = [
+    ("print(1 / 3)", "0.33333333", True),
+    ("print(2.0)", "2", True),
+    ("print('1.5 2')", "1.500001 2.0", True),
+    ("print(sqrt(4), Counter('aa')['a'])", "2.0 2", True),
+    ("print(*map(int, ['2', '1']))", "1 2", False),  # the set of its words
+    ("print(1); print(2)", "2\n1", False),
+    ("print(1, 1)", "1", False),
+    ("print(0.0004)", "0.0001", False),
+    ("print(1000001)", "1000000", False),
+    ("print(1); exit(1)", "1", False),
+]
+
+
+def test_apps_rules(tmp_path: Path) -> None:
+    calls = [
+        ({"fn_name": "f", "inputs": i, "outputs": o}, source, paid)
+        for source, (i, o, paid) in APPS_PROGRAMS.items()
+    ]
+    scripts = [({"inputs": [""], "outputs": [out]}, source, paid) for source, out, paid in APPS_SCRIPTS]
+    rows = [
+        apps_row(i, input_output=json.dumps(tests), solutions=json.dumps([source]), starter_code="")
+        for i, (tests, source, _) in enumerate(calls + scripts)
+    ]
+    problems = apps(tmp_path, *rows)
+    with Sandbox(SandboxConfig(workers=2, test_seconds=10)) as sandbox:
+        verdicts = sandbox.judge([(p.reference or "", p.tests) for p in problems])
+    assert [v.reward == 1 for v in verdicts] == [paid for _, _, paid in calls + scripts]
+
+
+def test_apps_solutions_are_judged_as_by_the_interpreter(tmp_path: Path) -> None:
+    """Public solutions beyond the first ones, on their first input each; some are broken."""
+    rows = read_rows(real("apps"), APPS_SOURCES["train"])
+    by_id = {p.task_id.split("/")[-1]: p for p in read_apps(real("apps"))}
+    choice = Random(0)
+    programs, expected = [], []
+    for row in rows:
+        solutions = (row.parsed("solutions") or [])[4:24]
+        problem = by_id.get(str(row.integer("problem_id")))
+        if problem is None or problem.tests["kind"] != "stdio" or not solutions or choice.random() > 0.4:
+            continue
+        tests = problem.tests | {name: problem.tests[name][:1] for name in ("inputs", "outputs")}
+        source = choice.choice(solutions)
+        programs.append((source, tests))
+        expected.append(printed(tmp_path, source, tests["inputs"][0]))
+    with Sandbox(SandboxConfig(workers=2, test_seconds=20, program_seconds=40)) as sandbox:
+        verdicts = sandbox.judge(programs)
+    rules = Rules.of(RULES["stdio"])
+    right = [
+        output is not None and same_output(output, tests["outputs"][0], rules)
+        for output, (_, tests) in zip(expected, programs, strict=True)
+    ]
+    assert len(right) > 30
+    assert sum(right) > 20
+    assert [v.reward == 1 for v in verdicts] == right
+
+
+def printed(folder: Path, source: str, text: str) -> str | None:
+    """What ``python program.py < input`` prints; None if it fails."""
+    (folder / "program.py").write_text(source, newline="")
+    (folder / "input").write_text(text, newline="")
+    with open(folder / "input") as stdin:
+        done = subprocess.run(
+            [sys.executable, "program.py"],
+            stdin=stdin,
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            timeout=60,
+        )
+    return done.stdout if done.returncode == 0 else None

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from restrl.data.apps import RULES
 from restrl.config import DatasetConfig, SandboxConfig
 from restrl.data import kodcode, load_problems
+from restrl.data.apps import RULES
 from restrl.data.packed import unpacked
 from restrl.data.registry import load_split
 from restrl.errors import UserError

@@ -88,7 +88,9 @@ def test_damaged_weights(tmp_path):
 
 
 def test_no_model_named():
-    with pytest.raises(UserError, match=r"model=mine: set model\.path to a local folder or a hub id"):
+    with pytest.raises(
+        UserError, match=r"model=mine: set model\.path to a local folder, a GGUF file or a hub"
+    ):
         load_model(ModelConfig(name="mine"), PATHS)
 
 

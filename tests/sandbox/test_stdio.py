@@ -1,4 +1,5 @@
 """A program of kind stdio runs as ``python program.py < input > output`` would."""
+# ruff: noqa: E501  (programs in strings)
 
 import subprocess
 import sys
@@ -51,3 +52,196 @@ def test_scripts_run_as_by_the_interpreter(real, kind):
         if verdict.reward != (real[name] is not None)
     }
     assert wrong == {}
+
+
+CONFIG = SandboxConfig(workers=1, test_seconds=5, program_seconds=20, memory_mb=256, file_mb=4)
+
+
+def stdio(*cases, **rules):
+    return {"kind": "stdio", "inputs": [i for i, _ in cases], "outputs": [o for _, o in cases], **rules}
+
+
+ANSWER = stdio(("21\n", "42\n"), ("4\n", "8\n"))
+UNPAID = {
+    "the other case's output at the end": "import atexit\natexit.register(print, 8 if input() == '21' else 42)",
+    "output after the end": "import os, time\nx = int(input())\nif os.fork() == 0:\n    time.sleep(.3)\n    print(2 * x)",
+    "output of an earlier case's process": "import os, time\nif input() == '21' and os.fork() == 0:\n    time.sleep(.3)\n"
+    "    os.write(1, b'8')\n    os._exit(0)",
+    "frames on every descriptor": "import os\nfrom inside.wire import codec, frames\n"
+    "raw = frames.frame(codec.encode(('output', b'42\\n8\\n', 0, b'')))\nfor fd in range(256):\n"
+    "    if fd != 1:\n        try: os.write(fd, raw)\n        except OSError: pass",
+    "descriptors of others by /dev/fd": "import os\nfrom inside.wire import codec, frames\n"
+    "raw = frames.frame(codec.encode(('output', b'42\\n8\\n', 0, b'')))\nfor fd in range(2, 256):\n"
+    "    for path in (f'/dev/fd/{fd}', f'/proc/{os.getppid()}/fd/{fd}', f'/proc/1/fd/{fd}'):\n"
+    "        try: open(path, 'wb').write(raw)\n        except OSError: pass",
+    "a finalizer that ends with status 0": "import os\nclass A:\n    def __del__(self): os._exit(0)\na = A()\nprint(2 * int(input()))\nprint(1)",
+    "another program in the file": "open(__file__, 'w').write('print(2 * int(input()))')\nprint(0)",
+    "the end replaced": "import atexit, gc, sys, threading\nfor m, n in ((gc, 'collect'), (threading, '_shutdown'), (atexit, '_run_exitfuncs')):\n"
+    "    setattr(m, n, lambda: 1 / 0)\nsys.modules.clear()\nprint(2 * int(input()))\nraise ValueError",
+    "a case that ends its parent": "import os\nprint(2 * int(input()), flush=True)\nos.kill(os.getppid(), 9)",
+    "streams made anew": "import os\nfor n in (0, 1, 9):\n    try: os.unlink(f'/proc/self/fd/{n}')\n    except OSError: pass\n"
+    "    try: os.symlink('/etc/passwd', f'/proc/self/fd/{n}')\n    except OSError: pass\nprint(1)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [Sandbox, OneByOne])
+def test_nothing_but_the_output_of_the_case_is_paid(kind):
+    programs = [("print(2 * int(input()))", ANSWER), *((source, ANSWER) for source in UNPAID.values())]
+    with kind(CONFIG) as sandbox:
+        honest, *verdicts = sandbox.judge(programs)
+        assert sandbox.judge([(f"{programs[0][0]}  # again", ANSWER)])[0].reward == 1
+    assert honest.reward == 1
+    assert {name: v for name, v in zip(UNPAID, verdicts, strict=True) if v.passed or v.reward is None} == {
+        name: v
+        for name, v in zip(UNPAID, verdicts, strict=True)
+        if name == "a case that ends its parent" and v.passed
+    }
+
+
+LEAVES = {
+    "text": "open('/proc/self/fd/1', 'w').write('secret')\nopen('/proc/self/fd/0', 'w').write('secret')",
+    "blocks behind the end": "import os\nlibc = __import__('ctypes').CDLL(None)\nfor n in (0, 1):\n"
+    "    fd = os.open(f'/proc/self/fd/{n}', os.O_RDWR | os.O_TRUNC)\n"
+    "    libc.fallocate64(fd, 1, __import__('ctypes').c_long(0), __import__('ctypes').c_long(1 << 23))",
+    "all that fits": "import os\nfor n in (0, 1):\n    fd = os.open(f'/proc/self/fd/{n}', os.O_RDWR)\n    try:\n"
+    "        while True: os.write(fd, bytes(1 << 20))\n    except OSError: pass",
+}  # fmt: skip
+FINDS = (
+    "found = open('/proc/self/fd/1').read() + open('/dev/stdin').read()\nprint('secret' in found, len(found))"
+)
+
+
+@pytest.mark.parametrize("leaves", LEAVES)
+def test_a_program_finds_nothing_of_an_earlier_one(leaves):
+    """In the files that /dev/stdin and /dev/stdout lead to, where /proc is of our making."""
+    called = f"def f():\n    {FINDS.splitlines()[0]}\n    return found"
+    large = "x" * (3 << 20)  # of the 4 MiB that a file may have
+    with Sandbox(CONFIG) as sandbox:
+        if not sandbox.inherited:
+            pytest.skip("no /proc of our making on this machine")
+        for turn in range(3):
+            first, second, third, fourth = sandbox.judge(
+                [
+                    (f"{LEAVES[leaves]}\n# {turn}", stdio(("", "never"))),
+                    (f"{called}\n# {turn}", {"kind": "call", "fn_name": "f", "inputs": [[]], "outputs": [""]}),
+                    (f"{LEAVES[leaves]}\ndef f(): return 1\n# {turn}",
+                     {"kind": "call", "fn_name": "f", "inputs": [[]], "outputs": [2]}),
+                    (f"print(len(input()))\n{FINDS}\n# {turn}", stdio((large, f"{len(large)} False {len(large)}"))),
+                ]
+            )  # fmt: skip
+            assert (first.reward, second.reward, third.reward) == (0, 1, 0), (first, second, third)
+            assert fourth.detail.startswith("test 0: printed '3145728\\nFalse 31457"), fourth
+
+
+def test_stacks_do_not_widen_the_limit_of_memory():
+    """Each program may ask for stacks of 1 GiB; together they stay within 256 MiB."""
+    source = """
+import threading, time
+threading.stack_size(1 << 30)
+started = 0
+try:
+    for _ in range(20):
+        threading.Thread(target=time.sleep, args=[1], daemon=True).start()
+        started += 1
+except RuntimeError:
+    pass
+print(1 <= started < 5)
+"""
+    with Sandbox(CONFIG) as sandbox:
+        assert sandbox.judge([(source, stdio(("", "True")))])[0].status == "passed"
+
+
+MODULE = """
+import __main__, inspect, os, sys, warnings
+def f():
+    def depth(n):
+        try: return depth(n + 1)
+        except RecursionError: return n
+    return [__name__, __file__ == os.path.join(os.getcwd(), "solution.py"), sys.argv, sys.getrecursionlimit(),
+            985 < depth(0) < 1000, inspect.getsource(g), hasattr(__main__, "main"), sys.warnoptions,
+            [entry[0] for entry in warnings.filters if entry[2] is Warning and entry[1] is None]]
+def g(): return 1
+"""
+
+
+def test_a_module_finds_nothing_of_the_sandbox():
+    expected = ["solution", True, [""], 1000, True, "def g(): return 1\n", False, [], []]
+    with Sandbox(CONFIG) as sandbox:
+        tests = {"kind": "call", "fn_name": "f", "inputs": [[]], "outputs": [expected]}
+        verdict = sandbox.judge([(MODULE, tests)])[0]
+    assert verdict.status == "passed", verdict.detail
+
+
+CONTEXT = """
+def generate_test_case(i):
+    return 3, 6
+def exec_test(result, answer):
+    return int(result == answer)
+exec_context = 'x = test_input\\n[insert]\\n'
+def test_execution(solution):
+    code = exec_context.replace('[insert]', solution)
+    for i in range(1):
+        test_input, expected = generate_test_case(i + 1)
+        env = {'test_input': test_input}
+        exec(code, env)
+        assert exec_test(env['result'], expected)
+"""
+KINDS = {
+    "call": {"kind": "call", "fn_name": "f", "inputs": [[3]], "outputs": [6]},
+    "asserts": {"kind": "asserts", "asserts": ["assert f(3) == 6"]},
+    "check": {"kind": "check", "test": "def check(c):\n    assert c(3) == 6\n", "entry_point": "f"},
+    "stdio": stdio(("3", "6")),
+    "unittest": {
+        "kind": "unittest",
+        "test": "import unittest\nclass TestCases(unittest.TestCase):\n"
+        "    def test_one(self):\n        self.assertEqual(f(3), 6)\n",
+    },
+    "ds1000": {"kind": "ds1000", "code_context": CONTEXT},
+}
+TAILS = {"stdio": "\nprint(f(int(input())))\n", "ds1000": "\nresult = f(x)\n"}
+ANNOTATED = {
+    "def f(x: List[int]):\n    return 2 * x\n": False,
+    "y: Missing = 1\ndef f(x):\n    return 2 * x\n": False,
+    "def f(x: int) -> int:\n    return 2 * f.__annotations__['x'](x)\n": True,
+    "import dataclasses\n@dataclasses.dataclass\nclass A:\n    x: int\ndef f(x):\n"
+    "    return 2 * dataclasses.fields(A)[0].type(x)\n": True,
+    "def f(x: 'Missing'):\n    return 2 * x\n": True,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_annotations_are_evaluated_as_the_program_says(kind):
+    sources = [source + TAILS.get(kind, "") for source in ANNOTATED]
+    if kind != "ds1000":  # there the program is the middle of a file
+        sources.append("\ufefffrom __future__ import annotations\n" + sources[0])
+    with Sandbox(CONFIG) as sandbox:
+        verdicts = sandbox.judge([(source, KINDS[kind]) for source in sources])
+    assert [v.reward == 1 for v in verdicts] == [*ANNOTATED.values(), True][: len(sources)]
+
+
+PREAMBLE = (
+    "import math\nfrom math import gcd, floor as down\nfrom heapq import *\nimport not_there\nTEN = 10\n"
+)
+
+
+def test_a_preamble_gives_names_and_no_solution():
+    tests = {"kind": "call", "fn_name": "gcd", "inputs": [[4, 6]], "outputs": [2], "preamble": PREAMBLE}
+    sources = {
+        "": 0,  # the preamble's gcd is not the program's
+        "class Solution:\n    def gcd(self, a, b): return gcd(a, b)\n": 1,
+        "def gcd(a, b): return math.gcd(a, b)\n": 1,
+        "def gcd(a, b):\n    heap = []\n    heappush(heap, 2)\n    return heappop(heap)\n": 1,
+        "def gcd(a, b): return down(2.5) + TEN - 10\n": 1,
+        "def gcd(a, b): return not_there\n": 0,  # the import fails, for this program alone
+        "from __future__ import annotations\ndef gcd(a: Missing, b): return 2\n": 1,
+        "def gcd(a, b): return len([n for n in globals() if n in ('math', 'gcd')]) + 1\n": 1,
+    }
+    with Sandbox(CONFIG) as sandbox:
+        verdicts = sandbox.judge([(source, tests) for source in sources])
+        scripts = sandbox.judge([("print(gcd(4, 6) + TEN)", stdio(("", "12"), ("", "12"), preamble=PREAMBLE)),
+                                 ("print(not_there)", stdio(("", "12"), preamble=PREAMBLE))])  # fmt: skip
+    assert [v.reward for v in verdicts] == list(sources.values())
+    assert [(v.reward, v.detail) for v in scripts] == [
+        (1, ""),
+        (0, "test 0: ModuleNotFoundError: No module named 'not_there'"),
+    ]

@@ -66,7 +66,7 @@ def new_module(name: str, source: str, given: Mapping[str, Any]) -> dict[str, An
     names.update(__builtins__=found, __file__=file, __cached__=None)
     if name == SCRIPT:
         names.update(__annotations__={}, __loader__=importlib.machinery.SourceFileLoader(name, file))
-    linecache.cache[file] = (lambda: source,)
+    linecache.cache[file] = (lambda: source,)  # as linecache.lazycache has it
     return names
 
 
