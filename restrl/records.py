@@ -83,8 +83,9 @@ class Completion:
 
 @dataclass(frozen=True)
 class Failure:
-    """The first failed test of a program.  Each text has at most 400 characters; a cut one ends in "...".
+    """The first failed test of a program, or why it was not judged.
 
+    Each text has at most 400 characters; one that was cut ends in "...".
     The texts hold what a program claims, control characters included: escape them where they are shown.
     None: not known, or not a part of this kind of tests.
     """
@@ -109,7 +110,7 @@ class Verdict:
     seconds: float  # wall clock minus the time that the program waited for a processor
     detail: str = ""  # first failure, one line, at most 200 characters
     flags: tuple[str, ...] = ()  # suspicious constructs seen
-    failure: Failure | None = None  # the first failure; None if it passed, was not judged, or is not known
+    failure: Failure | None = None  # the first failure, or why there is no verdict; None if it passed
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from restrl.records import Outcome, to_json
 def verdict_line(outcome: Outcome) -> dict[str, Any]:
     """A line of verdicts.jsonl.  ``reward`` is null if the harness could not judge.
 
-    ``failure`` holds the fields of records.Failure, null where there is none; ``detail`` is a line of it, or
-    the reason for which there is no verdict.
+    ``failure`` holds the fields of records.Failure, null for a program that passed; without a verdict its
+    ``error`` is the reason.
     """
     answer, verdict = outcome.answer, outcome.verdict
     return {
@@ -26,7 +26,6 @@ def verdict_line(outcome: Outcome) -> dict[str, Any]:
         "passed": verdict.passed,
         "total": verdict.total,
         "seconds": verdict.seconds,
-        "detail": verdict.detail,
         "failure": _failure(outcome),
     }
 

@@ -261,7 +261,9 @@ class Sandbox:
             if job.lost == 1 and _sandbox_failed(answer):
                 again.append(index)
                 return
-            job.verdict = Verdict("harness_error", 0, 0, None, answer["seconds"], answer["detail"])
+            detail = answer["detail"]
+            failure = Failure(error=detail)
+            job.verdict = Verdict("harness_error", 0, 0, None, answer["seconds"], detail, (), failure)
         else:
             job.verdict = self._verdict(answer, flags_of(job.source, answer.get("flags", ())))
             if self.cache is not None:

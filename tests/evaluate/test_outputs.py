@@ -38,10 +38,10 @@ def test_files_have_the_promised_fields_and_no_others(tmp_path):
     assert lines(tmp_path / "run/verdicts.jsonl") == [
         judged
         | {"sample": 0, "status": "failed", "reward": 0.75, "passed": 3, "seconds": 0.25}
-        | {"detail": "wrong", "failure": FAILURE},
+        | {"failure": FAILURE},
         judged
         | {"sample": 1, "status": "harness_error", "reward": None, "passed": 0, "seconds": 0.5}
-        | {"detail": "cannot", "failure": None},
+        | {"failure": None},
     ]
     assert lines(tmp_path / "run/answers.jsonl") == [
         {

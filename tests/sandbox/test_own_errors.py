@@ -72,6 +72,7 @@ def test_tests_that_raise_whatever_the_program_does_judge_nobody(sandbox, name):
         assert (verdict.status, verdict.reward) == ("harness_error", None), verdict
         assert verdict.detail.startswith("cannot be judged: ")
         assert reason in verdict.detail
+        assert verdict.failure.error == verdict.detail
     testers = [worker.tester.pid for worker in sandbox.workers]
     sandbox.judge([(HONEST, tests)])
     assert [worker.tester.pid for worker in sandbox.workers] == testers  # neither tried again nor renewed

@@ -128,6 +128,26 @@ def test_a_check_of_some_problems_keeps_what_was_said_of_the_others(tmp_path: Pa
     assert read_blocked(block_list(config.dataset, tmp_path)) == {"wrong": "as before"}
 
 
+def test_tests_that_judge_nobody_are_found_without_a_reference(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = checked_file(tmp_path, {})
+    broken = {"kind": "check", "test": "def check(c):\n    assert c(1) == missing\n", "entry_point": "f"}
+    assert config.dataset.path is not None
+    with open(config.dataset.path, "a") as file:
+        for task_id, more in (("nobody", {}), ("nobody2", {"reference": "def f(x):\n    return x"})):
+            line = {"task_id": task_id, "prompt": "Add.", "code": "def f(x):", "tests": broken}
+            file.write(json.dumps(line | more) + "\n")
+    checked = check_dataset(new_session(config))
+    reason = "cannot be judged: the tests raise whatever the program does: NameError: name 'missing'"
+    for task_id in ("nobody", "nobody2"):
+        assert checked.broken[task_id].startswith(reason)
+    assert checked.unjudged == 2
+    out = capsys.readouterr().out
+    assert f"nobody: {reason}" in out
+    assert f"2 of {checked.problems} problems cannot be judged\n" in out
+
+
 def heldout(folder: Path) -> Path:
     path = folder / "heldout.jsonl"
     path.write_text(json.dumps({"task_id": "other", "prompt": "Add.", "tests": ADD}) + "\n")

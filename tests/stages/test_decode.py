@@ -31,11 +31,11 @@ def check_files(workplace: Workplace, samples: dict[str, int]) -> list[dict]:
     for rows in (verdicts, answers):
         assert [(row["task_id"], row["sample"]) for row in rows] == wanted
     for row in verdicts:
-        assert list(row) == ["task_id", "sample", "status", "reward", "passed", "total", "seconds"]
+        assert list(row) == ["task_id", "sample", "status", "reward", "passed", "total", "seconds", "failure"]
         assert row["reward"] == row["passed"] / row["total"]
         assert row["total"] == 4
     for row in answers:
-        assert list(row) == ["task_id", "sample", "text", "score", "cost"]
+        assert list(row) == ["task_id", "sample", "text", "score", "cost", "failure"]
         assert row["text"].startswith("def f(x):\n    return x < ")
         assert set(row["cost"]) == COST
     rewards: dict[str, list[float]] = {}
@@ -120,12 +120,16 @@ def test_replay_judges_what_others_wrote(workplace: Workplace, tmp_path: Path) -
     lines.append({"task_id": "b", "solution": "def f(x):\n    return x < 9 or True"})
     samples.write_text("".join(json.dumps(line) + "\n" for line in lines))
     arguments = ("decoder=replay", f"decoder.path={samples}", "decoder.split=train", "decoder.k=[1,3]",
+                 "decoder.explain=1",
                  "dataset.heldout_path=" + str(other_problems(tmp_path)))  # fmt: skip
     done = workplace.decode(*arguments, strikes=(NO_MODEL,))
     assert (done.code, done.err) == (0, "")
     verdicts = check_files(workplace, {"a": 3, "b": 1})
     assert [row["reward"] for row in verdicts] == [1.0, 0.5, 0.0, 1.0]
     assert [row["status"] for row in verdicts] == ["passed", "failed", "failed", "passed"]
+    assert [row["failure"] and row["failure"]["test"] for row in verdicts] == [None, "test 2", "", None]
+    assert "a, sample 1: failed, 2 of 4 tests\n  test:     test 2\n  input:" in done.out
+    assert "a, sample 2: " not in done.out  # only the first failed answer is explained
     results = workplace.results()
     assert math.isclose(results["pass@1"], (1 / 3 + 1) / 2)
     assert math.isclose(results["pass@3"], 1.0)  # only a has 3 samples, and one of them passes
