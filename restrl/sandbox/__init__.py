@@ -25,7 +25,8 @@ call       ``fn_name`` (an entry point), ``inputs`` (a list of argument lists), 
 stdio      ``inputs``, ``outputs``: texts (or lists of lines).  Equal words in equal order.  Optional:
            ``atol`` for words that are decimal numbers
 asserts    ``asserts``: lines of Python.  Optional: ``setup``, code that runs in the tests' process after
-           the solution is loaded, ``given``, and ``names``, builtin names that the solution may redefine
+           the solution is loaded, ``given``, and ``names``, builtin names that the solution may
+           redefine
 check      ``test``: source that defines check(candidate), or that tests the entry point at its top
            level; ``entry_point``.  Optional: ``setup``, ``given``
 unittest   ``test``: source that defines ``class TestCases(unittest.TestCase)`` (BigCodeBench).  Optional:
