@@ -36,8 +36,8 @@ ds1000     ``code_context``: source that defines generate_test_case, exec_test, 
 =========  =========================================================================================
 
 **An entry point** is a name, with attributes and with calls that have literal arguments: ``f``, ``module.f``,
-``Solution().f``, ``Solution.f``.  Where it makes an instance or names a method (as ``f`` does in a program that
-has no ``f``, and a class Solution), each call has a new instance.
+``Solution().f``, ``Solution.f``.  Where it makes an instance or names a method (as ``f`` does in a program
+that has no ``f``, and a class Solution), each call has a new instance.
 
 **given** is source of the problem: imports, constants, helper functions, classes.  The tests' process runs it
 first, and what it defines is never asked of a program.  ``Problem.judged`` adds the finished definitions of a
