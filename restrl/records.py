@@ -13,8 +13,10 @@ import typing
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from restrl.given import with_given
 
 if TYPE_CHECKING:
     Ints = array[int]  # four bytes per number; a tuple takes up to nine times as much
@@ -41,6 +43,11 @@ class Problem:
     reference: str | None = None  # a whole program that passes the tests, if one is known
     dataset: str = ""
     family: str = ""  # problems of one family are variations of each other; "" = its own family
+
+    @cached_property
+    def judged(self) -> Mapping[str, Any]:
+        """The tests to judge programs with: they know what of ``code`` is finished (``restrl/given.py``)."""
+        return with_given(self.tests, self.code)
 
     @property
     def cluster(self) -> str:

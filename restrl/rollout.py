@@ -46,7 +46,7 @@ def judge_samples(
     ``problems``: by task_id, with the tests that judge.
     """
     programs = [
-        (prompter.program(state.code, completion.text), problems[state.task_id].tests)
+        (prompter.program(state.code, completion.text), problems[state.task_id].judged)
         for state, completions in zip(states, samples, strict=True)
         for completion in completions
     ]

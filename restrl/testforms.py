@@ -47,6 +47,24 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str) and all(part.isidentifier() for part in value.split("."))
 
 
+def _is_entry_point(value: Any) -> bool:
+    """A name, with attributes and with calls that have literal arguments: f, module.f, Solution(3).f."""
+    try:
+        node: ast.expr = ast.parse(value, mode="eval").body if isinstance(value, str) else ast.Constant(0)
+        while not isinstance(node, ast.Name):
+            if isinstance(node, ast.Call):
+                for argument in [*node.args, *(keyword.value for keyword in node.keywords)]:
+                    ast.literal_eval(argument)
+                node = node.func
+            elif isinstance(node, ast.Attribute):
+                node = node.value
+            else:
+                return False
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return False
+    return True
+
+
 def _is_list(value: Any) -> bool:
     return isinstance(value, (list, tuple))
 
@@ -70,6 +88,7 @@ def _is_bool(value: Any) -> bool:
 TEXT = Field(_is_text, "a string")
 FILLED = Field(_is_filled, "a string that is not empty")
 NAME = Field(_is_name, "the name of a function")
+ENTRY_POINT = Field(_is_entry_point, "the name of a function, as in f, module.f or Solution().f")
 NAMES = Field(_list_of(_is_name), "a list of names")
 LIST = Field(_is_list, "a list")
 LISTS = Field(_list_of(_is_list), "a list of argument lists")
@@ -80,18 +99,29 @@ SWITCH = Field(_is_bool, "true or false")
 
 FORMS: Mapping[str, Form] = {
     "call": Form(
-        {"fn_name": NAME, "inputs": LISTS, "outputs": LIST},
+        {"fn_name": ENTRY_POINT, "inputs": LISTS, "outputs": LIST},
         {"atol": TOLERANCE, "tuples_as_lists": SWITCH},
         counted="inputs",
     ),
     "stdio": Form({"inputs": STREAMS, "outputs": STREAMS}, {"atol": TOLERANCE}, counted="inputs"),
     "asserts": Form(
-        {"asserts": TEXTS}, {"setup": TEXT, "names": NAMES}, counted="asserts", code=("asserts", "setup")
+        {"asserts": TEXTS},
+        {"setup": TEXT, "given": TEXT, "names": NAMES},
+        counted="asserts",
+        code=("asserts", "setup", "given"),
     ),
-    "check": Form({"test": FILLED, "entry_point": NAME}, {"setup": TEXT}, code=("test", "setup")),
+    "check": Form(
+        {"test": FILLED, "entry_point": ENTRY_POINT},
+        {"setup": TEXT, "given": TEXT},
+        code=("test", "setup", "given"),
+    ),
     "unittest": Form({"test": FILLED}, {"entry_point": NAME}, code=("test",)),
     "ds1000": Form({"code_context": FILLED}, code=("code_context",)),
-    "pytest": Form({"test": FILLED}, {"entry_point": NAME, "setup": TEXT}, code=("test", "setup")),
+    "pytest": Form(
+        {"test": FILLED},
+        {"entry_point": ENTRY_POINT, "setup": TEXT, "given": TEXT},
+        code=("test", "setup", "given"),
+    ),
 }
 
 
@@ -129,10 +159,17 @@ def _check_content(kind: str, tests: Mapping[str, Any], where: str) -> None:
     if "outputs" in tests and len(tests["inputs"]) != len(tests["outputs"]):
         n, m = len(tests["inputs"]), len(tests["outputs"])
         raise UserError(f"{where}: tests.outputs: {m} outputs for {n} inputs; one each is needed")
-    if kind == "check" and "def check(" not in tests["test"] and tests["entry_point"] not in tests["test"]:
-        raise UserError(f"{where}: tests.test: must define check(candidate) or call {tests['entry_point']}")
+    if kind == "check" and "def check(" not in tests["test"]:
+        root = _root(tests["entry_point"])
+        if root not in tests["test"]:
+            raise UserError(f"{where}: tests.test: must define check(candidate) or call {root}")
     if kind == "unittest" and "class " not in tests["test"]:
         raise UserError(f"{where}: tests.test: must define a class derived from unittest.TestCase")
+
+
+def _root(entry_point: str) -> str:
+    """The name with which an entry point begins."""
+    return next(node.id for node in ast.walk(ast.parse(entry_point)) if isinstance(node, ast.Name))
 
 
 def _check_code(name: str, value: Any, where: str) -> None:

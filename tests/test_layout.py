@@ -20,6 +20,7 @@ RANKS = [
         "actions",
         "testforms",
         "testcontent",
+        "given",
         "progress",
         "attention",
         "record_files",

@@ -21,5 +21,5 @@ class Verifier:
 
     def score(self, states: Sequence[State]) -> list[float | None]:
         """See ``restrl.scoring.base.Scorer``."""
-        programs = [(state.text, self._problems[state.task_id].tests) for state in states]
+        programs = [(state.text, self._problems[state.task_id].judged) for state in states]
         return [verdict.reward for verdict in self._judge().judge(programs)] if programs else []

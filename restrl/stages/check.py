@@ -115,8 +115,8 @@ def check_problems(
         return ranks.merge(judge.judge(ranks.share(programs), advance))
 
     with_reference = [problem for problem in problems if problem.reference is not None]
-    verdicts = verdicts_of([(problem.reference or "", problem.tests) for problem in with_reference])
-    empty = verdicts_of([(empty_program(problem), problem.tests) for problem in problems])
+    verdicts = verdicts_of([(problem.reference or "", problem.judged) for problem in with_reference])
+    empty = verdicts_of([(empty_program(problem), problem.judged) for problem in problems])
     reasons: dict[str, str] = {}
     for problem, verdict in zip(with_reference, verdicts, strict=True):
         if verdict.status != "passed":

@@ -74,7 +74,7 @@ def _grow(
     loaded, problems, mcts = resources.load(policy), resources.problems("train"), session.config.mcts
 
     def rewards(states: Sequence[State]) -> list[float | None]:
-        programs = [(state.text, problems.by_id[state.task_id].tests) for state in states]
+        programs = [(state.text, problems.by_id[state.task_id].judged) for state in states]
         return [verdict.reward for verdict in resources.sandbox.judge(programs)]
 
     rules = Rules(mcts, TESTS, token_cut(loaded.tokenizer, mcts.skip_blank), loaded.prompter.stop)

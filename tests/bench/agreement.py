@@ -199,7 +199,7 @@ def compare(name: str, options: argparse.Namespace) -> tuple[int, int]:
     programs = programs_of(problems, rows, options)
     start = time.monotonic()
     with Sandbox(config.sandbox) as sandbox:
-        ours = sandbox.judge([(p.source, p.problem.tests) for p in programs])
+        ours = sandbox.judge([(p.source, p.problem.judged) for p in programs])
     between = time.monotonic()
     with ProcessPoolExecutor(CORES) as pool:
         theirs = list(pool.map(grader, [rows[number(p.problem.task_id)] for p in programs],

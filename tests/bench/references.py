@@ -74,8 +74,8 @@ def judge_set(name: str, config: Config, plain: bool) -> Judged:
     solutions = first_solutions(str(config.dataset.path)) if name == "apps" else {}
     tries = [(p, s) for p in problems for s in solutions.get(p.task_id, [p.reference]) if s is not None]
     with Sandbox(config.sandbox) as sandbox:
-        verdicts = sandbox.judge([(source, p.tests) for p, source in tries])
-        empty = sandbox.judge([(empty_program(p), p.tests) for p in problems])
+        verdicts = sandbox.judge([(source, p.judged) for p, source in tries])
+        empty = sandbox.judge([(empty_program(p), p.judged) for p in problems])
     best: dict[str, tuple[Problem, Verdict]] = {}
     for (problem, _source), verdict in zip(tries, verdicts, strict=True):
         if problem.task_id not in best or verdict.status == "passed":
@@ -102,7 +102,7 @@ def first_solutions(path: str) -> dict[str, list[str]]:
 
 def run_plain(python: str, problems: Sequence[Problem]) -> dict[str, dict[str, Any]]:
     """What environments/plain.py says about each reference, by problem id."""
-    tasks = [{"id": p.task_id, "source": p.reference, "tests": dict(p.tests)} for p in problems]
+    tasks = [{"id": p.task_id, "source": p.reference, "tests": dict(p.judged)} for p in problems]
     script = str(Path(__file__).parent / "environments" / "plain.py")
     done = subprocess.run(
         [python, script], input="".join(json.dumps(t) + "\n" for t in tasks), capture_output=True, text=True,

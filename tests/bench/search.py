@@ -65,7 +65,7 @@ def forest(trees: int, single: int, iterations: int, tokens: int) -> float:
     tokenizer, model = load_tokenizer(DEFAULT, PathsConfig()), load_model(DEFAULT, PathsConfig(), device)
     prompter, engine = Prompter(tokenizer, DEFAULT), HfEngine(model, tokenizer, EngineConfig())
     problems = load_problems(DatasetConfig(heldout_limit=trees), "heldout")
-    tests = {problem.task_id: problem.tests for problem in problems}
+    tests = {problem.task_id: problem.judged for problem in problems}
     starts = [Start(p.task_id, 0, *prompter.encode(p), seed) for seed, p in enumerate(problems)]
     engine.generate([Request(starts[0].prompt_ids, 2, 4, stop=prompter.stop)])  # warm-up
     clock = {"engine": 0.0}

@@ -43,18 +43,29 @@ JUDGES = {
          "    def test_b(self): pass\n"}
     ),
 }  # fmt: skip
+
+
+def graph_of(root, kinds=(), contents=(), known=None):
+    """The message of a result that is no tree of builtin values; ``known``: the arguments' new contents."""
+    return ("value", None, (list(kinds), codec.encode((root, known, list(contents)))))
+
+
+ERROR = codec.encode(codec.Tagged("graph", ([], codec.encode((
+    codec.Tagged("error", (codec.Tagged("exception", "ValueError"), ("text",), (), ())), None, [],
+)))))  # fmt: skip
 HONEST = {
     "call": [("loaded", ["f"]), ("value", [1, {2: "a"}], None), ("value", (3.5, {4}), None)],
     "call with atol": [("loaded", ["f"]), ("value", 1.5, None), ("value", (2.5,), None)],
     "stdio": [("output", b"1.5 a", 0, b""), ("output", b"b", 0, b"")],
     "asserts": [
-        ("loaded", ["f", "g"]), ("value", codec.Handle(0), None), ("value", [1, {2: "a"}], None),
-        ("value", [1], [[1]]), ("value", codec.Handle(1), None), ("value", codec.Handle(2), None),
-        ("value", 3, None),
+        ("loaded", ["f", "g"]), graph_of(codec.Handle(0)), ("value", [1, {2: "a"}], None),
+        ("value", None, ([], codec.encode((codec.Ref(0), [(1,)], [])))),
+        graph_of(codec.Handle(1)), graph_of(codec.Handle(2)), ("value", 3, None),
     ],
     "check": [
-        ("loaded", ["f"]), ("value", codec.Handle(0), None), ("value", 1.5, None), ("value", [4, 3.5], None),
-        ("value", {"a": {4}}, [[3]]), ("raise", "ValueError", "text", 1),
+        ("loaded", ["f"]), graph_of(codec.Handle(0)), ("value", 1.5, None), ("value", [4, 3.5], None),
+        graph_of(codec.Ref(1), ["dict", "set"], [(("a",), (codec.Ref(2),)), (4,)], [(3,)]),
+        ("raise", "ValueError", "text", ERROR, 1),
     ],
 }  # fmt: skip
 FORGED = {  # what can be sent without the number that each proof must contain
@@ -62,13 +73,20 @@ FORGED = {  # what can be sent without the number that each proof must contain
 }
 NASTY = [
     b"", b"N", b"\0" * 64, b"\xff" * 64, b"t\0\0\0\1s\0\0\0\5value", codec.encode(("harness", "forged")),
-    codec.encode(("value", 10**6000, None)), codec.encode(("raise", "SystemExit", "", 0)),
-    codec.encode(("raise", "KeyboardInterrupt", 1, "1")),
-    codec.encode(("raise", "UnicodeDecodeError", None, None)),
-    codec.encode(("raise", [], {}, [])), codec.encode(("loaded", [[], {}, 1])),
+    codec.encode(("value", 10**6000, None)), codec.encode(("raise", "SystemExit", "", None, 0)),
+    codec.encode(("raise", "KeyboardInterrupt", 1, b"x", "1")),
+    codec.encode(("raise", "UnicodeDecodeError", None, None, None)),
+    codec.encode(("raise", [], {}, ERROR, [])), codec.encode(("loaded", [[], {}, 1])),
     codec.encode(("value", "\ud800", "\ud800")), codec.encode(("value", math.nan, [[math.nan]])),
     codec.encode(("output", b"\xff", -1, b"\xff")),
-    codec.encode(("value", codec.Handle(4294967295), [codec.Handle(7)])), b"l\0\0\0\1" * 300 + b"N",
+    codec.encode(("value", codec.Handle(4294967295), [codec.Handle(7)])),
+    codec.encode(graph_of(codec.Handle(4294967295))), codec.encode(graph_of(codec.Ref(9))),
+    codec.encode(graph_of(codec.Ref(0), ["list"], [(codec.Ref(0),)])), codec.encode(("callback", 0, b"N")),
+    codec.encode(("callback", -1, b"t")), codec.encode(graph_of(codec.Tagged("Decimal", "1e999999999"))),
+    *(codec.encode(graph_of(codec.Tagged("class", (codec.Handle(1), description)))) for description in (
+        ("error", "E", ((), None)), ("enum", "E", ("Enum", ("a", "b"), (1, 1))), ("frozen", "F", (1, (), 1)),
+    )),
+    b"l\0\0\0\1" * 300 + b"N",
     b"S\0\0\0\1l\0\0\0\0", b"D\0\0\0\1l\0\0\0\0N", b"r" + b"i" + b"\0" * 8 + b"N" + b"T", b"I\0\0\0\0",
     b"S\0\0\0\2h\0\0\0\1h\0\0\0\1", codec.encode(("value", "9" * 5000, None)),
 ]  # fmt: skip
@@ -100,7 +118,7 @@ def mutated(rng, data):
         if choice == 0:
             data[at] = rng.randrange(256)
         elif choice == 1:
-            data[at] = rng.choice(b"NTFiIdcsbBltSZDrh")
+            data[at] = rng.choice(b"NTFiIdcsbBltSZDrh@x")
         elif choice == 2:
             data[at : at + rng.randrange(9)] = b""
         else:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from restrl.sandbox.inside.grading.compare import same
-from restrl.sandbox.inside.wire.codec import CodecError, Handle, decode, encode
+from restrl.sandbox.inside.wire.codec import CodecError, Handle, Hooks, Ref, Tagged, decode, encode
 from restrl.sandbox.inside.wire.frames import Channel, Closed, TimedOut, WireError, frame
 
 SCALARS = (
@@ -121,9 +121,27 @@ def test_a_length_never_exceeds_the_bytes_left():
 
 def test_a_handle_needs_somebody_who_knows_it():
     data = encode([Handle(7)])
-    assert decode(data, lambda number: number) == [7]
+    assert decode(data, Hooks(handle=lambda number: number)) == [7]
     with pytest.raises(CodecError, match="a handle where none may stand"):
         decode(data)
+
+
+def test_references_and_contents_need_somebody_who_knows_them():
+    data = encode([Ref(3), Tagged("name", (1, "a"))])
+    hooks = Hooks(ref=lambda number: -number, make=lambda name, content: {name: content})
+    assert decode(data, hooks) == [-3, {"name": (1, "a")}]
+    assert encode([Ref(3), Tagged("name", (1, "a"))]) == data
+    for some in (Hooks(), Hooks(ref=abs), Hooks(make=dict.fromkeys)):
+        with pytest.raises(CodecError):
+            decode(data, some)
+
+
+def test_what_a_hook_refuses_is_an_error():
+    def refuse(_name, content):
+        return content.missing
+
+    with pytest.raises(CodecError, match="broken encoding: 'int' object has no attribute 'missing'"):
+        decode(encode(Tagged("name", 1)), Hooks(make=refuse))
 
 
 def test_equality_is_by_exact_type():

@@ -17,11 +17,16 @@ FIRST = 16  # inputs that cross together with the source
 
 
 class CallTests:
-    """``fn_name(*inputs[i])`` must be ``outputs[i]``.  The program's process gets inputs, and no output.
+    """``fn_name(*inputs[i])`` must be ``outputs[i]``; ``fn_name`` is a function or an expression for one.
 
-    Each list of arguments and each result comes encoded by itself.  So the message of a right result is known
-    byte for byte, and only other messages are decoded.  The first inputs cross together with the program, the
-    others when the first results are there: a wrong program mostly fails at one of the first tests.
+    Where it names a class and each input is the names of its constructor and of methods, and the lists of
+    their arguments, a new instance's methods are called in turn, and ``outputs[i]`` is the list of all
+    results.
+
+    The program's process gets inputs, and no output.  Each list of arguments and each result comes encoded by
+    itself.  So the message of a right result is known byte for byte, and only other messages are decoded.
+    The first inputs cross together with the program, the others when the first results are there: a wrong
+    program mostly fails at one of the first tests.
 
     The tests are prepared once; ``run`` judges one program.
     """
@@ -32,14 +37,24 @@ class CallTests:
         self.outputs: list[bytes] = tests["outputs"]
         self.right = [codec.BEFORE_RESULT + output + codec.AFTER_RESULT for output in self.outputs]
         self.fn_name = tests["fn_name"]
+        self.in_turn = all(map(self._is_in_turn, tests["inputs"], tests["outputs"]))
         self.whole = bool(tests.get("whole"))
         self.atol = tests.get("atol")
         self.tuples = bool(tests.get("tuples_as_lists"))
 
+    def _is_in_turn(self, inputs: bytes, output: bytes) -> bool:
+        """Whether the arguments are the names of the constructor and of methods, and their arguments."""
+        match codec.decode(inputs):
+            case [[name, *_] as names, [*values]] if name == self.fn_name:
+                count = codec.decode(output)
+                fits = all(type(name) is str for name in names) and all(type(v) is list for v in values)
+                return fits and type(count) is list and len(names) == len(values) == len(count)
+        return False
+
     def run(self, start: Start, source: str) -> Tally:
         tally = Tally(self.whole, total=len(self.outputs))
         job = {"mode": "call", "source": source, "fn_name": self.fn_name, "inputs": self.first,
-               "more": bool(self.later)}  # fmt: skip
+               "more": bool(self.later), "in_turn": self.in_turn}  # fmt: skip
         solution = start(job)
         index = -1  # of the test that runs; the program is loaded first
         try:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .names import Names, bindings, has_assert, parse
-from .proxy import named
+from .scope import definitions, root_of, uses_numpy
 from .splitter import OperandRecorder, ProgramImports, Splitter, Unit
 from .tally import CannotJudge, Start, Tally
 from .units import Units, WatchedScope
@@ -30,6 +30,7 @@ class AssertTests:
         for index, tree in enumerate(trees):
             if any(isinstance(n, ast.Assert) and _is_false(n.test) for n in tree.body):
                 raise ValueError(f"asserts[{index}] fails whatever the program does")
+        self.given, self.arrays = definitions(tests), uses_numpy(tests)
         setup, given = parse(tests.get("setup") or ""), parse(tests.get("given") or "")
         self.shadows = frozenset(tests.get("names") or ()) | _shadows(trees)
         self.names = Names([setup, *trees], self.shadows, bindings(given), one_name=False)
@@ -57,10 +58,11 @@ class AssertTests:
 
     def run(self, start: Start, source: str) -> Tally:
         tally = Tally(self.whole)
-        solution = start({"mode": "serve", "source": source})
+        solution = start({"mode": "serve", "source": source, "arrays": self.arrays})
         units = Units(tally, solution, self.names, self.units, source, self.places)
         try:
-            scope = WatchedScope(source, {}, solution, solution.loaded(), self.shadows)
+            scope = WatchedScope(source, solution, solution.loaded(), self.shadows, self.arrays)
+            scope.define(self.given)
             units.enter(scope)
             exec(self.setup, scope)
             for number, code in self.lines:
@@ -90,11 +92,13 @@ class CheckTests:
 
     def __init__(self, tests: Mapping[str, Any]) -> None:
         self.entry_point = tests.get("entry_point") or ""
+        self.root = root_of(self.entry_point)
+        self.given, self.arrays = definitions(tests), uses_numpy(tests)
         setup, given = parse(tests.get("setup") or ""), parse(tests.get("given") or "")
         tree = parse(tests["test"])
         check = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "check"), None)
         self.has_check = check is not None
-        program = {self.entry_point} - {""}
+        program = {self.root} - {""}
         if check is not None:
             program.add(check.args.args[0].arg if check.args.args else "candidate")
             tree.body = [node for node in tree.body if not _calls_check(node)]
@@ -108,24 +112,23 @@ class CheckTests:
         self.units = splitter.units
         self.setup = compiled(setup, SETUP, self.names, self.places)
         self.code = compiled(tree, CODE, self.names, self.places)
-        self.shadows = frozenset([self.entry_point])
+        self.shadows = frozenset([self.root])
         self.whole = bool(tests.get("whole"))
 
     def run(self, start: Start, source: str) -> Tally:
         tally = Tally(self.whole)
-        solution = start({"mode": "serve", "source": source})
+        solution = start({"mode": "serve", "source": source, "arrays": self.arrays})
         units = Units(tally, solution, self.names, self.units, source, self.places)
         try:
-            names, program = solution.loaded(), {}
-            if self.entry_point:
-                program[self.entry_point] = named(solution, self.entry_point)
-            scope = WatchedScope(source, program, solution, names, self.shadows)
+            scope = WatchedScope(source, solution, solution.loaded(), self.shadows, self.arrays)
+            scope.define(self.given)
+            candidate = scope.test(self.entry_point) if self.entry_point else None
             units.enter(scope)
             exec(self.setup, scope)
             exec(self.code, scope)
             if self.has_check:
                 scope.asked = True
-                scope["check"](*program.values())
+                scope["check"](candidate)
         except CannotJudge:
             raise
         except BaseException as error:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from types import FrameType
+from typing import Any
 
-from ..wire import codec
+from ..wire import codec, graph
+from .boundary import TESTS
 from .failures import Failure, arguments_text, brief, cut, describe, program_line
 from .solution import LoadError, Solution
 from .splitter import LEFT, RIGHT, Operands
@@ -13,11 +16,28 @@ from .splitter import LEFT, RIGHT, Operands
 Places = Mapping[tuple[str, int], Operands]  # (file name, line) of an assert -> how to read its operands
 
 
-class OfProgram:
-    """Stands for an object that lives in the program's process."""
+class _Shown:
+    """Makes values of what tests sent, to be shown; for others an instance of a class of that name."""
 
-    def __repr__(self) -> str:
-        return "<object of the program>"
+    arrays = False
+
+    def __init__(self) -> None:
+        self.arrays = "numpy" in sys.modules
+
+    def take(self, value: Any) -> Any:
+        raise codec.CodecError(f"a {type(value).__name__} is not sent")
+
+    def handle(self, _number: int) -> Any:
+        return self.record("object of the program")
+
+    def make(self, name: str, content: Any) -> Any:
+        return self.record(str(content[1]) if name == "function" else name)
+
+    def record(self, name: str) -> Any:
+        return type(name, (), {"__module__": TESTS})()
+
+    def fill(self, record: Any, fields: dict[str, Any]) -> None:
+        vars(record).update(fields)
 
 
 def explain(error: BaseException, test: str, solution: Solution, source: str, places: Places) -> Failure:
@@ -73,7 +93,9 @@ def _last_input(solution: Solution) -> str | None:
     if solution.last_call is None:
         return None
     try:
-        positional, keywords = codec.decode(solution.last_call, lambda _number: OfProgram())[-1]
-        return arguments_text(positional, keywords)
+        shown = _Shown()
+        packed = codec.decode(solution.last_call, codec.Hooks(shown.handle))[2]
+        (positional, keywords), _objects = graph.unpack(packed, shown)
+        return arguments_text(positional, dict(keywords))
     except (codec.CodecError, ValueError, TypeError, IndexError):
         return None

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..wire import codec, control, frames
 from ..wire.control import Ended
-from ..wire.messages import Loaded, Raised, Value, message_of
+from ..wire.messages import Callback, Loaded, Raised, Value, message_of
 from .failures import describe
 
 CREDIT = 3  # program limits that a program may get back for time without a processor
@@ -178,7 +178,7 @@ class Solution:
 
     def _read(self, raw: bytes, types: tuple[Any, ...], handle: Callable[[int], Any] | None) -> Any:
         def parse() -> Any:
-            message = message_of(codec.decode(raw, handle))
+            message = message_of(codec.decode(raw, codec.Hooks(handle)))
             if type(message) not in types:
                 raise codec.CodecError("not a message that may stand here")
             return message
@@ -197,12 +197,12 @@ class Solution:
         message: Message | Raised = self._read(raw, (kind, Raised), handle)
         return message
 
-    def request(self, raw: bytes, handle: Callable[[int], Any]) -> Value | Raised:
-        """One question and its answer.  Raises Stop."""
+    def answer(self, raw: bytes) -> Value | Raised | Callback:
+        """One question, or the outcome of a callback, and what the program says next.  Raises Stop."""
         if raw.startswith(_CALL, _HEAD):
             self.last_call = raw
         self.send(raw)
-        message = self.read_or_raised(self.receive_raw(), Value, handle)
+        message: Value | Raised | Callback = self._read(self.receive_raw(), (Value, Raised, Callback), None)
         if isinstance(message, Raised):
             self.raised = message
         return message

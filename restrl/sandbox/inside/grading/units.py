@@ -6,7 +6,7 @@ import builtins
 import errno
 import re
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import clock
@@ -14,9 +14,10 @@ from .clock import OutOfTime
 from .explain import Places, error_text, explain
 from .failures import Failure, cut, one_line
 from .names import Names
-from .proxy import Scope, SolutionMemoryError, named
+from .scope import Scope, root_of
 from .solution import LoadError, Solution, Stop
 from .splitter import RECORDER, Unit
+from .standins import SolutionMemoryError
 from .tally import CannotJudge, Tally
 
 NOT_ENDED = "the tests did not end with what this program returned"
@@ -30,20 +31,28 @@ class WatchedScope(Scope):
     """The tests' globals, which notice whether the program has had a part in what happened so far.
 
     ``asked``: whether the tests got a name of the program.  ``missed``: names that they looked for in vain.
-    ``program``: names that stand for something of the program whatever it defines.
+    ``source``: of the program.
     """
 
-    def __init__(self, source: str, program: Mapping[str, Any], *scope: Any) -> None:
+    def __init__(self, source: str, *scope: Any) -> None:
         super().__init__(*scope)
         self.asked = False
         self.missed: set[str] = set()
         self.source = source
-        self.program = program
+        self.candidates: dict[str, Any] = {}  # what is under test, by the name that the tests have for it
+
+    def test(self, expression: str) -> Any:
+        """The entry point.  What is under test is the solution's, whoever else defines the name."""
+        candidate, root = self.entry(expression), root_of(expression)
+        self.pop(root, None)
+        if root == expression:
+            self.candidates[root] = candidate
+        return candidate
 
     def __missing__(self, name: str) -> Any:
-        if name in self.program:
+        if name in self.candidates:
             self.asked = True
-            self[name] = self.program[name]
+            self[name] = self.candidates[name]
             return self[name]
         if name in self.names:
             self.asked = True
@@ -151,9 +160,12 @@ class Units:
 
     def program(self, name: str) -> Any:
         """What the program defines under a name that the tests import from it."""
-        if self.scope is not None:
-            self.scope.asked = True
-        return named(self.solution, name)
+        assert self.scope is not None
+        self.scope.asked = True
+        try:
+            return self.scope.boundary.ask("name", None, name)
+        except KeyError:
+            return self.scope.entry(name)
 
     def module(self) -> Any:
         """The program as a module."""
@@ -214,6 +226,8 @@ class Units:
         trace, straight = error.__traceback__, self.names.straight if self.names else ()
         while trace is not None:
             code = trace.tb_frame.f_code
+            if code.co_name == "_called":  # the program has called a function of the tests
+                return False
             inner = code.co_filename.startswith("<tests") and code.co_name != "check"
             if inner and not code.co_name.startswith("<") and code.co_firstlineno not in straight:
                 return False

@@ -103,7 +103,7 @@ def serve(link: Channel, job: dict[str, Any], disable: list[str]) -> None:
     try:
         run = _KINDS[job["kind"]](job, tools, begin)
     except BaseException as error:
-        link.send(codec.encode(("raise", class_name(type(error))[:100], text_of(error), None)))
+        link.send(codec.encode(("raise", class_name(type(error))[:100], text_of(error), None, None)))
         return
     answer(link, box, run, tools.flags)
 

@@ -7,7 +7,6 @@ and what a claim is worth is decided in the tests' process.
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # signal wraps it in enums, which is slow in a new process
-import builtins
 import os
 import signal
 import socket
@@ -17,12 +16,13 @@ from typing import Any
 from ..confine.entry import Entry
 from ..confine.isolate import Isolation
 from ..confine.settings import CHANNEL_FD
-from ..inprocess import session
+from ..inprocess import session as inprocess
 from ..wire import codec, frames
 from . import stdio
 from .failure import failure
 from .loading import load
-from .objects import OPERATIONS, Objects
+from .objects import encode_lowered
+from .session import Session, find, in_turn
 
 JOB_LIMIT = 1 << 30
 LOADED = codec.encode(("loaded", []))  # without the program's names: tests of kind "call" ask for none
@@ -60,7 +60,7 @@ def _work(disable: list[str]) -> None:
         if job["mode"] == "stdio":
             stdio.run(link, job)
         elif job["mode"] == "inprocess":
-            session.serve(link, job, disable)
+            inprocess.serve(link, job, disable)
         else:
             _serve_objects(link, job)
     finally:
@@ -78,6 +78,7 @@ def rehearse() -> None:
                 "fn_name": "f",
                 "inputs": frames.frame(codec.encode([1])),
                 "more": False,
+                "in_turn": False,
             }
             _serve_objects(frames.Channel(near.fileno(), JOB_LIMIT), codec.decode(codec.encode(job)))
             far.recv(frames.READ)
@@ -86,73 +87,31 @@ def rehearse() -> None:
 
 def _serve_objects(link: frames.Channel, job: dict[str, Any]) -> None:
     """Loads the program, then runs the calls of the job (mode "call") or those that come (mode "serve")."""
-    objects = Objects()
     try:
         names = load(job["source"], "solution")
     except BaseException as error:
         link.send(codec.encode(failure(error)))
         return
-    if job["mode"] == "call":
-        link.send(LOADED)
-        try:
-            function = find(names, job["fn_name"])
-        except BaseException as error:
-            link.send(codec.encode(failure(error)))
-            return
-        for arguments in frames.frames(job["inputs"]):
-            link.send(_result(objects, function, arguments))
-        if job["more"]:
-            for arguments in frames.frames(link.receive()):
-                link.send(_result(objects, function, arguments))
+    if job["mode"] == "serve":
+        Session(link, names, job["arrays"]).serve()
+    link.send(LOADED)
+    try:
+        function = find(names, job["fn_name"])
+    except BaseException as error:
+        link.send(codec.encode(failure(error)))
         return
-    link.send(codec.encode(("loaded", [str(n) for n in list(names)[:2000] if type(n) is str])))
-    while True:
-        request = codec.decode(link.receive(), objects.get)
-        changeable = request[-1] if request[0] == "call" else None
-        link.send(_answer(objects, lambda r=request: operate(objects, names, r), changeable))
+    if job["in_turn"]:
+        function = in_turn(function)
+    for arguments in frames.frames(job["inputs"]):
+        link.send(_result(function, arguments))
+    if job["more"]:
+        for arguments in frames.frames(link.receive()):
+            link.send(_result(function, arguments))
 
 
-def _result(objects: Objects, function: Any, arguments: bytes) -> bytes:
+def _result(function: Any, arguments: bytes) -> bytes:
     """The encoded outcome of a call."""
     try:
-        return codec.BEFORE_RESULT + objects.encode(function(*codec.decode(arguments))) + codec.AFTER_RESULT
+        return codec.BEFORE_RESULT + encode_lowered(function(*codec.decode(arguments))) + codec.AFTER_RESULT
     except BaseException as error:
         return codec.encode(failure(error))
-
-
-def _answer(objects: Objects, run: Any, arguments: Any) -> bytes:
-    """The encoded outcome of ``run()``; with the arguments, if the call changed them."""
-    before = objects.snapshot(arguments)
-    try:
-        value = run()
-        after = objects.snapshot(arguments)
-        if after == before:
-            return codec.BEFORE_RESULT + objects.encode(value) + codec.AFTER_RESULT
-        return objects.encode(("value", value, arguments[0]))
-    except BaseException as error:
-        return codec.encode(failure(error))
-
-
-def find(names: dict[str, Any], name: str) -> Any:
-    """The function ``name`` of the program, or the method of that name of its class ``Solution``."""
-    if name in names:
-        return names[name]
-    if "Solution" in names:
-        return getattr(names["Solution"](), name)
-    raise NameError(f"name {name!r} is not defined")
-
-
-def operate(objects: Objects, names: dict[str, Any], request: tuple[Any, ...]) -> Any:
-    """One operation on the solution's objects that a test asks for through a proxy."""
-    operation: str = request[0]
-    target: Any = request[1]
-    rest = request[2:]
-    if operation == "name":
-        return objects.keep(find(names, target))
-    if operation == "builtin":
-        return objects.keep(getattr(builtins, target))
-    if operation == "call":
-        arguments, keywords = rest[-1]
-        return target(*arguments, **keywords)
-    action: Any = OPERATIONS[operation]
-    return action(target, *rest[-1])

@@ -8,13 +8,13 @@ _PROGRAMS = ("solution", "__main__")  # names that a program's module has
 LINES = 10_000  # of a traceback that are looked at
 
 
-def failure(error: BaseException) -> tuple[Any, ...]:
-    """The message for an exception of the solution."""
+def failure(error: BaseException, packed: bytes | None = None) -> tuple[Any, ...]:
+    """The message for an exception of the solution.  ``packed``: the exception itself."""
     try:
         text = str(error)[:300]
     except BaseException:
         text = ""
-    return ("raise", type(error).__name__[:100], text, line_of(error))
+    return ("raise", type(error).__name__[:100], text, packed, line_of(error))
 
 
 def report(error: BaseException) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 MAX_DEPTH = 200
 _U32 = struct.Struct(">I")
@@ -36,6 +36,34 @@ class Handle:
         self.number = number
 
 
+class Ref:
+    """A reference to the object with that number in a graph."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+class Tagged:
+    """What stands for a value of another type: its name, and an encodable content to make it of."""
+
+    __slots__ = ("content", "name")
+
+    def __init__(self, name: str, content: Any) -> None:
+        self.name = name
+        self.content = content
+
+
+class Hooks(NamedTuple):
+    """What ``decode`` makes of a Handle's number, of a Ref's, and of a Tagged name and content."""
+
+    handle: Callable[[int], Any] | None = None
+    ref: Callable[[int], Any] | None = None
+    make: Callable[[str, Any], Any] | None = None
+
+
+NO_HOOKS = Hooks()
 Foreign = Callable[[Any], Any]  # a value without encoding -> an encodable value or a Handle, or CodecError
 
 
@@ -52,8 +80,12 @@ def _write(value: Any, out: list[bytes], depth: int, foreign: Foreign | None) ->
         raise CodecError(f"value is cyclic or nested deeper than {MAX_DEPTH}")
     if writer is not None:
         writer(value, out, depth, foreign)
-    elif type(value) is Handle:
-        out.append(b"h" + _U32.pack(value.number))
+    elif type(value) in _REFERENCES:
+        out.append(_REFERENCES[type(value)] + _U32.pack(value.number))
+    elif type(value) is Tagged:
+        out.append(b"x")
+        _write_str(value.name, out, depth, foreign)
+        _write(value.content, out, depth + 1, foreign)
     elif foreign is None:
         raise CodecError(f"type {type(value).__name__} is not a builtin value type")
     else:
@@ -129,6 +161,7 @@ def _write_range(value: range, out: list[bytes], depth: int, foreign: Foreign | 
         _write(part, out, depth + 1, foreign)
 
 
+_REFERENCES = {Handle: b"h", Ref: b"@"}
 _WRITERS: dict[type, Callable[..., None]] = {
     type(None): lambda _v, out, _d, _f: out.append(b"N"),
     bool: lambda v, out, _d, _f: out.append(b"T" if v else b"F"),
@@ -147,14 +180,16 @@ _WRITERS: dict[type, Callable[..., None]] = {
 }
 
 
-def decode(data: bytes, handle: Callable[[int], Any] | None = None) -> Any:
-    """The value of ``data``.  ``handle`` makes the object for a Handle's number (none: an error).
+def decode(data: bytes, hooks: Hooks = NO_HOOKS) -> Any:
+    """The value of ``data``.  What a hook is needed for is an error where there is none.
 
-    Raises CodecError for anything that ``encode`` did not write.
+    Raises CodecError for anything that ``encode`` did not write, and for what a hook refuses.
     """
     try:
-        value, at = _read(data, 0, 0, handle)
-    except (struct.error, IndexError, UnicodeDecodeError, TypeError, ValueError) as error:
+        value, at = _read(data, 0, 0, hooks)
+    except CodecError:
+        raise
+    except (struct.error, LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise CodecError(f"broken encoding: {error}") from None
     except RecursionError:
         raise CodecError("nested too deep") from None
@@ -163,7 +198,7 @@ def decode(data: bytes, handle: Callable[[int], Any] | None = None) -> Any:
     return value
 
 
-def _read(data: bytes, at: int, depth: int, handle: Callable[[int], Any] | None) -> tuple[Any, int]:
+def _read(data: bytes, at: int, depth: int, hooks: Hooks) -> tuple[Any, int]:
     """The value that begins at ``at``, and where it ends."""
     if depth > MAX_DEPTH + 1:
         raise CodecError("nested too deep")
@@ -177,9 +212,9 @@ def _read(data: bytes, at: int, depth: int, handle: Callable[[int], Any] | None)
         if tag in _RAW:
             return _RAW[tag](data[at : at + size]), at + size
         if tag in _ITEMS:
-            items, at = _read_items(data, at, depth, handle, size)
+            items, at = _read_items(data, at, depth, hooks, size)
             return items if tag == _LIST else _ITEMS[tag](items), at
-        items, at = _read_items(data, at, depth, handle, 2 * size)  # of a dict
+        items, at = _read_items(data, at, depth, hooks, 2 * size)  # of a dict
         return dict(zip(items[::2], items[1::2], strict=True)), at
     if tag in _FIXED:
         layout, make = _FIXED[tag]
@@ -187,18 +222,27 @@ def _read(data: bytes, at: int, depth: int, handle: Callable[[int], Any] | None)
     if tag in _CONSTANTS:
         return _CONSTANTS[tag], at
     if tag == ord("r"):
-        parts, at = _read_items(data, at, depth, handle, 3)
+        parts, at = _read_items(data, at, depth, hooks, 3)
         return range(*parts), at
-    if tag == ord("h"):
-        if handle is None:
-            raise CodecError("a handle where none may stand")
-        return handle(*_U32.unpack_from(data, at)), at + 4
-    raise CodecError(f"unknown tag {tag}")
+    return _read_special(data, tag, at, depth, hooks)
 
 
-def _read_items(
-    data: bytes, at: int, depth: int, handle: Callable[[int], Any] | None, count: int
-) -> tuple[list[Any], int]:
+def _read_special(data: bytes, tag: int, at: int, depth: int, hooks: Hooks) -> tuple[Any, int]:
+    """A Handle, a Ref or a Tagged content, whose tag stands before ``at``."""
+    if tag == ord("x") and hooks.make is not None:
+        (name, content), at = _read_items(data, at, depth, hooks, 2)
+        if type(name) is not str:
+            raise CodecError("a content without a name")
+        return hooks.make(name, content), at
+    if tag not in b"h@x":
+        raise CodecError(f"unknown tag {tag}")
+    hook = {ord("h"): hooks.handle, ord("@"): hooks.ref}.get(tag)
+    if hook is None:
+        raise CodecError("a handle where none may stand")
+    return hook(*_U32.unpack_from(data, at)), at + 4
+
+
+def _read_items(data: bytes, at: int, depth: int, hooks: Hooks, count: int) -> tuple[list[Any], int]:
     integer, length = _I64.unpack_from, _U32.unpack_from
     values: list[Any] = []
     for _ in range(count):
@@ -210,7 +254,7 @@ def _read_items(
             values.append(data[at + 5 : end].decode("utf-8", "surrogatepass"))
             at = end
         else:
-            value, at = _read(data, at, depth + 1, handle)
+            value, at = _read(data, at, depth + 1, hooks)
             values.append(value)
     return values, at
 

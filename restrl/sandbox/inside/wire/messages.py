@@ -19,8 +19,8 @@ class Loaded(NamedTuple):
 class Value(NamedTuple):
     """The result of a call or an operation."""
 
-    value: Any
-    arguments: Any  # list: the positional arguments as the call left them; None if it changed none
+    value: Any  # of builtin types; None if there is a graph
+    graph: Any  # (kinds, blob) of graph.py: the result, and the arguments if the call changed them; or None
 
 
 class Raised(NamedTuple):
@@ -28,7 +28,15 @@ class Raised(NamedTuple):
 
     kind: Any  # str: name of its class
     text: Any  # str
+    error: Any  # bytes: the exception itself, packed by graph.py; None where it has no form
     line: Any  # int: of the program's source, where it raised; None if that is not known
+
+
+class Callback(NamedTuple):
+    """The program calls a function of the tests, and waits; a question to it is open."""
+
+    number: Any  # int: of the function
+    arguments: Any  # bytes: (positional, keywords), packed by graph.py
 
 
 class Output(NamedTuple):
@@ -55,6 +63,7 @@ TYPES: dict[str, Any] = {
     "loaded": Loaded,
     "value": Value,
     "raise": Raised,
+    "callback": Callback,
     "output": Output,
     "ended": TestEnded,
     "proof": Proof,
