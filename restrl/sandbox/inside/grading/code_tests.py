@@ -7,10 +7,10 @@ import builtins
 from collections.abc import Mapping
 from typing import Any
 
-from .names import Names, bindings, has_assert, parse
+from .names import Names, bindings, has_assert, is_straight, parse
 from .scope import definitions, root_of, uses_numpy
 from .splitter import OperandRecorder, ProgramImports, Splitter, Unit
-from .tally import CannotJudge, Start, Tally
+from .tally import Start, Tally
 from .units import Units, WatchedScope
 
 SETUP, CODE = "<tests setup>", "<tests>"
@@ -35,6 +35,7 @@ class AssertTests:
         self.shadows = frozenset(tests.get("names") or ()) | _shadows(trees)
         self.names = Names([setup, *trees], self.shadows, bindings(given), one_name=False)
         self.places: dict[tuple[str, int], Any] = {}
+        self.certain_setup = is_straight(setup.body)
         self.setup = self._compiled(setup, SETUP)
         self.units: list[Unit] = []
         self.lines: list[tuple[int | None, Any]] = []  # the number of the entry's unit, its code
@@ -64,7 +65,9 @@ class AssertTests:
             scope = WatchedScope(source, solution, solution.loaded(), self.shadows, self.arrays)
             scope.define(self.given)
             units.enter(scope)
+            units.outside = self.certain_setup
             exec(self.setup, scope)
+            units.outside = False
             for number, code in self.lines:
                 if number is not None:
                     units.begin(number)
@@ -75,8 +78,6 @@ class AssertTests:
                     units.failed(error)
                 if tally.over:
                     break
-        except CannotJudge:
-            raise
         except BaseException as error:
             units.ended_by(error)
         return units.counted(len(self.units))
@@ -110,6 +111,7 @@ class CheckTests:
         if check is not None:
             check.body = splitter.block(check.body)
         self.units = splitter.units
+        self.certain_setup = is_straight(setup.body)
         self.setup = compiled(setup, SETUP, self.names, self.places)
         self.code = compiled(tree, CODE, self.names, self.places)
         self.shadows = frozenset([self.root])
@@ -124,13 +126,13 @@ class CheckTests:
             scope.define(self.given)
             candidate = scope.test(self.entry_point) if self.entry_point else None
             units.enter(scope)
+            units.outside = self.certain_setup
             exec(self.setup, scope)
+            units.outside = False
             exec(self.code, scope)
             if self.has_check:
                 scope.asked = True
                 scope["check"](candidate)
-        except CannotJudge:
-            raise
         except BaseException as error:
             units.ended_by(error)
         return units.counted(len(self.units))

@@ -91,6 +91,7 @@ class Units:
         self.scope: WatchedScope | None = None
         self.current: int | None = None  # the unit that runs
         self.broken = False
+        self.outside = False  # whether every program comes to all of what runs now outside of any test
         self.own_error: BaseException | None = None  # of an expression in which the program has no part
         self.verdict: CannotJudge | None = None
 
@@ -175,7 +176,7 @@ class Units:
         """Loading the program, or the tests outside of any test, ended with an error."""
         self.broken = True
         try:
-            self._fail(error, certain=False)
+            self._fail(error, self.outside)
         except OutOfTime:
             note(self.tally, error, Failure(error=NOT_ENDED))
 
