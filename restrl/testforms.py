@@ -130,7 +130,11 @@ FORMS: Mapping[str, Form] = {
     ),
     "unittest": Form({"test": FILLED}, {"entry_point": NAME}, code=("test",)),
     "ds1000": Form({"code_context": FILLED}, code=("code_context",)),
-    "pytest": Form({"test": FILLED}, {"entry_point": NAME, "setup": TEXT}, code=("test", "setup")),
+    "pytest": Form(
+        {"test": FILLED},
+        {"entry_point": ENTRY_POINT, "setup": TEXT, "given": TEXT},
+        code=("test", "setup", "given"),
+    ),
 }
 
 

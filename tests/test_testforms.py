@@ -40,7 +40,11 @@ def test_required_fields_are_enough_and_each_is_needed(tests: dict[str, Any]) ->
         STDIO | {"atol": 1e-6, "inputs": [["1", "2"]]},
         STDIO | {"rtol": 0, "numbers_by_value": True, "preamble": ""},
         ASSERTS | {"setup": "import math", "names": ["sum"]},
-        CHECK | {"setup": "import math\r\nx = 1"},
+        ASSERTS | {"given": "class Node: pass"},
+        CHECK | {"setup": "import math\r\nx = 1", "given": "inf = 1\r\n"},
+        *(CHECK | {"entry_point": name} for name in ("f", "m.f", "Solution().f", "A(1, k=[-2]).b.c", "A.b")),
+        CALL | {"fn_name": "Solution().f"},
+        CHECK | {"test": "assert Solution().f(1) == 2", "entry_point": "Solution().f"},
         UNITTEST | {"entry_point": "task_func"},
         PYTEST | {"entry_point": "f", "setup": "import math"},
     ],
@@ -69,6 +73,34 @@ def test_optional_fields(tests: dict[str, Any]) -> None:
         (ASSERTS | {"asserts": ["assert 1", "assert ("]}, "tests.asserts[1] is not Python: '(' was never"),
         (CHECK | {"setup": "import"}, "tests.setup is not Python: "),
         (CHECK | {"entry_point": None}, "tests.entry_point: must be the name of a function"),
+        *(
+            (
+                CHECK | {"entry_point": text},
+                "tests.entry_point: must be the name of a function, as in f, module.f",
+            )
+            for text in (
+                "f g",
+                "f[0]",
+                "(lambda: 1)",
+                "A(x).f",
+                "A(f()).f",
+                "f + g",
+                "f.",
+                "1",
+                "f\n;g",
+                "",
+                "f(*a)",
+            )
+        ),
+        (
+            CALL | {"fn_name": "__import__('os').x or f"},
+            "tests.fn_name: must be the name of a function, as in",
+        ),
+        (CHECK | {"given": "class"}, "tests.given is not Python: "),
+        (
+            CHECK | {"test": "assert g(1)", "entry_point": "A().f"},
+            "tests.test: must define check(candidate) or call A",
+        ),
         (UNITTEST | {"test": "class TestCases"}, "tests.test is not Python: "),
         (DS1000 | {"code_context": "\0"}, "tests.code_context is not Python: "),
         ([], "tests: a problem without tests; give an object whose kind is one of call, stdio"),

@@ -16,13 +16,16 @@ be, a program's confinement is inherited from a process that forks it (``inside/
 **Tests** are a mapping with ``kind`` and the fields of that kind (``restrl.testforms`` checks them).
 
 =========  =========================================================================================
-call       ``fn_name``, ``inputs`` (a list of argument lists), ``outputs``.  A function of that name or
-           a method of a class ``Solution``.  Equal values of exactly equal types.  Optional: rules
+call       ``fn_name`` (an entry point), ``inputs`` (a list of argument lists), ``outputs``.  Where it
+           names a class, an input may be [the names of the class and of methods, lists of their
+           arguments], and its output the list of all results: LeetCode's form of problems that ask for
+           a class.  Equal values of exactly equal types.  Optional: rules
 stdio      ``inputs``, ``outputs``: texts (or lists of lines).  Equal words in equal order.  Optional: rules
 asserts    ``asserts``: lines of Python.  Optional: ``setup``, code that runs in the tests' process after
-           the solution is loaded, and ``names``, builtin names that the solution may redefine
+           the solution is loaded, ``given``, and ``names``, builtin names that the solution may
+           redefine
 check      ``test``: source that defines check(candidate), or that tests the entry point at its top
-           level; ``entry_point``.  Optional: ``setup``
+           level; ``entry_point``.  Optional: ``setup``, ``given``
 unittest   ``test``: source that defines ``class TestCases(unittest.TestCase)`` (BigCodeBench).  Optional:
            ``entry_point``, to be named if it has a builtin's name
 ds1000     ``code_context``: source that defines generate_test_case, exec_test, test_execution and perhaps
@@ -50,6 +53,14 @@ must be 0), or as ``import solution`` would (all other kinds). It inherits no fu
 filter and no share of the recursion limit from the sandbox. A thread's stack is at most a quarter of
 ``memory_mb``, whatever ``threading.stack_size`` is asked for.
 
+**An entry point** is a name, with attributes and with calls that have literal arguments: ``f``, ``module.f``,
+``Solution().f``, ``Solution.f``.  Where it makes an instance or names a method (as ``f`` does in a program
+that has no ``f``, and a class Solution), each call has a new instance.
+
+**given** is source of the problem: imports, constants, helper functions, classes.  The tests' process runs it
+first, and what it defines is never asked of a program.  ``Problem.judged`` adds the finished definitions of a
+problem's ``code``.  ``README.md`` says which values tests and programs can exchange.
+
 **One process for two kinds.**  Tests of the kinds unittest and ds1000 use the solution's own objects, so they
 run beside it, with the same isolation.  Which tests there are is read from their source in the tests'
 process, and each success is believed only with a proof whose key the program cannot reach
@@ -63,8 +74,8 @@ candidate, each test method and each case of DS-1000 is a test.  The first test 
 program that ends, fail all later ones.  With ``sandbox.partial_credit=false`` the first failure ends a
 program; ``passed`` counts what had passed by then, and the reward is 0 or 1.
 
-**Verdicts**: ``passed`` needs every test's positive evidence.  ``harness_error`` (reward None) means that the
-sandbox failed twice, the second time alone; it says nothing about the program.  A result that leads the
+**Verdicts**: ``passed`` needs every test's positive evidence.  ``harness_error`` (reward None) says nothing
+about the program: the sandbox failed twice, the second time alone, or the tests themselves cannot judge.  A result that leads the
 tests themselves to take memory or time without end fails the program: ``memory``, ``timeout``.
 
 **Limits** in seconds mean a machine of ordinary speed: where it is slower they are multiplied by 1.5 to 10

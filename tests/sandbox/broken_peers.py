@@ -65,7 +65,7 @@ HONEST = {
     "check": [
         ("loaded", ["f"]), graph_of(codec.Handle(0)), ("value", 1.5, None), ("value", [4, 3.5], None),
         graph_of(codec.Ref(1), ["dict", "set"], [(("a",), (codec.Ref(2),)), (4,)], [(3,)]),
-        ("raise", "ValueError", "text", 1, ERROR),
+        ("raise", "ValueError", "text", ERROR, 1),
     ],
 }  # fmt: skip
 FORGED = {  # what can be sent without the number that each proof must contain
@@ -73,10 +73,10 @@ FORGED = {  # what can be sent without the number that each proof must contain
 }
 NASTY = [
     b"", b"N", b"\0" * 64, b"\xff" * 64, b"t\0\0\0\1s\0\0\0\5value", codec.encode(("harness", "forged")),
-    codec.encode(("value", 10**6000, None)), codec.encode(("raise", "SystemExit", "", 0, None)),
-    codec.encode(("raise", "KeyboardInterrupt", 1, "1", b"x")),
+    codec.encode(("value", 10**6000, None)), codec.encode(("raise", "SystemExit", "", None, 0)),
+    codec.encode(("raise", "KeyboardInterrupt", 1, b"x", "1")),
     codec.encode(("raise", "UnicodeDecodeError", None, None, None)),
-    codec.encode(("raise", [], {}, [], ERROR)), codec.encode(("loaded", [[], {}, 1])),
+    codec.encode(("raise", [], {}, ERROR, [])), codec.encode(("loaded", [[], {}, 1])),
     codec.encode(("value", "\ud800", "\ud800")), codec.encode(("value", math.nan, [[math.nan]])),
     codec.encode(("output", b"\xff", -1, b"\xff")),
     codec.encode(("value", codec.Handle(4294967295), [codec.Handle(7)])),

@@ -25,6 +25,7 @@ def asserts(*lines, **fields):
     return {"kind": "asserts", "asserts": list(lines)} | fields
 
 
+IO = "import io\n"
 BROKEN = {
     "a name that nobody defines": (check("assert candidate(1) == missing"), "'missing' is not defined"),
     "a function that nobody defines": (check("assert close(candidate(1), 2)"), "'close' is not defined"),
@@ -51,6 +52,13 @@ BROKEN = {
     "asserts: a name that nobody defines": (asserts("assert f(1) == missing"), "'missing' is not defined"),
     "asserts: setup": (asserts("assert f(1) == 2", setup="import no_such_module"), "No module named"),
     "asserts: never true": (asserts("assert f(1) == 2", "assert False"), "asserts[1] fails whatever"),
+    "a value that cannot be given": (check("assert candidate(io.StringIO()) == 1", IO), "passes a StringIO"),
+    "such a value in a helper": (
+        check("assert run(1) == 1", IO + "def run(x):\n    return f(io.StringIO())"),
+        "passes a StringIO",
+    ),
+    "such a value in setup": (check("assert candidate(1) == 2", setup=IO + "f(io.StringIO())"), "a StringIO"),
+    "asserts: such a value": (asserts("assert f(1) == 2", IO + "assert f(io.StringIO())"), "a StringIO"),
     "unittest: no class of tests": ({"kind": "unittest", "test": "class A:\n    pass\n"}, "no class is derived"),
     "unittest: made by code": (
         {"kind": "unittest", "test": "import unittest\nclass TestCases(unittest.TestCase):\n"
@@ -137,6 +145,38 @@ ATTACKS = {
         "def f(x):\n    x.append(1)\n    return 2\n",
         check("v = []\nassert candidate(v) == 2\nfor y in v:\n    assert candidate(1) == 1 / 0"),
     ),
+    # the same for a value that cannot be given to it
+    "comes to a value by a branch": (
+        FIVE,
+        check("if candidate(1) == 5:\n    assert candidate(io.StringIO()) == 1", IO),
+    ),
+    "comes to a value by a branch without a test": (
+        FIVE,
+        check("x = 0\nif candidate(1) == 5:\n    x += candidate(io.StringIO())\nassert candidate(1) == 2", IO),
+    ),
+    "comes to a value in a loop": (
+        "def f(x):\n    return [1]\n",
+        check("x = 0\nfor y in candidate(1):\n    x += candidate(io.StringIO())\nassert candidate(1) == []", IO),
+    ),
+    "comes to a value in a message": (FIVE, check("assert candidate(1) == 2, candidate(io.StringIO())", IO)),
+    "comes to a value by or": (FIVE, check("assert candidate(1) == 2 or candidate(io.StringIO())", IO)),
+    "comes to a value by any": (
+        "def f(x):\n    return 0\n",
+        check("assert any(candidate(x) for x in (1, io.StringIO()))", IO),
+    ),
+    "comes to a value in a helper": (
+        FIVE,
+        check("assert run(1) == 1", IO + "def run(x):\n    return f(io.StringIO()) if f(x) == 5 else 1"),
+    ),
+    "comes to a value in setup": (
+        FIVE,
+        check("assert candidate(1) == 2", setup=IO + "y = f(1) == 5 and f(io.StringIO())"),
+    ),
+    "comes to a value by calling back": (
+        "def f(g):\n    return g(1) if callable(g) else 5\n",
+        check("assert candidate(lambda x: candidate(io.StringIO())) == 2", IO),
+    ),
+    "calls back what raises": ("def f(g):\n    return g(1)\n", check("assert candidate(lambda x: 1 / 0) == 2")),
     # it has a part in what raises
     "a result that has no item": ("def f(x):\n    return []\n", check("assert candidate(1)[0] == 2")),
     "a result of the wrong type": ("def f(x):\n    return 'a'\n", check("assert candidate(1) + 1 == 2")),

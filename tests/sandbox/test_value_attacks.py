@@ -7,6 +7,7 @@ Each group has tests, an honest program that passes all of them, and programs th
 import pytest
 
 from restrl.config import SandboxConfig
+from restrl.records import Problem
 from restrl.sandbox import Sandbox
 from tests.sandbox.test_values import NODES, check
 
@@ -276,6 +277,19 @@ def test_no_lie_is_paid_and_every_program_is_judged(sandbox, group):
     assert (right.status, right.reward) == ("passed", 1), right
     paid = {name: v for name, v in zip(attacks, verdicts, strict=True) if v.reward != 0}
     assert paid == {}
+
+
+def test_helpers_of_a_problem_are_not_the_programs(sandbox):
+    """As in HumanEval/32, whose tests compute with a function of the prompt."""
+    helper = "def poly(xs, x):\n    return sum(c * x ** i for i, c in enumerate(xs))\n"
+    head = helper + "def find_zero(xs):\n    'A zero of poly.'\n"
+    test = "def check(candidate):\n    assert abs(poly([1, 2], candidate([1, 2]))) < 1e-6\n"
+    problem = Problem("p", "", check(test, "find_zero"), code=head)
+    programs = [head + "    return -xs[0] / xs[1]\n", head + "    return 1\ndef poly(xs, x): return 0\n"]
+    found = sandbox.judge(
+        [(program, tests) for tests in (problem.tests, problem.judged) for program in programs]
+    )
+    assert [v.reward for v in found] == [1, 1, 1, 0]  # the first two without what the problem defines
 
 
 def test_the_parts_that_attacks_change_exist(sandbox):

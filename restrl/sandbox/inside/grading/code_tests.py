@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..wire.source import compiled
-from .names import Names, bindings, has_assert, parse
+from .names import Names, bindings, has_assert, is_straight, parse
 from .scope import definitions, root_of, uses_numpy
 from .splitter import OperandRecorder, ProgramImports, Splitter, Unit
-from .tally import CannotJudge, Start, Tally
+from .tally import Start, Tally
 from .units import Units, WatchedScope
 
 SETUP, CODE = "<tests setup>", "<tests>"
@@ -31,11 +31,12 @@ class AssertTests:
         for index, tree in enumerate(trees):
             if any(isinstance(n, ast.Assert) and _is_false(n.test) for n in tree.body):
                 raise ValueError(f"asserts[{index}] fails whatever the program does")
+        self.given, self.arrays = definitions(tests), uses_numpy(tests)
         setup, given = parse(tests.get("setup") or ""), parse(tests.get("given") or "")
         self.shadows = frozenset(tests.get("names") or ()) | _shadows(trees)
         self.names = Names([setup, *trees], self.shadows, bindings(given), one_name=False)
-        self.given, self.arrays = definitions(tests), uses_numpy(tests)
         self.places: dict[tuple[str, int], Any] = {}
+        self.certain_setup = is_straight(setup.body)
         self.setup = self._compiled(setup, SETUP)
         self.units: list[Unit] = []
         self.lines: list[tuple[int | None, Any]] = []  # the number of the entry's unit, its code
@@ -65,7 +66,9 @@ class AssertTests:
             scope = WatchedScope(source, solution, solution.loaded(), self.shadows, self.arrays)
             scope.define(self.given)
             units.enter(scope)
+            units.outside = self.certain_setup
             exec(self.setup, scope)
+            units.outside = False
             for number, code in self.lines:
                 if number is not None:
                     units.begin(number)
@@ -76,8 +79,6 @@ class AssertTests:
                     units.failed(error)
                 if tally.over:
                     break
-        except CannotJudge:
-            raise
         except BaseException as error:
             units.ended_by(error)
         return units.counted(len(self.units))
@@ -93,24 +94,25 @@ class CheckTests:
 
     def __init__(self, tests: Mapping[str, Any]) -> None:
         self.entry_point = tests.get("entry_point") or ""
+        self.root = root_of(self.entry_point)
+        self.given, self.arrays = definitions(tests), uses_numpy(tests)
         setup, given = parse(tests.get("setup") or ""), parse(tests.get("given") or "")
         tree = parse(tests["test"])
         check = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "check"), None)
         self.has_check = check is not None
-        self.root = root_of(self.entry_point)
         program = {self.root} - {""}
         if check is not None:
             program.add(check.args.args[0].arg if check.args.args else "candidate")
             tree.body = [node for node in tree.body if not _calls_check(node)]
         tree.body += _pytest_calls(tree)
         self.names = Names([setup, tree], program, bindings(given))
-        self.given, self.arrays = definitions(tests), uses_numpy(tests)
         self.places: dict[tuple[str, int], Any] = {}
         splitter = Splitter(self.names, tests["test"])
         tree.body = splitter.block(tree.body)
         if check is not None:
             check.body = splitter.block(check.body)
         self.units = splitter.units
+        self.certain_setup = is_straight(setup.body)
         self.setup = rewritten(setup, SETUP, self.names, self.places)
         self.code = rewritten(tree, CODE, self.names, self.places)
         self.shadows = frozenset([self.root])
@@ -123,18 +125,15 @@ class CheckTests:
         try:
             scope = WatchedScope(source, solution, solution.loaded(), self.shadows, self.arrays)
             scope.define(self.given)
-            candidates = [scope.entry(self.entry_point)] if self.entry_point else []
-            scope.pop(self.root, None)  # what is under test is the solution's, whoever else defines it
-            if self.root == self.entry_point:
-                scope.program = dict(zip([self.root], candidates, strict=False))
+            candidate = scope.test(self.entry_point) if self.entry_point else None
             units.enter(scope)
+            units.outside = self.certain_setup
             exec(self.setup, scope)
+            units.outside = False
             exec(self.code, scope)
             if self.has_check:
                 scope.asked = True
-                scope["check"](*candidates)
-        except CannotJudge:
-            raise
+                scope["check"](candidate)
         except BaseException as error:
             units.ended_by(error)
         return units.counted(len(self.units))

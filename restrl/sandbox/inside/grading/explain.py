@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
 from ..wire import codec, graph
-from ..wire.codec import Hooks
+from .boundary import TESTS
 from .failures import Failure, arguments_text, brief, cut, describe, program_line
 from .solution import LoadError, Solution
 from .splitter import LEFT, RIGHT, Operands
@@ -15,34 +16,25 @@ from .splitter import LEFT, RIGHT, Operands
 Places = Mapping[tuple[str, int], Operands]  # (file name, line) of an assert -> how to read its operands
 
 
-class OfProgram:
-    """Stands for an object that lives in the program's process."""
-
-    def __repr__(self) -> str:
-        return "<object of the program>"
-
-
-def _of_program(_number: int) -> OfProgram:
-    return OfProgram()
-
-
 class _Shown:
-    """The policy (``wire/graph.py``) that reads what the tests have sent, to show it."""
+    """Makes values of what tests sent, to be shown; for others an instance of a class of that name."""
 
-    arrays = True
+    arrays = False
+
+    def __init__(self) -> None:
+        self.arrays = "numpy" in sys.modules
 
     def take(self, value: Any) -> Any:
-        raise codec.CodecError(f"a {type(value).__name__} is not written here")
+        raise codec.CodecError(f"a {type(value).__name__} is not sent")
 
-    def handle(self, number: int) -> Any:
-        return _of_program(number)
+    def handle(self, _number: int) -> Any:
+        return self.record("object of the program")
 
     def make(self, name: str, content: Any) -> Any:
-        del content  # its name is enough
-        return type(name, (), {})()
+        return self.record(str(content[1]) if name == "function" else name)
 
     def record(self, name: str) -> Any:
-        return type(name, (), {})()
+        return type(name, (), {"__module__": TESTS})()
 
     def fill(self, record: Any, fields: dict[str, Any]) -> None:
         vars(record).update(fields)
@@ -101,8 +93,9 @@ def _last_input(solution: Solution) -> str | None:
     if solution.last_call is None:
         return None
     try:
-        _word, _target, packed, _known = codec.decode(solution.last_call, Hooks(handle=_of_program))
-        (positional, keywords), _objects = graph.unpack(packed, _Shown())
+        shown = _Shown()
+        packed = codec.decode(solution.last_call, codec.Hooks(shown.handle))[2]
+        (positional, keywords), _objects = graph.unpack(packed, shown)
         return arguments_text(positional, dict(keywords))
     except (codec.CodecError, ValueError, TypeError, IndexError):
         return None

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..wire.messages import Raised
+from .proxy import Remote
 
 CUT = 400  # characters of each text; a longer one ends in "..."
 DECIMAL_BITS = (
@@ -114,17 +115,26 @@ def _put_other(value: Any, out: list[str], left: int) -> int:
         return _put(repr(value), out, left)
     if kind.__module__ in _PLAIN_MODULES or (kind.__module__ == "builtins" and issubclass(kind, type)):
         return _put(repr(value), out, left)
+    if issubclass(kind, Remote):
+        return _put("<object of the program>", out, left)
+    if kind.__module__ == "tests":
+        return _put(")", out, _write_fields(value, out, _put(kind.__name__ + "(", out, left)))
     if issubclass(kind, BaseException):
         left = _put(kind.__name__, out, left)
         return _write(value.args, out, left)
     for base in _CONTAINERS:
         if issubclass(kind, base):
             left = _put(kind.__name__ + "(", out, left)
-            plain = (
-                {k: dict.__getitem__(value, k) for k in dict.__iter__(value)} if base is dict else base(value)
-            )
+            plain = dict(dict.items(value)) if base is dict else base(value)
             return _put(")", out, _write(plain, out, left))
     return _put(f"<{kind.__name__}>", out, left)
+
+
+def _write_fields(value: Any, out: list[str], left: int) -> int:
+    """The attributes of an instance of a class of the tests."""
+    for index, (name, item) in enumerate(vars(value).items()):
+        left = _write(item, out, _put(f"{', ' if index else ''}{name}=", out, left))
+    return left
 
 
 _BRACKETS: dict[type, tuple[str, str]] = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import builtins
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 _MODULES = (  # without state that a value of the program could change
     "math", "cmath", "itertools", "functools", "operator", "string", "collections", "re", "fractions",
@@ -78,6 +78,14 @@ def may_branch(node: ast.AST) -> bool:
     return False
 
 
+def is_straight(body: Sequence[ast.stmt]) -> bool:
+    """Whether every part of a block runs, whatever the values; it may end with a return."""
+    parts: list[ast.AST] = list(body)
+    if isinstance(parts[-1] if parts else None, ast.Return):
+        parts[-1] = getattr(parts[-1], "value", None) or ast.Constant(None)
+    return not any(isinstance(n, ast.For) or may_branch(n) for n in parts)
+
+
 def leaves(node: ast.AST) -> bool:
     """Whether the statement may end the block that it stands in."""
     if isinstance(node, (*Function, ast.ClassDef, ast.Lambda)):
@@ -123,8 +131,7 @@ class Names:
             node.lineno
             for tree in self.trees
             for node in ast.walk(tree)
-            if isinstance(node, Function)
-            and not any(isinstance(n, ast.For) or may_branch(n) for n in node.body)
+            if isinstance(node, Function) and is_straight(node.body)
         }
         self.tainted = self._tainted()
 

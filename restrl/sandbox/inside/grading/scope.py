@@ -54,10 +54,6 @@ class Scope(dict[str, Any]):
                 self.boundary.learn(value)
                 self.boundary.shared.add(value)
 
-    def imported(self, name: str) -> Any:
-        """What ``from solution import name`` gives: a value, or something of the solution."""
-        return self.boundary.ask("name" if name in self.names else "entry", None, name)
-
     def entry(self, expression: str) -> Remote:
         """The solution's entry point."""
         candidate = self.boundary.ask("entry", None, expression)

@@ -75,7 +75,8 @@ class Splitter:
             guard = _guard(node, f"{RECORDER}.failed({ERROR})", f"{RECORDER}.passed()")
             return [*ast.parse(f"{RECORDER}.begin({number})").body, guard]
         if isinstance(node, (ast.For, ast.While, ast.If, ast.With, ast.Expr)):
-            return [_guard(node, f"{RECORDER}.broke({ERROR}, {certain})")]
+            sure = certain and not branches and (steady or not isinstance(node, ast.For))
+            return [_guard(node, f"{RECORDER}.broke({ERROR}, {sure})")]
         names = _targets(node)
         if names and asks:
             return [

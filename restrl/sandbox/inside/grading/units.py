@@ -14,7 +14,7 @@ from .clock import OutOfTime
 from .explain import Places, error_text, explain
 from .failures import Failure, cut, one_line
 from .names import Names
-from .scope import Scope
+from .scope import Scope, root_of
 from .solution import LoadError, Solution, Stop
 from .splitter import RECORDER, Unit
 from .standins import SolutionMemoryError
@@ -31,7 +31,7 @@ class WatchedScope(Scope):
     """The tests' globals, which notice whether the program has had a part in what happened so far.
 
     ``asked``: whether the tests got a name of the program.  ``missed``: names that they looked for in vain.
-    ``program``: names that stand for something of the program whatever it defines.
+    ``source``: of the program.
     """
 
     def __init__(self, source: str, *scope: Any) -> None:
@@ -39,12 +39,20 @@ class WatchedScope(Scope):
         self.asked = False
         self.missed: set[str] = set()
         self.source = source
-        self.program: dict[str, Any] = {}
+        self.candidates: dict[str, Any] = {}  # what is under test, by the name that the tests have for it
+
+    def test(self, expression: str) -> Any:
+        """The entry point.  What is under test is the solution's, whoever else defines the name."""
+        candidate, root = self.entry(expression), root_of(expression)
+        self.pop(root, None)
+        if root == expression:
+            self.candidates[root] = candidate
+        return candidate
 
     def __missing__(self, name: str) -> Any:
-        if name in self.program:
+        if name in self.candidates:
             self.asked = True
-            self[name] = self.program[name]
+            self[name] = self.candidates[name]
             return self[name]
         if name in self.names:
             self.asked = True
@@ -83,6 +91,7 @@ class Units:
         self.scope: WatchedScope | None = None
         self.current: int | None = None  # the unit that runs
         self.broken = False
+        self.outside = False  # whether every program comes to all of what runs now outside of any test
         self.own_error: BaseException | None = None  # of an expression in which the program has no part
         self.verdict: CannotJudge | None = None
 
@@ -154,7 +163,10 @@ class Units:
         """What the program defines under a name that the tests import from it."""
         assert self.scope is not None
         self.scope.asked = True
-        return self.scope.imported(name)
+        try:
+            return self.scope.boundary.ask("name", None, name)
+        except KeyError:
+            return self.scope.entry(name)
 
     def module(self) -> Any:
         """The program as a module."""
@@ -164,7 +176,7 @@ class Units:
         """Loading the program, or the tests outside of any test, ended with an error."""
         self.broken = True
         try:
-            self._fail(error, certain=False)
+            self._fail(error, self.outside)
         except OutOfTime:
             note(self.tally, error, Failure(error=NOT_ENDED))
 
@@ -215,6 +227,8 @@ class Units:
         trace, straight = error.__traceback__, self.names.straight if self.names else ()
         while trace is not None:
             code = trace.tb_frame.f_code
+            if code.co_name == "_called":  # the program has called a function of the tests
+                return False
             inner = code.co_filename.startswith("<tests") and code.co_name != "check"
             if inner and not code.co_name.startswith("<") and code.co_firstlineno not in straight:
                 return False

@@ -9,12 +9,12 @@ LINES = 10_000  # of a traceback that are looked at
 
 
 def failure(error: BaseException, packed: bytes | None = None) -> tuple[Any, ...]:
-    """The message for an exception of the solution.  ``packed``: itself, as ``wire/graph.py`` packs it."""
+    """The message for an exception of the solution.  ``packed``: the exception itself."""
     try:
         text = str(error)[:300]
     except BaseException:
         text = ""
-    return ("raise", type(error).__name__[:100], text, line_of(error), packed)
+    return ("raise", type(error).__name__[:100], text, packed, line_of(error))
 
 
 def report(error: BaseException) -> bytes:

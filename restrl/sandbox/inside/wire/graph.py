@@ -249,7 +249,10 @@ def _fill(value: Any, content: Any, policy: Policy) -> None:
         (value.extend if cls is deque else value.update)(_parts(content))
     elif cls in _MAPPINGS:
         if cls is defaultdict:
-            value.default_factory, *content = content
+            factory, *content = content
+            if factory is not None and not callable(factory):
+                raise CodecError("a factory that cannot be called")
+            value.default_factory = factory
         keys, items = content
         value.clear()
         for key, item in zip(_parts(keys), _parts(items), strict=True):

@@ -28,8 +28,8 @@ class Raised(NamedTuple):
 
     kind: Any  # str: name of its class
     text: Any  # str
-    line: Any  # int: of the program's source, where it raised; None if that is not known
     error: Any  # bytes: the exception itself, packed by graph.py; None where it has no form
+    line: Any  # int: of the program's source, where it raised; None if that is not known
 
 
 class Callback(NamedTuple):
