@@ -75,8 +75,8 @@ program that ends, fail all later ones.  With ``sandbox.partial_credit=false`` t
 program; ``passed`` counts what had passed by then, and the reward is 0 or 1.
 
 **Verdicts**: ``passed`` needs every test's positive evidence.  ``harness_error`` (reward None) says nothing
-about the program: the sandbox failed twice, the second time alone, or the tests themselves cannot judge.  A result that leads the
-tests themselves to take memory or time without end fails the program: ``memory``, ``timeout``.
+about the program: the sandbox failed twice, the second time alone, or the tests themselves cannot judge.  A
+result that leads the tests to take memory or time without end fails the program: ``memory``, ``timeout``.
 
 **Limits** in seconds mean a machine of ordinary speed: where it is slower they are multiplied by 1.5 to 10
 (``sandbox.calibrate``), and a program gets back the time for which others kept it from a processor.
