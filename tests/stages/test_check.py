@@ -145,7 +145,7 @@ def test_tests_that_judge_nobody_are_found_without_a_reference(
     assert checked.unjudged == 2
     out = capsys.readouterr().out
     assert f"nobody: {reason}" in out
-    assert f"2 of {checked.problems} problems cannot be judged\n" in out
+    assert f"2 of {checked.problems} problems cannot be judged: their tests are broken\n" in out
 
 
 def heldout(folder: Path) -> Path:
