@@ -34,8 +34,19 @@ from restrl.model.weights import cache_folder, convert_once
 
 PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")  # as llama.cpp names the parts of a model
 FLOAT32 = 4  # bytes
+# Names of ways to split text into words before the merges of a byte-level tokenizer: GPT-2's (some put digits
+# apart, which their merges never join), with which transformers replaces any that it does not know.
+GPT2_SPLITS = (
+    "gpt-2", "phi-2", "olmo", "mpt", "mellum", "smollm", "starcoder", "refact", "command-r", "codeshell",
+    "exaone",
+)  # fmt: skip
 UNQUANTIZED = (GGMLQuantizationType.F32, GGMLQuantizationType.F16)
 _log = logging.getLogger(__name__)
+
+try:
+    from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS as SPLITS
+except ImportError:  # an older release, which knows none
+    SPLITS = {}
 
 
 def is_gguf(path: str | None) -> bool:
@@ -65,6 +76,7 @@ def converted_file(path: str, paths: PathsConfig) -> Path:
         readers = [_reader(part) for part in parts]
         _check_parts(parts, readers)
         _check_supported(parts[0], readers)
+        _check_tokenizer(parts[0], readers[0])
         size = sum(part.stat().st_size for part in parts)
         needed = FLOAT32 * sum(int(tensor.n_elements) for reader in readers for tensor in reader.tensors)
         needed += size if len(parts) > 1 else 0  # the merged file
@@ -138,6 +150,17 @@ def _check_supported(file: Path, readers: Sequence[GGUFReader]) -> None:
             raise UserError(
                 f"cannot convert {file}: its quantization {kind.name} is not supported"
             ) from error
+
+
+def _check_tokenizer(file: Path, reader: GGUFReader) -> None:
+    """Raises UserError for a tokenizer that transformers would read, but with another split of the text."""
+    split = _value(reader, Keys.Tokenizer.PRE)
+    known = split in SPLITS or split in GPT2_SPLITS
+    if _value(reader, Keys.Tokenizer.MODEL) == "gpt2" and not known:
+        raise UserError(
+            f"cannot convert {file}: its tokenizer splits text in a way that is not supported ({split}); "
+            "use the model's folder in Hugging Face layout"
+        )
 
 
 def _whole(parts: Sequence[Path], readers: Sequence[GGUFReader], folder: Path) -> Path:

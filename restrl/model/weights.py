@@ -20,6 +20,9 @@ from restrl.errors import UserError
 from restrl.files import atomic_folder
 from restrl.model.hub import load_from, quiet
 
+# a text that ways to split text into words treat differently
+PROBE = "def f(x):\n\tit's = 12345 + 'Ünï日本'  # it's\n\n\n    return x  \n        if  a:\r\n"
+
 
 def cache_folder(paths: PathsConfig) -> Path:
     """The folder of converted models: ``paths.cache``, or restrl in the user's cache folder."""
@@ -120,6 +123,14 @@ def _convert(source: Callable[[Path], Path], folder: Path, remedy: str) -> None:
             file.unlink()
         tokenizer.save_pretrained(temporary)
         model.save_pretrained(temporary)
+        saved = AutoTokenizer.from_pretrained(str(temporary))
+        if (
+            saved(PROBE)["input_ids"] != tokenizer(PROBE)["input_ids"]
+        ):  # transformers has its own for some models
+            raise UserError(
+                f"cannot convert {file}: transformers reads its tokenizer in another way once it is saved; "
+                "use the model's folder in Hugging Face layout"
+            )
 
 
 def _read(file: Path, remedy: str) -> tuple[Any, Any]:

@@ -38,14 +38,15 @@ def write_gguf(
     arch: str = "qwen2",
     without: str = "",
     kind_of_file: str | None = None,
+    split: str = "qwen2",
 ) -> list[Path]:
     """Writes ``model`` as llama.cpp does; ``without``: a tensor to leave out.  Returns its files, in order.
 
     ``path``: NAME.gguf; parts are called NAME-00001-of-00003.gguf and so on.
     """
     tensors = [(name, data) for name, data in _tensors(model) if name != without]
-    split = -(-len(tensors) // parts) if parts > 1 else 0
-    writer = gguf.GGUFWriter(path, arch, split_max_tensors=split)
+    each = -(-len(tensors) // parts) if parts > 1 else 0
+    writer = gguf.GGUFWriter(path, arch, split_max_tensors=each)
     config = model.config
     writer.add_name("tiny")
     if kind_of_file:
@@ -58,7 +59,7 @@ def write_gguf(
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(10000.0)
-    _add_tokenizer(writer)
+    _add_tokenizer(writer, split)
     for name, data in tensors:
         if data.ndim == 1 or kind == Kind.F32:
             writer.add_tensor(name, data)
@@ -81,13 +82,13 @@ def _tensors(model: Any) -> list[tuple[str, np.ndarray]]:
     return found
 
 
-def _add_tokenizer(writer: Any) -> None:
+def _add_tokenizer(writer: Any, split: str) -> None:
     tokenizer = tiny_tokenizer()
     described = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     special = set(tokenizer.all_special_tokens) | set(tokenizer.added_tokens_encoder)
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
+    writer.add_tokenizer_pre(split)
     writer.add_token_list([token for token, _ in vocabulary])
     writer.add_token_types([3 if token in special else 1 for token, _ in vocabulary])
     writer.add_token_merges([" ".join(pair) for pair in described["merges"]])

@@ -144,6 +144,10 @@ def test_a_download_that_was_cut_off(tmp_path, paths, share):
     [
         ({"arch": "plamo"}, r"cannot convert .*m.gguf: GGUF model with architecture plamo is not supported"),
         ({"arch": "t5"}, r"cannot convert .*m.gguf: "),
+        (
+            {"split": "deepseek-coder"},
+            r"cannot convert .*m.gguf: its tokenizer splits .* \(deepseek-coder\); use",
+        ),
         ({"kind": Kind.TQ1_0}, None),  # a rare one that is supported
     ],
     ids=str,
@@ -158,6 +162,16 @@ def test_what_transformers_does_not_read_is_found_in_the_header(
     monkeypatch.setattr(weights, "_convert", lambda *_: pytest.fail("not before"))
     with pytest.raises(UserError, match=message):
         load_model(at(file), paths)
+
+
+def test_a_tokenizer_that_transformers_replaces_once_it_is_saved(tmp_path, paths):
+    """It has one of its own for Qwen2, whatever the folder says."""
+    (file,) = write_gguf(tmp_path / "m.gguf", tiny_qwen2(), split="gpt-2")
+    with pytest.raises(
+        UserError, match=r"cannot convert .*m.gguf: transformers reads its tokenizer in another"
+    ):
+        load_model(at(file), paths)
+    assert not list(Path(paths.cache).glob("*gguf-*/"))
 
 
 def test_a_quantization_that_is_not_supported(tmp_path, paths, monkeypatch):
