@@ -34,7 +34,10 @@ class WorkerExtension:
     def restrl_prepare(self) -> None:
         """Called once after the start."""
         sampler = self.model_runner.sampler
-        sampler.topk_topp_sampler.forward = _LogprobsBeforeTopP(sampler.topk_topp_sampler.forward)
+        sample = sampler.topk_topp_sampler.forward
+        if current_platform.is_cpu():
+            sample = _UnmovedByParts(sample, self.model_runner)
+        sampler.topk_topp_sampler.forward = _LogprobsBeforeTopP(sample)
         sampler.gather_logprobs = _sampled_logprobs
 
     def restrl_ping(self) -> bool:
@@ -91,6 +94,40 @@ class _LogprobsBeforeTopP:
         logprobs = logits.log_softmax(dim=-1, dtype=torch.float32)  # top-p writes to logits
         tokens, _ = self.sample(logits, generators, k, p)
         return tokens, logprobs
+
+
+class _UnmovedByParts:
+    """A sampling function that draws nothing for a prompt of which only a part was computed, on a CPU.
+
+    vLLM draws a token after each part, drops it, and moves the request's generator back, which generators of
+    a CPU cannot do: the engine would fail.
+    """
+
+    def __init__(self, sample: Any, runner: Any) -> None:
+        self.sample = sample
+        self.runner = runner
+
+    def __call__(
+        self, logits: Tensor, generators: dict[int, Any], k: Tensor | None, p: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        dropped = self.runner.discard_request_mask.np
+        drawing = {row: generator for row, generator in generators.items() if not dropped[row]}
+        for row in generators.keys() - drawing.keys():
+            generators[row] = _Unmoved(generators, row)
+        return self.sample(logits, drawing, k, p)  # type: ignore[no-any-return]
+
+
+class _Unmoved:
+    """Stands for a generator that did not move, until it is moved back."""
+
+    def __init__(self, generators: dict[int, Any], row: int) -> None:
+        self.generators, self.row, self.generator = generators, row, generators[row]
+
+    def get_offset(self) -> int:
+        return 0
+
+    def set_offset(self, _offset: int) -> None:
+        self.generators[self.row] = self.generator
 
 
 def _sampled_logprobs(logprobs: Tensor, _count: int, token_ids: Tensor) -> LogprobsTensors:

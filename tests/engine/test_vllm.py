@@ -88,6 +88,14 @@ def test_samples_depend_on_the_request_alone(engine: VllmEngine) -> None:
     assert [sampled(completions) for completions in engine.generate(requests[::-1])] == alone[::-1]
 
 
+def test_prompts_that_are_computed_in_parts(engine: VllmEngine) -> None:
+    """A step of vLLM takes 2048 tokens: of these prompts, 4096 tokens, one is cut."""
+    requests = [Request((*PROMPTS[i % 3], i, *LONG[: 250 - i]), 2, 8, 1.0, seed=i) for i in range(16)]
+    alone = [sampled(engine.generate([request])[0]) for request in requests]
+    assert engine._engine.reset_prefix_cache()
+    assert [sampled(completions) for completions in engine.generate(requests)] == alone
+
+
 def test_seeds_name_samples(engine: VllmEngine) -> None:
     one, four, other = (
         engine.generate([Request(PROMPTS[0], n, 10, seed=seed)])[0] for n, seed in ((1, 5), (4, 5), (4, 6))
