@@ -61,7 +61,7 @@ def error_of(finished: Run) -> str:
             "experiment=foo: no such choice; experiment may be quickstart, smoke, stage2, starter",
         ),
         ("decoder.k=[1,8]", "decoder.k=[1, 8]: pass@8 needs as many samples, and decoder.sampling.n is 2"),
-        ("engine.name=vllm", "engine.name=vllm: must be one of hf"),
+        ("engine.name=sglang", "engine.name=sglang: must be one of hf"),
         ("grpo.sigma0={", ""),  # Hydra's own words
     ],
 )

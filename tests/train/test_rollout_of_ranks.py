@@ -36,7 +36,7 @@ def test_new_weights_go_to_an_engine_that_holds_its_own() -> None:
     class Own(ToyEngine):
         def __init__(self, shares: bool) -> None:
             super().__init__(tiny_model())
-            self.capabilities = type("C", (), {"shares_weights": shares})()
+            self.capabilities = type("C", (), {"shares_weights": shares, "sleeps": False})()
             self.synced: list[str] = []
 
         def sync(self, weights) -> None:

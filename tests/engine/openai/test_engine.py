@@ -200,6 +200,7 @@ def test_one_request_that_keeps_failing_ends_all_and_is_named() -> None:
         fake.faults, fake.faulty_from = [status(400, "too bad")], 20
         with pytest.raises(UserError, match=r"task_id 'p\d+': http\S+: refused with status 400: too bad"):
             engine.generate(requests)
+        time.sleep(0.2)  # what was on its way has arrived
         asked = len(fake.sampled)
         assert asked < 40
         time.sleep(0.2)
