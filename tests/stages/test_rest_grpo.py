@@ -51,7 +51,7 @@ def test_it_leaves_results_report_and_policies(undisturbed: Workplace, expected:
     report = (undisturbed.last / "report.md").read_text()
     assert "| mean_reward |" in report
     assert [line for line in report.splitlines() if line.startswith("## ")] == [
-        "## Iteration 1", "## Iteration 2", "## Files",
+        "## Failures", "## Iteration 1", "## Iteration 2", "## Files",
     ]  # fmt: skip
     assert [len(artifacts(undisturbed.outputs, step)) for step in STEPS] == [2, 2, 2, 2]
 

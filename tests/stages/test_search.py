@@ -109,7 +109,7 @@ KILLS = {
         ("restrl.stages.searches:SearchFiles.append", 4),
         ("restrl.stages.evaluation:judge_answers", 1),
         ("restrl.artifacts:Work.finish", 1),
-        ("restrl.stages.run:show_trees", 1),
+        ("restrl.stages.decoding:show_trees", 1),
     ],
 }
 
