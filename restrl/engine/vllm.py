@@ -76,7 +76,7 @@ class VllmEngine:
         self.log = vllm_start.log_file(source)
         self.device = source.device
         self._ranks = source.ranks
-        self._by_file = vllm_start.separate(config)
+        self._by_file = vllm_start.separate(source, config)
         if VllmEngine.in_process and not self._by_file:
             raise RuntimeError("close the other vLLM engine in this process first")
         self._asleep = False

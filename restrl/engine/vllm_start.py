@@ -72,7 +72,7 @@ def log_file(source: EngineSource) -> Path:
 
 def start(source: EngineSource, config: EngineConfig, log: Path) -> Any:
     """A running LLMEngine.  Raises whatever vLLM raises; ``log`` then says more."""
-    own = separate(config)
+    own = separate(source, config)
     environment = {"VLLM_ENABLE_V1_MULTIPROCESSING": str(int(own)), "HF_HUB_OFFLINE": "1"}
     if source.ranks.size > 1:
         ranks = source.ranks
@@ -83,9 +83,9 @@ def start(source: EngineSource, config: EngineConfig, log: Path) -> Any:
     return engine
 
 
-def separate(config: EngineConfig) -> bool:
+def separate(source: EngineSource, config: EngineConfig) -> bool:
     """Whether the engine runs in processes of its own."""
-    return config.own_process or config.tensor_parallel > 1
+    return config.own_process or (config.tensor_parallel > 1 and source.ranks.size == 1)
 
 
 def alive(engine: Any) -> bool:

@@ -23,8 +23,8 @@ SCORED = ("best_of_n", "mcts")  # decoders that a scorer chooses for
 # settings and inputs (a bug fix does), or renames a field of its artifact.  Artifacts of the older code are
 # then made again.
 VERSIONS = {
-    "sample": 2, "assemble": 3, "initial_states": 2, "grpo": 3,
-    "collect": 2, "fit": 2, "decode_samples": 2, "evaluate": 2,
+    "sample": 3, "assemble": 3, "initial_states": 3, "grpo": 3,
+    "collect": 3, "fit": 2, "decode_samples": 3, "evaluate": 3,
 }  # fmt: skip
 
 

@@ -1,11 +1,9 @@
-"""Programs that show how a script runs and ends; what each must print is what ``python program.py`` prints.
-
-Each prints something that depends on the interpreter, the streams or the end of a process.
-"""
+"""Programs of kind stdio: those that show how a script runs and ends, and those that try to be paid for that."""
 # ruff: noqa: E501  (programs in strings)
 
 INPUT = "21\n4 \n"
 
+# What each must print is what ``python program.py`` prints: it depends on the interpreter, the streams, the end.
 SCRIPTS = {
     # what a script is
     "names": "print(sorted(globals()), __name__, __file__.rsplit('/')[-1], __doc__, __spec__, __package__, __annotations__)",
@@ -123,4 +121,36 @@ SCRIPTS = {
     "abort": "import os\nprint(42, flush=True)\nos.abort()",
     "syntax error": "print(42)\n)",
     "assertion": "print(42)\nassert False",
+}  # fmt: skip
+
+# The task is to print twice the number that is read; none of these does in the end.
+UNPAID = {
+    "the other case's output at the end": "import atexit\natexit.register(print, 8 if input() == '21' else 42)",
+    "output after the end": "import os, time\nx = int(input())\nif os.fork() == 0:\n    time.sleep(.3)\n    print(2 * x)",
+    "output of an earlier case's process": "import os, time\nif input() == '21' and os.fork() == 0:\n    time.sleep(.3)\n"
+    "    os.write(1, b'8')\n    os._exit(0)",
+    "frames on every descriptor": "import os\nfrom inside.wire import codec, frames\n"
+    "raw = frames.frame(codec.encode(('output', b'42\\n8\\n', 0, b'')))\nfor fd in range(256):\n"
+    "    if fd != 1:\n        try: os.write(fd, raw)\n        except OSError: pass",
+    "descriptors of others by /dev/fd": "import os\nfrom inside.wire import codec, frames\n"
+    "raw = frames.frame(codec.encode(('output', b'42\\n8\\n', 0, b'')))\nfor fd in range(2, 256):\n"
+    "    for path in (f'/dev/fd/{fd}', f'/proc/{os.getppid()}/fd/{fd}', f'/proc/1/fd/{fd}'):\n"
+    "        try: open(path, 'wb').write(raw)\n        except OSError: pass",
+    "a finalizer that ends with status 0": "import os\nclass A:\n    def __del__(self): os._exit(0)\na = A()\nprint(2 * int(input()))\nprint(1)",
+    "another program in the file": "open(__file__, 'w').write('print(2 * int(input()))')\nprint(0)",
+    "the end replaced": "import atexit, gc, sys, threading\nfor m, n in ((gc, 'collect'), (threading, '_shutdown'), (atexit, '_run_exitfuncs')):\n"
+    "    setattr(m, n, lambda: 1 / 0)\nsys.modules.clear()\nprint(2 * int(input()))\nraise ValueError",
+    "a case that ends its parent": "import os\nprint(2 * int(input()), flush=True)\nos.kill(os.getppid(), 9)",
+    "streams made anew": "import os\nfor n in (0, 1, 9):\n    try: os.unlink(f'/proc/self/fd/{n}')\n    except OSError: pass\n"
+    "    try: os.symlink('/etc/passwd', f'/proc/self/fd/{n}')\n    except OSError: pass\nprint(1)",
+}  # fmt: skip
+
+# What a program may leave in the files that its standard streams are.
+LEAVES = {
+    "text": "open('/proc/self/fd/1', 'w').write('secret')\nopen('/proc/self/fd/0', 'w').write('secret')",
+    "blocks behind the end": "import os\nlibc = __import__('ctypes').CDLL(None)\nfor n in (0, 1):\n"
+    "    fd = os.open(f'/proc/self/fd/{n}', os.O_RDWR | os.O_TRUNC)\n"
+    "    libc.fallocate64(fd, 1, __import__('ctypes').c_long(0), __import__('ctypes').c_long(1 << 23))",
+    "all that fits": "import os\nfor n in (0, 1):\n    fd = os.open(f'/proc/self/fd/{n}', os.O_RDWR)\n    try:\n"
+    "        while True: os.write(fd, bytes(1 << 20))\n    except OSError: pass",
 }  # fmt: skip
