@@ -140,7 +140,6 @@ UNPAID = {
     "another program in the file": "open(__file__, 'w').write('print(2 * int(input()))')\nprint(0)",
     "the end replaced": "import atexit, gc, sys, threading\nfor m, n in ((gc, 'collect'), (threading, '_shutdown'), (atexit, '_run_exitfuncs')):\n"
     "    setattr(m, n, lambda: 1 / 0)\nsys.modules.clear()\nprint(2 * int(input()))\nraise ValueError",
-    "a case that ends its parent": "import os\nprint(2 * int(input()), flush=True)\nos.kill(os.getppid(), 9)",
     "streams made anew": "import os\nfor n in (0, 1, 9):\n    try: os.unlink(f'/proc/self/fd/{n}')\n    except OSError: pass\n"
     "    try: os.symlink('/etc/passwd', f'/proc/self/fd/{n}')\n    except OSError: pass\nprint(1)",
 }  # fmt: skip

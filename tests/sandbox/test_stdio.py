@@ -73,6 +73,15 @@ def test_nothing_but_the_output_of_the_case_is_paid(kind):
     assert {name: v for name, v in zip(UNPAID, verdicts, strict=True) if v.passed or v.reward != 0} == {}
 
 
+@pytest.mark.parametrize("kind", [Sandbox, OneByOne])
+def test_a_case_that_ends_its_parent_is_judged(kind):
+    """Its answers are right; where its parent is the first process of a namespace, the signal does nothing."""
+    source = "import os\nprint(2 * int(input()), flush=True)\nos.kill(os.getppid(), 9)"
+    with kind(CONFIG) as sandbox:
+        assert sandbox.judge([(source, ANSWER)])[0].reward in (0, 0.5, 1)
+        assert sandbox.judge([("print(2 * int(input()))", ANSWER)])[0].reward == 1
+
+
 FINDS = "found = open('/proc/self/fd/1').read() + open('/dev/stdin').read()\n"
 
 

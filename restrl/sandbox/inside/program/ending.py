@@ -17,7 +17,8 @@ import sys
 import threading
 from typing import Any
 
-_WRITERS = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom, io.BufferedRWPair)
+_BYTES = (io.BufferedWriter, io.BufferedRandom, io.BufferedRWPair)
+_WRITERS = (io.TextIOWrapper, *_BYTES)
 FLUSH_FAILED = 120  # the exit status of an interpreter that cannot flush its standard streams
 _ended = threading._shutdown  # type: ignore[attr-defined]
 
@@ -36,9 +37,7 @@ def finish(status: int, last_module: str) -> int:
         _forget(last_module)
         gc.collect()
     left = [item for item in gc.get_objects() if issubclass(type(item), _WRITERS)]
-    for item in sorted(
-        left, key=lambda item: not isinstance(item, io.TextIOWrapper)
-    ):  # these fill the others
+    for item in sorted(left, key=lambda item: issubclass(type(item), _BYTES)):  # texts go first into bytes
         with contextlib.suppress(BaseException):
             item.flush()
     return status if all(flushed) else FLUSH_FAILED

@@ -71,7 +71,10 @@ def new_module(name: str, source: str, given: Mapping[str, Any]) -> dict[str, An
 
 
 def run(code: types.CodeType, names: dict[str, Any]) -> None:
-    """Runs a module's code with the whole recursion limit: our own frames below it do not count."""
+    """Runs a module's code with the whole recursion limit: our own frames below it do not count.
+
+    From Python 3.12 on, the call below concerns the recursion of C functions only; there they do count.
+    """
     global _frames_left
     frame: types.FrameType | None = sys._getframe()
     frames = 0
