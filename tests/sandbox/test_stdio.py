@@ -75,7 +75,7 @@ def test_nothing_but_the_output_of_the_case_is_paid(kind):
 
 @pytest.mark.parametrize("kind", [Sandbox, OneByOne])
 def test_a_case_that_ends_its_parent_is_judged(kind):
-    """Its answers are right; where its parent is the first process of a namespace, the signal does nothing."""
+    """Its answers are right; where its parent is the first process of a namespace, that does nothing."""
     source = "import os\nprint(2 * int(input()), flush=True)\nos.kill(os.getppid(), 9)"
     with kind(CONFIG) as sandbox:
         assert sandbox.judge([(source, ANSWER)])[0].reward in (0, 0.5, 1)
