@@ -129,6 +129,7 @@ class GrpoConfig:
     epochs: int = _limits(1, ge=1, step="grpo")
     max_steps: int | None = _limits(None, ge=1, step="grpo")  # null: given by epochs
     updates_per_step: int = _limits(1, ge=1, step="grpo")  # passes over a step's batch (mu)
+    overlap: bool = _limits(False, step="grpo")  # samples a step while the one before it is trained
     # how many times groups without variance are replaced; 0 = off
     dynamic_sampling: int = _limits(0, ge=0, step="grpo")
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig, metadata={"step": "grpo"})

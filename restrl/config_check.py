@@ -63,6 +63,15 @@ def _check_training(config: Config) -> None:
         )
     if rollout.n < 2:
         raise UserError(f"grpo.rollout.n={rollout.n}: must be >= 2, since a group's completions are compared")
+    if config.grpo.overlap and config.engine.name != "vllm":
+        raise UserError(
+            f"grpo.overlap=true: engine={config.engine.name} has no copy of the weights that could sample while "
+            "the policy changes; use engine=vllm"
+        )
+    if config.grpo.overlap and config.grpo.objective.tis_cap is None:
+        raise UserError(
+            "grpo.overlap=true needs grpo.objective.tis_cap, since completions come from older weights; use 2"
+        )
     if rollout.temperature <= 0:
         raise UserError("grpo.rollout.temperature=0: must be > 0, since greedy completions are all the same")
     try:

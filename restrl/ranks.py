@@ -15,7 +15,7 @@ import datetime
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from restrl.errors import UserError
@@ -35,6 +35,7 @@ class Ranks:
     rank: int = 0
     size: int = 1
     local: int = 0
+    group: Any = field(default=None, compare=False)  # torch's process group; None: the run's
 
     @property
     def first(self) -> bool:
@@ -75,7 +76,7 @@ class Ranks:
         from torch import distributed
 
         values: list[Any] = [None] * self.size
-        distributed.all_gather_object(values, value)
+        distributed.all_gather_object(values, value, group=self.group)
         return values
 
     def agree(self, value: T) -> T:
@@ -85,7 +86,7 @@ class Ranks:
         from torch import distributed
 
         box = [value if self.first else None]
-        distributed.broadcast_object_list(box, src=0)
+        distributed.broadcast_object_list(box, group=self.group, group_src=0)
         return box[0]  # type: ignore[return-value]
 
     def by_first(self, do: Callable[[], T]) -> T:
@@ -111,6 +112,24 @@ class Ranks:
     def wait(self) -> None:
         """A barrier: returns when every rank has called it."""
         self.gather(None)
+
+    def team(self, size: int) -> Ranks:
+        """This rank among the ``size`` consecutive ranks of its team, which divide a task of their own.
+
+        Every rank calls it.  A team communicates apart from the run's other calls, so a thread may do so
+        beside them.  Raises ValueError if the ranks cannot be divided into teams of that size.
+        """
+        if self.size % size:
+            raise ValueError(f"{self.size} ranks cannot be divided into teams of {size}")
+        if size == 1:
+            return Ranks(local=self.local)
+        from torch import distributed
+
+        groups = [
+            distributed.new_group(range(first, first + size), timeout=TIMEOUT, backend="gloo")
+            for first in range(0, self.size, size)
+        ]
+        return Ranks(self.rank % size, size, self.local, groups[self.rank // size])
 
 
 ALONE = Ranks()

@@ -23,6 +23,8 @@ try:
     ranks.merge([0] * (rank + 1) * 2)
 except ValueError as error:
     print(error)
+team = ranks.team(2) if size == 4 else ranks.team(1)
+print(team.rank, team.size, team.gather(rank), team.agree(f"of {rank}"))
 disconnect(ranks)
 """
 
@@ -46,7 +48,18 @@ def test_three_processes_divide_merge_and_agree():
     merged = [(0, 0), (1, 1), (2, 2), (3, 0), (4, 1), (5, 2), (6, 0)]
     assert outputs[0].splitlines()[0] == f"{merged} of 0 [0, 1, 2] {{'n': 4.5}}"
     assert "these are not the shares of one list" in outputs[0]
-    assert outputs == [outputs[0]] * 3
+    assert [output.splitlines()[:-1] for output in outputs] == [outputs[0].splitlines()[:-1]] * 3
+    assert [output.splitlines()[-1] for output in outputs] == [f"0 1 [{rank}] of {rank}" for rank in range(3)]
+
+
+def test_teams_of_two_processes_agree_among_themselves():
+    lines = [output.splitlines()[-1] for output in run_ranks(PROGRAM, 4, free_port())]
+    assert lines == ["0 2 [0, 1] of 0", "1 2 [0, 1] of 0", "0 2 [2, 3] of 2", "1 2 [2, 3] of 2"]
+
+
+def test_teams_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="3 ranks cannot be divided into teams of 2"):
+        Ranks(0, 3).team(2)
 
 
 def test_one_process_sends_nothing():

@@ -49,7 +49,7 @@ def on_ranks(size: int, do: Callable[[Ranks], T]) -> list[T]:
 
     def one(rank: int) -> T:
         try:
-            return do(ThreadRanks(rank, size, rank, board))
+            return do(ThreadRanks(rank, size, rank, board=board))
         except BaseException:
             board.barrier.abort()
             raise

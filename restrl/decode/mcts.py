@@ -36,7 +36,7 @@ def mcts(job: DecodeJob) -> list[Answer]:
         for problem in job.problems
         for sample in range(job.config.answers)
     ]
-    services = Services(policy.engine.generate, scorer.score)
+    services = Services(policy.engine.generate, scorer.score, policy.engine.settle)
     answers: dict[tuple[str, int], Answer] = {}
     for tree in run_searches(starts, rules, services, job.journal, job.progress):
         answers[tree.task_id, tree.sample] = _answer(tree, policy.prompter.program)

@@ -70,7 +70,7 @@ class EngineSource:
     # reads a prompt back as messages, for an engine that takes no token ids
     conversation: Callable[[Sequence[int]], Conversation]
     say: Callable[[str], None]  # prints a line on the first rank
-    ranks: Ranks = ALONE  # each rank has an engine
+    ranks: Ranks = ALONE  # each rank has an engine, or a part of one
 
 
 class Engine(Protocol):
@@ -89,6 +89,14 @@ class Engine(Protocol):
         self, requests: Sequence[Request], advance: Progress | None = None, /
     ) -> list[tuple[Completion, ...]]:
         """``advance`` receives the number of further completions that are done."""
+        ...
+
+    def settle(self) -> None:
+        """Ends work that this rank divided with others: ranks may differ in how often they call ``generate``.
+
+        Ranks that share one engine all take part in each call of one of them.  ``settle`` returns when all of
+        them have called it; every rank calls it before it waits for other ranks in any other way.
+        """
         ...
 
     def sync(self, weights: Weights, /) -> None:

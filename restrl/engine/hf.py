@@ -95,6 +95,9 @@ class HfEngine:
     def sync(self, weights: Weights, /) -> None:
         """Does nothing: the engine samples with the weights in training."""
 
+    def settle(self) -> None:
+        """Does nothing: each rank has an engine of its own."""
+
     def sleep(self) -> None:
         """Does nothing: all memory of a call is freed at its end."""
 

@@ -7,9 +7,11 @@ a search tree with their prefixes (whole blocks of 16 tokens on a GPU, 128 on a 
 **Processes.**  Alone on one device, the engine runs in this process, in a thread of its own: weights are
 passed by reference, and trainer and engine take turns.  With ``tensor_parallel`` above 1 or ``own_process``,
 vLLM starts processes; weights then go through files in shared memory, one bucket at a time.  If several ranks
-train, each has an engine in its own process on its own device, started by vLLM's external launcher: it uses
-the process group that the ranks have, where vLLM's own executor would start processes that compete with the
-ranks for their GPUs.
+train, the engine runs in their processes, one for each ``tensor_parallel`` consecutive ranks, started by
+vLLM's external launcher: it uses the processes and devices that the ranks have, where vLLM's own executor
+would start processes that compete with the ranks for their GPUs.  The ranks of such a team give their parts
+of the engine the same requests in the same order: each call samples the requests of all of them, and
+``settle`` lets a rank without requests take part.
 
 **Samples.**  A request of n samples becomes n requests of one sample, each with a seed derived from the
 request's seed and the sample's number.  So a sample does not depend on its neighbours, up to the rounding of
@@ -76,6 +78,7 @@ class VllmEngine:
         self.log = vllm_start.log_file(source)
         self.device = source.device
         self._ranks = source.ranks
+        self._team = vllm_start.team(source, config)
         self._by_file = vllm_start.separate(source, config)
         if VllmEngine.in_process and not self._by_file:
             raise RuntimeError("close the other vLLM engine in this process first")
@@ -92,13 +95,35 @@ class VllmEngine:
         self, requests: Sequence[Request], advance: Progress | None = None, /
     ) -> list[tuple[Completion, ...]]:
         """See ``restrl.engine.base.Engine``.  Raises UserError for a prompt that the model cannot take."""
-        limits = [self._limit(request) for request in requests]
-        if not any(request.n for request in requests):
-            return [() for _ in requests]
+        for request in requests:
+            self._limit(request)
+        return self._share(list(requests), advance) or []
+
+    def settle(self) -> None:
+        """See ``restrl.engine.base.Engine``."""
+        while self._share(None) is not None:
+            pass
+
+    def _share(
+        self, requests: list[Request] | None, advance: Progress | None = None
+    ) -> list[tuple[Completion, ...]] | None:
+        """The completions of this rank's requests, sampled together with those of its team.
+
+        ``requests``: None if this rank has settled.  Returns None if the whole team has.
+        """
+        parts = self._team.gather(requests)
+        if all(part is None for part in parts):
+            return None
+        everyone = [request for part in parts for request in part or ()]
+        first = sum(len(part or ()) for part in parts[: self._team.rank])
+        mine = range(first, first + len(requests or ()))
+        if not any(request.n for request in everyone):
+            return [() for _ in mine]
         self._wake()
         self._calls += 1
-        work = self._sample(f"{self._calls}", requests, limits)
-        return self._run(work, "take a step of sampling", self.config.step_seconds, advance)
+        work = self._sample(f"{self._calls}", everyone, mine)
+        samples = self._run(work, "take a step of sampling", self.config.step_seconds, advance)
+        return [samples[index] for index in mine]
 
     def sync(self, weights: Weights, /) -> None:
         """Loads new weights, and forgets the keys and values of the old ones.
@@ -233,13 +258,14 @@ class VllmEngine:
         return limit
 
     def _sample(
-        self, call: str, requests: Sequence[Request], limits: Sequence[int]
+        self, call: str, requests: Sequence[Request], mine: range
     ) -> Work[list[tuple[Completion, ...]]]:
-        """Runs in the engine's thread."""
+        """Runs in the engine's thread.  ``mine``: the indices of the requests whose progress counts."""
         engine, waiting = self._engine, dict[str, tuple[int, int]]()
         done: list[dict[int, Completion]] = [{} for _ in requests]
         try:
-            for index, (request, limit) in enumerate(zip(requests, limits, strict=True)):
+            for index, request in enumerate(requests):
+                limit = self._limit(request)
                 for sample in range(request.n):
                     name = f"{call}-{index}-{sample}"
                     waiting[name] = index, sample
@@ -247,11 +273,13 @@ class VllmEngine:
                     engine.add_request(name, prompt, self._parameters(request, sample, limit))
                 yield 0
             while waiting:
-                finished = [output for output in engine.step() if output.finished]
-                for output in finished:
-                    index, sample = waiting.pop(output.request_id)
-                    done[index][sample] = self._completion(requests[index], output.outputs[0])
-                yield len(finished)
+                finished = 0
+                for output in engine.step():
+                    if output.finished:
+                        index, sample = waiting.pop(output.request_id)
+                        done[index][sample] = self._completion(requests[index], output.outputs[0])
+                        finished += index in mine
+                yield finished
         finally:
             if waiting and not self._broken:  # interrupted, or failed
                 engine.abort_request(list(waiting))

@@ -16,8 +16,9 @@ import torch
 
 from restrl.config import EngineConfig
 from restrl.engine.base import EngineSource
+from restrl.errors import UserError
 from restrl.files import user_errors
-from restrl.ranks import Ranks
+from restrl.ranks import ALONE, Ranks
 
 # vLLM reads these when it is imported or starts
 os.environ.update(
@@ -85,7 +86,25 @@ def start(source: EngineSource, config: EngineConfig, log: Path) -> Any:
 
 def separate(source: EngineSource, config: EngineConfig) -> bool:
     """Whether the engine runs in processes of its own."""
-    return config.own_process or (config.tensor_parallel > 1 and source.ranks.size == 1)
+    return source.ranks.size == 1 and (config.own_process or config.tensor_parallel > 1)
+
+
+def team(source: EngineSource, config: EngineConfig) -> Ranks:
+    """This rank among those that share an engine.  Raises UserError if the ranks cannot be divided so."""
+    ranks, size = source.ranks, config.tensor_parallel
+    if ranks.size == 1:
+        return ALONE
+    if ranks.size % size:
+        raise UserError(
+            f"engine.tensor_parallel={size}: {ranks.size} ranks cannot be divided into groups of {size}; use a "
+            f"number that divides {ranks.size}"
+        )
+    if config.own_process:
+        raise UserError(
+            f"engine.own_process=true needs one process, and {ranks.size} ranks train: their engines run in "
+            "their processes; use engine.own_process=false"
+        )
+    return ranks.team(size)
 
 
 def alive(engine: Any) -> bool:
@@ -95,9 +114,17 @@ def alive(engine: Any) -> bool:
 
 def close(engine: Any, ranks: Ranks) -> None:
     """Ends the engine's processes and frees its memory."""
-    engine.engine_core.shutdown()
-    if ranks.size == 1:  # else the process group is the ranks' own
+    if ranks.size == 1:
+        engine.engine_core.shutdown()
         cleanup_dist_env_and_memory()
+        return
+    destroy = torch.distributed.destroy_process_group
+    # without a group it ends all groups, of which the run's is not the engine's
+    torch.distributed.destroy_process_group = lambda group=None: group and destroy(group)
+    try:
+        engine.engine_core.shutdown()
+    finally:
+        torch.distributed.destroy_process_group = destroy
 
 
 def _arguments(source: EngineSource, config: EngineConfig, log: Path) -> EngineArgs:

@@ -32,6 +32,7 @@ class Services:
 
     generate: Callable[[Sequence[Request]], Sequence[Sequence[Completion]]]
     rate: Callable[[Sequence[State]], Ratings]  # the reward source: a scorer, or the sandbox
+    settle: Callable[[], None] = lambda: None  # called after the last call (``Engine.settle``)
 
 
 @dataclass(eq=False)

@@ -71,6 +71,7 @@ def run_searches(
         if journal is not None:
             journal.keep(saved, item.search, "".join(item.calls))
         yield saved
+    services.settle()
 
 
 def planned_completions(config: MctsConfig) -> int:

@@ -89,7 +89,7 @@ def _grow(
         )
         for problem in session.ranks.share(problems.problems)
     )
-    services = Services(loaded.engine.generate, rewards)
+    services = Services(loaded.engine.generate, rewards, loaded.engine.settle)
     for _ in run_searches(starts, rules, services, files, advance):
         pass
 

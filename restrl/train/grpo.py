@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,7 @@ def train_grpo(
     ranks: Ranks = ALONE,
     extras: Extras | None = None,
 ) -> TrainResult:
-    """Trains ``model`` in place; ``engine`` must sample from the same module.
+    """Trains ``model`` in place; ``engine`` samples from the same module, or follows it by ``sync``.
 
     For each step: sample G completions of each of ``prompts_per_step`` start states, judge them, turn the
     rewards of each group into advantages, and update the policy.  ``folder`` receives checkpoints,
@@ -67,7 +68,9 @@ def train_grpo(
     strategy = build_strategy(trainer, ranks)
     strategy.prepare(model)  # before the reference copies them
     schedule = step_schedule(len(states), grpo, seed)
-    rollouts = RolloutMaker(engine, sandbox, prompter, problems, states, grpo, seed, ranks)
+    # a thread that samples ahead communicates apart from the training
+    sampling = ranks.team(ranks.size) if grpo.overlap else ranks
+    rollouts = RolloutMaker(engine, sandbox, prompter, problems, states, grpo, seed, sampling)
     policy = PolicyLM(model, temperature=grpo.rollout.temperature, chunk=grpo.logit_chunk)
     module = GrpoModule(
         policy,
@@ -75,17 +78,18 @@ def train_grpo(
         grpo,
         strategy=strategy,
         folder=folder,
-        total_steps=len(schedule),
+        schedule=schedule,
         signature=signature,
     )
-    resumed_from = run_steps(
-        module,
-        StepData(schedule, list),
-        trainer=trainer,
-        extras=extras or Extras(),
-        checkpoint_every=grpo.checkpoint_every,
-        seed=seed,
-    )
+    with contextlib.closing(module):
+        resumed_from = run_steps(
+            module,
+            StepData(schedule, list),
+            trainer=trainer,
+            extras=extras or Extras(),
+            checkpoint_every=grpo.checkpoint_every,
+            seed=seed,
+        )
     rows = all_metrics(folder, ranks)
     return TrainResult(module.steps_done, module.updates, resumed_from, tuple(rows), _cost(rows))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from restrl.config import GrpoConfig
 from restrl.model.policy_lm import PolicyLM
+from restrl.protocols import Progress
+from restrl.train.ahead import RolloutsAhead
 from restrl.train.optimizer import adamw
 from restrl.train.reference import Reference
 from restrl.train.rollout import Rollout, RolloutMaker, rollout_metrics
@@ -40,13 +43,16 @@ class GrpoModule(StepModule):
         *,
         strategy: Strategy,
         folder: Path,
-        total_steps: int,
+        schedule: Sequence[Sequence[int]],
         signature: str,
     ) -> None:
-        super().__init__(policy, strategy, folder, total_steps, signature)
+        """``schedule``: the indices of each step's start states."""
+        super().__init__(policy, strategy, folder, len(schedule), signature)
+        self.schedule = schedule
         self.rollouts = rollouts
         self.grpo = grpo
         self.sampled_updates = -1  # the value of ``updates`` when the engine last got the weights
+        self.ahead = RolloutsAhead(self._make_ahead) if grpo.overlap else None
         self.reference = Reference(policy, strategy) if grpo.objective.kl > 0 else None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -56,11 +62,12 @@ class GrpoModule(StepModule):
         del batch_index  # it counts from the resume, steps_done from the start
         start = time.perf_counter()
         self.model.eval()  # no dropout while sampling
-        changed = self.sampled_updates != self.updates  # True in the first step, also after a resume
-        weights = self.weights.named_weights(self.model.model) if changed else None
-        with self.weights.generating(self.model):
-            rollout = self.rollouts.make(batch, self.steps_done, weights)
-        self.sampled_updates = self.updates
+        if self.ahead is None:
+            with self.weights.generating(self.model):
+                self._load_weights()
+                rollout = self.rollouts.make(batch, self.steps_done)
+        else:
+            rollout = self._made_ahead(self.ahead)
         torch.clear_autocast_cache()  # it holds weights that were cast without gradient while sampling
         metrics = rollout_metrics(rollout) | self._learn(rollout)
         metrics |= {f"seconds_{phase}": seconds for phase, seconds in rollout.seconds.items()}
@@ -70,6 +77,48 @@ class GrpoModule(StepModule):
         for logger in self.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_text("completions", completions_text(rollout), self.steps_done)
+
+    def _load_weights(self) -> None:
+        """Gives the engine the weights if they changed since the last step, or if this is the first one."""
+        if self.sampled_updates != self.updates:
+            self.rollouts.load(self.weights.named_weights(self.model.model))
+            self.sampled_updates = self.updates
+
+    def _made_ahead(self, ahead: RolloutsAhead) -> Rollout:
+        """This step's rollout; the sampling of the next one has begun, with the current weights."""
+        step = self.steps_done
+        if step not in ahead:  # the first step
+            self._load_weights()
+            ahead.start(step)
+        rollout = ahead.get(step)
+        self._load_weights()
+        if step + 1 < self.total_steps:
+            ahead.start(step + 1)
+        return rollout
+
+    def _make_ahead(self, step: int, advance: Progress) -> Rollout:
+        return self.rollouts.make(self.schedule[step], step, advance)
+
+    def end_step(self, metrics: dict[str, float]) -> None:
+        super().end_step(metrics)
+        if self.ahead is not None:
+            self.ahead.forget(self.steps_done - 1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the rollout that was sampled ahead: the weights that sampled it will be gone."""
+        super().on_save_checkpoint(checkpoint)
+        if self.ahead is not None and self.steps_done in self.ahead:
+            checkpoint["rollout"] = self.ahead.get(self.steps_done)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        if self.ahead is not None and "rollout" in checkpoint:
+            self.ahead.put(self.steps_done, checkpoint["rollout"])
+
+    def close(self) -> None:
+        """Ends the sampling of a rollout that no step will use."""
+        if self.ahead is not None:
+            self.ahead.close()
 
     def progress_text(self) -> str:
         numbers = self.last_metrics

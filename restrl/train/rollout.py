@@ -15,7 +15,7 @@ from restrl.config import GrpoConfig
 from restrl.engine.base import Engine, Weights
 from restrl.engine.text import cut_at_stop
 from restrl.objective.advantages import group_advantages, reward_std, shaped_rewards, trained_groups
-from restrl.protocols import Judge, Prompter
+from restrl.protocols import Judge, Progress, Prompter
 from restrl.ranks import ALONE, Ranks
 from restrl.records import Completion, Group, Problem, StartState
 from restrl.rollout import judge_samples, sample
@@ -58,20 +58,22 @@ class RolloutMaker:
     seed: int
     ranks: Ranks = ALONE
 
-    def make(self, indices: Sequence[int], step: int, weights: Weights | None = None) -> Rollout:
+    def load(self, weights: Weights) -> None:
+        """Gives the policy's new weights to an engine that does not share them."""
+        if not self.engine.capabilities.shares_weights:
+            self.engine.sync(weights)
+
+    def make(self, indices: Sequence[int], step: int, advance: Progress | None = None) -> Rollout:
         """The rollout of a step from the start states ``indices``.
 
-        ``weights``: the policy's weights if they changed since the last step; an engine that does not share
-        weights with the policy loads them first.
+        ``advance`` receives the number of further completions that this rank has sampled.
 
         With ``dynamic_sampling`` = k > 0, untrained groups are replaced up to k times by groups of states
         that this step has not used (DAPO, arXiv 2503.14476, section 3.2).  If no state is left, they stay
         and are not trained.
         """
-        if weights is not None and not self.engine.capabilities.shares_weights:
-            self.engine.sync(weights)
         seconds = {"sample": 0.0, "judge": 0.0}
-        rollout = self._assess(self._groups(indices, step, 0, seconds))
+        rollout = self._assess(self._groups(indices, step, 0, seconds, advance))
         used, replaced = set(indices), 0
         for attempt in range(1, self.grpo.dynamic_sampling + 1):
             idle = [k for k, trained in enumerate(rollout.trained.tolist()) if not trained]
@@ -83,15 +85,21 @@ class RolloutMaker:
             used |= set(further)
             replaced += len(further)
             groups = list(rollout.groups)
-            for k, group in zip(idle, self._groups(further, step, attempt, seconds), strict=False):
+            new = self._groups(further, step, attempt, seconds, advance)
+            for k, group in zip(idle, new, strict=False):
                 groups[k] = group
             rollout = self._assess(groups)
-        if self.engine.capabilities.sleeps:
+        if self.engine.capabilities.sleeps and not self.grpo.overlap:
             self.engine.sleep()  # its memory serves the update
         return dataclasses.replace(rollout, replaced=replaced, seconds=self._slowest(seconds))
 
     def _groups(
-        self, indices: Sequence[int], step: int, attempt: int, seconds: dict[str, float]
+        self,
+        indices: Sequence[int],
+        step: int,
+        attempt: int,
+        seconds: dict[str, float],
+        advance: Progress | None,
     ) -> list[Group]:
         """Samples G completions for each state and judges them; adds the time of each phase to ``seconds``.
 
@@ -103,7 +111,7 @@ class RolloutMaker:
         stop = () if to_end else self.prompter.stop
         seeds = [derive_seed(self.seed, "rollout", step, attempt, slot) for slot in slots]
         start = time.perf_counter()
-        samples = sample(self.engine, states, self.grpo.rollout, stop, seeds)
+        samples = sample(self.engine, states, self.grpo.rollout, stop, seeds, advance)
         sampled = time.perf_counter()
         if to_end:
             samples = [tuple(cut_completion(c, self.prompter.stop) for c in row) for row in samples]

@@ -45,7 +45,5 @@ def test_new_weights_go_to_an_engine_that_holds_its_own() -> None:
     for shares, names in ((True, []), (False, ["w"])):
         engine = Own(shares)
         maker = RolloutMaker(engine, ToyJudge(), ToyPrompter(), PROBLEMS, STATES, toy_grpo(), 0)
-        maker.make([0], step=1, weights=[("w", torch.zeros(1))])
-        assert engine.synced == names
-        maker.make([0], step=2)
+        maker.load([("w", torch.zeros(1))])
         assert engine.synced == names

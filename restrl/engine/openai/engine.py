@@ -109,6 +109,9 @@ class OpenAiEngine:
         """Is never called: the engine does not ``sync``."""
         raise UserError("engine=openai cannot load the weights of a policy in training; use engine=hf")
 
+    def settle(self) -> None:
+        """Does nothing: each rank has an engine of its own."""
+
     def sleep(self) -> None:
         """Does nothing: nothing of the server is in this machine's memory."""
 
