@@ -65,8 +65,8 @@ def _check_training(config: Config) -> None:
         raise UserError(f"grpo.rollout.n={rollout.n}: must be >= 2, since a group's completions are compared")
     if config.grpo.overlap and config.engine.name != "vllm":
         raise UserError(
-            f"grpo.overlap=true: engine={config.engine.name} has no copy of the weights that could sample while "
-            "the policy changes; use engine=vllm"
+            f"grpo.overlap=true: engine={config.engine.name} has no copy of the weights that could sample "
+            "while the policy changes; use engine=vllm"
         )
     if config.grpo.overlap and config.grpo.objective.tis_cap is None:
         raise UserError(

@@ -67,6 +67,11 @@ def test_the_ends_of_a_range_belong_to_it_or_not():
     [
         ({"grpo__rollout__n": 1}, "grpo.rollout.n=1: must be >= 2"),
         ({"grpo__rollout__temperature": 0.0}, "grpo.rollout.temperature=0: must be > 0"),
+        ({"grpo__overlap": True}, "grpo.overlap=true: engine=hf has no copy of the weights"),
+        (
+            {"grpo__overlap": True, "engine__name": "vllm"},
+            "grpo.overlap=true needs grpo.objective.tis_cap, since completions come from older",
+        ),
         ({"model__date": "soon"}, "model.date=soon: must be an ISO date such as 2025-01-01"),
         ({"decoder__k": [1, 0]}, "decoder.k=[1, 0]: 0 is no number of samples; each k must be >= 1"),
         (

@@ -96,8 +96,8 @@ def team(source: EngineSource, config: EngineConfig) -> Ranks:
         return ALONE
     if ranks.size % size:
         raise UserError(
-            f"engine.tensor_parallel={size}: {ranks.size} ranks cannot be divided into groups of {size}; use a "
-            f"number that divides {ranks.size}"
+            f"engine.tensor_parallel={size}: {ranks.size} ranks cannot be divided into groups of {size}; use "
+            f"a number that divides {ranks.size}"
         )
     if config.own_process:
         raise UserError(

@@ -169,6 +169,11 @@ def _train(
         seed = derive_seed(config.seed, "grpo", iteration, "lora")
         loaded.model = add_lora(loaded.model, config.model.lora, seed)
     session.ranks.by_first(lambda: check_room_for(loaded.model, work.folder))
+    if config.grpo.overlap and not loaded.engine.capabilities.remote:
+        session.console.say(
+            "grpo.overlap: the engine samples on the trainer's device, so the two slow each other down and "
+            "little or nothing is gained"
+        )
     result = train_grpo(
         model=loaded.model,
         tokenizer=loaded.tokenizer,

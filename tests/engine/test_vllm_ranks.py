@@ -41,7 +41,8 @@ config = EngineConfig(name="vllm", kv_gb=0.25, batch_size=48, tensor_parallel=te
 engine = engine_builder("vllm")(made, config)
 
 def agrees(requests, other):
-    return [sampled(c) for c in engine.generate(requests)] == [sampled(c) for c in hf(other).generate(requests)]
+    ours, theirs = (one.generate(requests) for one in (engine, hf(other)))
+    return [*map(sampled, ours)] == [*map(sampled, theirs)]
 
 def requests(count):
     prompts = [*PROMPTS, LONG]
@@ -81,7 +82,10 @@ def test_each_rank_gets_the_samples_of_its_requests(tmp_path: Path, tensor_paral
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"tensor_parallel": 2}, r"engine\.tensor_parallel=2: 3 ranks cannot be divided into groups of 2; use a"),
+        (
+            {"tensor_parallel": 2},
+            r"engine\.tensor_parallel=2: 3 ranks cannot be divided into groups of 2; use",
+        ),
         ({"own_process": True}, r"engine\.own_process=true needs one process, and 3 ranks train"),
     ],
 )

@@ -37,6 +37,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     return workplace
 
 
+def beside(workplace: Workplace, name: str) -> Workplace:
+    """Another place, which shares the model."""
+    folder = workplace.folder.parent / name
+    folder.mkdir()
+    return make_workplace(folder)
+
+
 def rows(workplace: Workplace) -> list[dict[str, float]]:
     (folder,) = (workplace.outputs / "artifacts").glob("grpo-*")
     return read_metrics(folder)
@@ -72,15 +79,30 @@ def test_engine_and_trainer_agree_after_every_update(undisturbed: Workplace) -> 
     ids=["sampling", "update", "sync"],
 )
 def test_killed_and_run_again(undisturbed: Workplace, strike: Strike) -> None:
-    folder = undisturbed.folder.parent / strike.target.rpartition(".")[2]
-    folder.mkdir()
-    workplace = make_workplace(folder)
+    workplace = beside(undisturbed, strike.target.rpartition(".")[2])
     assert train(workplace, strikes=(strike,)).code == -signal.SIGKILL
     again = train(workplace)
     assert (again.code, again.err) == (0, "")
     expected, found = contents(undisturbed.outputs), contents(workplace.outputs)
     assert {Path(name).parts[1:] for name in found} == {Path(name).parts[1:] for name in expected}
     assert found == expected
+
+
+def test_overlapped_it_goes_on_with_the_same_numbers(undisturbed: Workplace) -> None:
+    """Killed in the second update, while the third step is sampled."""
+    overlap = ("grpo.overlap=true", "grpo.objective.tis_cap=2", "grpo.checkpoint_every=1")
+    whole, workplace = (beside(undisturbed, name) for name in ("overlapped", "struck"))
+    finished = train(whole, *overlap)
+    assert (finished.code, finished.err) == (0, "")
+    assert "grpo.overlap: the engine samples on the trainer's device" in finished.out
+    strike = Strike("restrl.train.step_module:StepModule.apply_update", call=2)
+    assert train(workplace, *overlap, strikes=(strike,)).code == -signal.SIGKILL
+    again = train(workplace, *overlap)
+    assert (again.code, again.err) == (0, "")
+    assert contents(workplace.outputs) == contents(whole.outputs)
+    trained = [row for row in rows(workplace) if "logprob_mismatch" in row]
+    assert len(trained) >= 3
+    assert trained[0]["logprob_mismatch_max"] < 1e-3 < trained[2]["logprob_mismatch_max"]
 
 
 def test_a_search_samples_with_it(undisturbed: Workplace) -> None:

@@ -19,7 +19,8 @@ from tests.train.toy import ToyEngine, run, tiny_model
 
 STEPS = 7
 OVERLAP: dict[str, Any] = {
-    "overlap": True, "prompts_per_step": 4, "objective": ObjectiveConfig(tis_cap=2.0), "max_steps": STEPS, "checkpoint_every": 3,
+    "overlap": True, "prompts_per_step": 4, "objective": ObjectiveConfig(tis_cap=2.0), "max_steps": STEPS,
+    "checkpoint_every": 3,
 }  # fmt: skip
 
 
@@ -69,7 +70,9 @@ def test_without_it_a_step_is_sampled_with_the_latest_weights(tmp_path: Path) ->
 
 
 def test_it_learns(tmp_path: Path) -> None:
-    _, result = run(tmp_path, engine=FollowingEngine(), **OVERLAP | {"max_steps": 40, "checkpoint_every": 100})
+    _, result = run(
+        tmp_path, engine=FollowingEngine(), **OVERLAP | {"max_steps": 40, "checkpoint_every": 100}
+    )
     rewards = [row["reward"] for row in result.metrics]
     assert sum(rewards[:5]) / 5 < 0.2
     assert sum(rewards[-5:]) / 5 > 0.7

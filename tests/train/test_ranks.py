@@ -13,6 +13,7 @@ import torch
 from restrl.config import ObjectiveConfig
 from tests.train import test_fit, toy
 from tests.train.processes import run_ranks, start_ranks
+from tests.train.test_ahead import OVERLAP, FollowingEngine
 
 POLICY = """
 import sys, pathlib, torch
@@ -34,6 +35,20 @@ model, result = run(folder, trainer=TrainerConfig(accelerator="cpu", devices=ran
                     tokens_per_microbatch=12)
 torch.save({"weights": model.state_dict(), "metrics": result.metrics, "from": result.resumed_from},
            folder / f"rank{ranks.rank}.pt")
+disconnect(ranks)
+"""
+AHEAD = """
+import sys, pathlib, torch
+from restrl.config import TrainerConfig
+from restrl.ranks import connect, disconnect, ranks_of
+from tests.train.test_ahead import OVERLAP, FollowingEngine
+from tests.train.toy import run
+ranks = ranks_of()
+connect(ranks)
+folder = pathlib.Path(sys.argv[1])
+model, result = run(folder, trainer=TrainerConfig(accelerator="cpu", devices=ranks.size), ranks=ranks,
+                    engine=FollowingEngine(), **OVERLAP)
+torch.save({"weights": model.state_dict(), "metrics": result.metrics}, folder / f"rank{ranks.rank}.pt")
 disconnect(ranks)
 """
 VALUES = """
@@ -102,6 +117,14 @@ def test_interrupted_and_resumed(tmp_path: Path, how: signal.Signals) -> None:
     run_ranks(POLICY, 2, str(folder), "0")
     assert saved(folder, 0)["from"] == (2 if how == signal.SIGKILL else 4)  # the step that ran was the fourth
     assert_equal(saved(folder, 0), model, result.metrics)
+
+
+def test_a_policy_that_is_sampled_ahead(tmp_path: Path) -> None:
+    """The ranks' threads exchange rollouts while the ranks exchange gradients."""
+    model, result = toy.run(tmp_path / "one", engine=FollowingEngine(), **OVERLAP)
+    (tmp_path / "two").mkdir()
+    run_ranks(AHEAD, 2, str(tmp_path / "two"))
+    assert_equal(saved(tmp_path / "two", 0), model, result.metrics)
 
 
 def test_a_value_model(tmp_path: Path) -> None:
