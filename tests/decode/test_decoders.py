@@ -28,6 +28,9 @@ class Engine:
     def __init__(self):
         self.requests = []
 
+    def settle(self):
+        pass
+
     def generate(self, requests, progress=None):
         self.requests.extend(requests)
         if progress:

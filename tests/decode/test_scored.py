@@ -40,6 +40,9 @@ class Engine:
         self.tokenizer = tokenizer
         self.requests = []
 
+    def settle(self):
+        pass
+
     def generate(self, requests, progress=None):
         self.requests += requests
         if progress:

@@ -20,7 +20,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["restrl.cli", "restrl.stages.run", "tensorboard.compat.tensorflow_stub"])
-SECONDS = 100.0  # that a run may take
+SECONDS = 300.0  # that a run may take, also on a busy machine
 CLOCK = {"seconds", "tokens_per_second", "places"}  # keys of results that no two runs share
 
 
