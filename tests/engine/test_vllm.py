@@ -46,7 +46,7 @@ def test_greedy_tokens_are_those_of_hf(engine: VllmEngine, model: Any) -> None:
     requests = [Request(prompt, 2, 40, temperature=0, stop=("e",)) for prompt in (*PROMPTS, LONG)]
     for ours, theirs in zip(engine.generate(requests), hf(model).generate(requests), strict=True):
         assert sampled(ours) == sampled(theirs)
-        assert ours[0] == ours[1]
+        assert sampled(ours[:1]) == sampled(ours[1:])
 
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(0, 1.0), (0.7, 1.0), (0.7, 0.8), (1.0, 1.0), (1.3, 0.9)])
