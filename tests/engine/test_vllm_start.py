@@ -77,6 +77,14 @@ def test_the_trainer_is_left_as_it_was(tmp_path: Path, model: Any) -> None:
     assert not torch.distributed.is_initialized()
 
 
+def assert_same(ours: Any, theirs: Any) -> None:
+    """Equal samples; their log-probabilities may round differently."""
+    for row, other in zip(ours, theirs, strict=True):
+        assert sampled(row) == sampled(other)
+        for a, b in zip(row, other, strict=True):
+            assert a.logprobs == pytest.approx(b.logprobs, abs=1e-5)
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_sync_is_as_good_as_a_start(tmp_path: Path, tied: bool) -> None:
     """With the trainer's tensors; the long prompt was cached under the old weights."""
@@ -95,9 +103,9 @@ def test_a_sync_is_as_good_as_a_start(tmp_path: Path, tied: bool) -> None:
     fresh = start(tmp_path / "new", new)
     expected = fresh.generate(requests)
     fresh.close()
-    assert after == expected
+    assert_same(after, expected)
     assert [c.ids for row in after for c in row] != [c.ids for row in before for c in row]
-    assert back == before
+    assert_same(back, before)
 
 
 def test_adapters_are_merged(tmp_path: Path) -> None:
