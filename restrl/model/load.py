@@ -43,7 +43,7 @@ def load_model(
     model = load_pretrained(AutoModelForCausalLM, config, paths, dtype=dtype)
     if model.generation_config is not None:  # a model with its own code may have none
         model.generation_config = savable(model.generation_config)
-    if config.gradient_checkpointing:
+    if config.checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return without_dropout(model).to(device).eval()
 

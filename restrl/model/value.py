@@ -63,7 +63,7 @@ def new_value_model(
             model = load_pretrained(
                 AutoModelForSequenceClassification, policy, paths, num_labels=labels, dtype=dtype
             )
-    if policy.gradient_checkpointing:
+    if policy.checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     nn.init.zeros_(decoder_and_score(model)[1].float().weight)
     return without_dropout(model).to(device).eval()
