@@ -154,7 +154,8 @@ def test_the_line_names_what_it_needs_and_what_would_fit(seven_b: Path) -> None:
         "model=ds_coder_67b with its 6.74 billion weights does not fit: training all weights needs 141.7 GiB "
         "(parameters 25.1, optimizer state 50.2, bfloat16 copies 12.3, reference policy 25.1, gradients "
         "25.1), and trainer.memory_gb says 79.0 GiB; what would fit: model.lora.r=16 or "
-        "trainer.precision=bf16-true or trainer.strategy=deepspeed_zero3_offload (trainer.memory_gb overrules the machine's own number)"
+        "trainer.precision=bf16-true or trainer.strategy=deepspeed_zero3_offload (trainer.memory_gb "
+        "overrules the machine's own number)"
     )
 
 
