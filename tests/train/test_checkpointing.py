@@ -55,11 +55,11 @@ def test_losses_gradients_and_weights_are_the_same(tmp_path: Path, training: Any
     plain, expected, once = training(tmp_path / "plain", r, False)
     again, found, twice = training(tmp_path / "again", r, True)
     assert twice == 2 * once > 0
-    assert len(found) == len(expected)
-    for row, wanted in zip(found, expected, strict=True):
-        assert row["loss"] == pytest.approx(wanted["loss"], abs=1e-6)
-        assert row["grad_norm"] == pytest.approx(wanted["grad_norm"], rel=1e-5)
-        assert row["grad_norm"] > 0
+    for key in ("loss", "grad_norm"):  # a step without a trained group has neither
+        numbers = [row[key] for row in expected if key in row]
+        assert numbers
+        assert all(numbers)
+        assert [row[key] for row in found if key in row] == pytest.approx(numbers, abs=1e-6)
     weights = dict(plain.named_parameters())
     for name, weight in again.named_parameters():
         torch.testing.assert_close(weight, weights[name], rtol=0, atol=1e-6)
