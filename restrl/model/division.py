@@ -19,13 +19,14 @@ class Division:
     buffer: float = 0.0  # numbers that are gathered or reduced at a time, at most
 
 
-BUCKETS = 4e8  # of DeepSpeed, as Lightning sets it: 2e8 to reduce gradients, and 2e8 to gather weights
-LIVE = 1e9  # weights that ZeRO-3 keeps gathered at a time
+# of DeepSpeed's own sizes: numbers of gradients and of weights on their way at a time, and the weights that
+# stage 3 keeps gathered
+REDUCE, GATHER, LIVE = 5e8, 5e8, 1e9
 DIVISIONS = {
     "auto": Division(),  # one rank, or ddp
     "ddp": Division(),
     "fsdp2": Division(parameters=True, gradients=True, optimizer=True),
-    "deepspeed_zero2": Division(gradients=True, optimizer=True, master=True, buffer=BUCKETS),
-    "deepspeed_zero3": Division(True, True, True, master=True, buffer=BUCKETS + LIVE),
-    "deepspeed_zero3_offload": Division(True, True, True, master=True, offload=True, buffer=BUCKETS + LIVE),
+    "deepspeed_zero2": Division(gradients=True, optimizer=True, master=True, buffer=REDUCE + GATHER),
+    "deepspeed_zero3": Division(True, True, True, master=True, buffer=REDUCE + LIVE),
+    "deepspeed_zero3_offload": Division(True, True, True, master=True, offload=True, buffer=REDUCE + LIVE),
 }

@@ -145,7 +145,7 @@ def _grpo(run: Run) -> list[Peak]:
     held, gradients, host = _held(run, trained, frozen, item)
     if grpo.objective.kl > 0 and r is None:
         copy = sizes.parameters * (item.product if run.division.master else item.weight)
-        _put(run, held, host, "reference policy", float(copy), run.division.parameters)
+        held["reference policy"] = copy / (run.ranks if run.division.parameters else 1)
     group = PROMPT_TOKENS + grpo.rollout.n * grpo.rollout.max_tokens
     tokens = min(grpo.tokens_per_microbatch, grpo.prompts_per_step * group)
     learning = gradients | {
