@@ -15,7 +15,7 @@ from restrl.model.tiny import tiny_model, tiny_tokenizer
 from restrl.objective import tree_attention
 from restrl.objective.packing import Piece, TokenGroup, pack
 from restrl.records import Request
-from tests.train import test_fit, toy
+from tests.train import test_fit
 
 pytestmark = pytest.mark.gpu
 GROUP = TokenGroup(tuple(range(5, 205)), tuple(tuple(range(i, i + 40)) for i in range(3, 43)))
@@ -58,17 +58,3 @@ def test_a_value_model_is_fitted(tmp_path: Path) -> None:
     trainer = TrainerConfig(accelerator="gpu")
     _, result = test_fit.run(tmp_path, test_fit.value_model().cuda(), trainer=trainer, epochs=12)
     assert result.metrics[-1]["mse"] < result.metrics[0]["mse"]
-
-
-def test_a_policy_learns(tmp_path: Path) -> None:
-    model = toy.tiny_model().cuda()
-
-    class OnGpu(toy.ToyEngine):
-        def _sample(self, request: Request, index: int) -> object:
-            with torch.device("cuda"):
-                return super()._sample(request, index)
-
-    trainer = TrainerConfig(accelerator="gpu", precision="32-true")
-    _, result = toy.run(tmp_path, model, engine=OnGpu(model), trainer=trainer, max_steps=40)
-    rewards = [row["reward"] for row in result.metrics]
-    assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.2

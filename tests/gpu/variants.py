@@ -6,7 +6,7 @@ Models are Qwen2-shaped with random weights; nothing is downloaded.  Each varian
 
 - training: grpo (6 prompts of 256 tokens, 8 completions of 128), or fit (trees of the same tokens);
 - strategy: auto, or deepspeed_zero2 on one GPU;
-- sequences: packed, where groups and trees share their prompts, or unpacked, each completion alone after its prompt;
+- sequences: packed, where groups and trees share their prompts, or unpacked, each completion alone;
 - attention: flex (one kernel for a packed sequence) or sdpa (a call per branch).
 
 A CPU runs what it can, which is neither DeepSpeed nor the backward pass of FlexAttention.
@@ -190,6 +190,11 @@ def ids(seed: int, count: int) -> tuple[int, ...]:
     return tuple(draw.randrange(3, 384) for _ in range(count))
 
 
+def budget(variant: dict[str, Any]) -> int:
+    """Tokens of a micro-batch; with 1, each completion or state makes its own."""
+    return 4096 if variant["sequences"] == "packed" else 1
+
+
 def trainer_of(variant: dict[str, Any]) -> TrainerConfig:
     accelerator = "gpu" if variant["device"] == "cuda" else "cpu"
     return TrainerConfig(accelerator=accelerator, strategy=variant["strategy"])
@@ -203,7 +208,7 @@ def grpo(variant: dict[str, Any], device: torch.device, folder: Path) -> tuple[S
     settings = GrpoConfig(
         rollout=SamplingConfig(n=EACH, temperature=1.0, max_tokens=completion), prompts_per_step=PROMPTS,
         epochs=variant["steps"], lr=1e-5, checkpoint_every=10**6,
-        tokens_per_microbatch=4096 if variant["sequences"] == "packed" else 1,
+        tokens_per_microbatch=budget(variant),
     )  # fmt: skip
     result = train_grpo(
         model=model, tokenizer=None, engine=HfEngine(model, tiny_tokenizer(), EngineConfig()),
@@ -229,7 +234,7 @@ def fit(variant: dict[str, Any], device: torch.device, folder: Path) -> tuple[Se
         collected.add(str(i), ids(i, prompt), states)
     settings = VmConfig(
         max_tokens=2048, problems_per_step=PROMPTS, epochs=variant["steps"], lr=1e-5, head_init="zero",
-        heldout_fraction=0.25, tokens_per_microbatch=4096 if variant["sequences"] == "packed" else 1, checkpoint_every=10**6,
+        heldout_fraction=0.25, checkpoint_every=10**6, tokens_per_microbatch=budget(variant),
     )  # fmt: skip
     result = fit_value_model(
         model=model, trees=collected.trees, targets=collected.targets,
