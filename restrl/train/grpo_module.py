@@ -112,8 +112,7 @@ class GrpoModule(StepModule):
         per_step = self.grpo.updates_per_step
         place, total = self.steps_done * per_step + index, self.total_steps * per_step
         rate = self.grpo.lr * rate_factor(self.updates, place, total, self.grpo)
-        rates = [rate] * len(optimizer.param_groups)
-        return self.apply_update(optimizer, rates, self.grpo.clip_norm, loss)
+        return self.apply_update(optimizer, [rate], self.grpo.clip_norm, loss)
 
 
 def completions_text(rollout: Rollout) -> str:
