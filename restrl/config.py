@@ -186,6 +186,9 @@ class SandboxConfig:
     cache: str | None = _limits(None, decides=False, path=PATH)
 
 
+STRATEGIES = ("auto", "ddp", "fsdp2", "deepspeed_zero2", "deepspeed_zero3", "deepspeed_zero3_offload")
+
+
 @dataclass
 class TrainerConfig:
     name: str = _limits("auto", decides=False)
@@ -193,7 +196,7 @@ class TrainerConfig:
     accelerator: str = _limits("auto", choices=("auto", "cpu", "gpu"), decides=False)
     devices: int = _limits(1, ge=1)  # processes on each machine
     num_nodes: int = _limits(1, ge=1)  # machines; the product with devices decides
-    strategy: str = _limits("auto", choices=("auto", "ddp", "fsdp2"))
+    strategy: str = _limits("auto", choices=STRATEGIES)
     find_unused: bool = _limits(False, decides=False)  # ddp: a step may leave some parameters unused
     precision: str = _limits("auto", choices=("auto", "32-true", "bf16-mixed", "bf16-true"))
     # GiB that a run may use; null: the memory of the device

@@ -40,7 +40,8 @@ def add_lora(model: Any, config: LoraConfig, seed: int = 0) -> Any:
 def merged_weights(base: Any, names: Collection[str] | None = None) -> dict[str, torch.Tensor]:
     """The weights of a model with the product of its adapters, if any, added to them: W + scale x B A.
 
-    ``names``: of the entries of its ``state_dict`` to take, a weight with its adapters; None: all.  Merged weights are float32 on the CPU, because rounding to bfloat16 would lose most of the adapters.
+    ``names``: of the entries of its ``state_dict`` to take, a weight with its adapters; None: all.  Merged
+    weights are float32 on the CPU, because rounding to bfloat16 would lose most of the adapters.
     """
     weights = {
         name.replace(".base_layer.", "."): tensor

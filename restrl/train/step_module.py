@@ -76,9 +76,10 @@ class StepModule(lightning.LightningModule):
     ) -> float | None:
         """Clips the gradient, then makes an optimizer step.
 
-        ``rates``: a learning rate for each part of ``adamw``.  ``loss``: of the whole step, the same on every rank.  Returns the gradient's norm before clipping.
-        Returns None if the norm or ``loss`` is not finite; then the gradient is dropped, and weights and
-        optimizer do not change.  Raises UserError if that happens in ``MAX_SKIPPED`` steps in a row.
+        ``rates``: a learning rate for each part of ``adamw``.  ``loss``: of the whole step, the same on every
+        rank.  Returns the gradient's norm before clipping.  Returns None if the norm or ``loss`` is not
+        finite; then the gradient is dropped, and weights and optimizer do not change.  Raises UserError if
+        that happens in ``MAX_SKIPPED`` steps in a row.
         """
         for group in optimizer.param_groups:
             group["lr"] = rates[group["part"]]

@@ -1,4 +1,4 @@
-"""How the ranks of a run hold and train the weights: all differences between strategies are in ``strategies/``.
+"""How the ranks of a run hold and train the weights: all that differs is in the package ``strategies``.
 
 The Lightning modules and the stages do not depend on them.  To add a strategy, write a subclass of
 ``Strategy`` and add a line to ``STRATEGIES``; its options are keys of ``trainer``.
@@ -22,9 +22,10 @@ from restrl.train.strategies.base import (
 )
 
 __all__ = [
-    "STRATEGIES", "Strategy", "accelerator", "autocast", "build_strategy", "lightning_precision", "load_dtype",
-    "precision",
+    "STRATEGIES", "Replicated", "Strategy", "accelerator", "autocast", "build_strategy",
+    "lightning_precision", "load_dtype", "precision",
 ]  # fmt: skip
+
 
 def _sharded(config: TrainerConfig, ranks: Ranks) -> Strategy:
     from restrl.train.strategies.fsdp2 import Sharded
@@ -32,10 +33,24 @@ def _sharded(config: TrainerConfig, ranks: Ranks) -> Strategy:
     return Sharded(config, ranks)
 
 
+def _zero(stage: int, offload: bool = False) -> Callable[[TrainerConfig, Ranks], Strategy]:
+    def build(config: TrainerConfig, ranks: Ranks) -> Strategy:
+        from restrl.train.strategies.zero import Zero
+
+        return Zero(config, ranks, stage, offload)
+
+    return build
+
+
 # each is built on use, because its library takes time to import, or is not installed
 STRATEGIES: dict[str, Callable[[TrainerConfig, Ranks], Strategy]] = {
-    "auto": Strategy, "ddp": Replicated, "fsdp2": _sharded,
-}  # fmt: skip
+    "auto": Strategy,
+    "ddp": Replicated,
+    "fsdp2": _sharded,
+    "deepspeed_zero2": _zero(2),
+    "deepspeed_zero3": _zero(3),
+    "deepspeed_zero3_offload": _zero(3, offload=True),
+}
 ONLY_RANKS = ("ddp", "fsdp2")  # one rank has nothing to average or to divide
 
 
@@ -55,5 +70,3 @@ def build_strategy(config: TrainerConfig, ranks: Ranks) -> Strategy:
     if name in ONLY_RANKS and ranks.size == 1:
         name = "auto"
     return STRATEGIES[name](config, ranks)
-
-

@@ -1,4 +1,4 @@
-"""The base of all strategies, and DDP: what a strategy has to do, for one rank and for ranks that hold all."""
+"""What a strategy has to do: the base class for one rank, DDP, and the precision of training."""
 
 from __future__ import annotations
 

@@ -7,12 +7,11 @@ the embeddings.  Gradients are reduced after each micro-batch, so no rank ever h
 from __future__ import annotations
 
 import contextlib
-from collections import OrderedDict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
@@ -20,23 +19,25 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from restrl.attention import base_of
+from restrl.config import TrainerConfig
 from restrl.model.save import stored_form
+from restrl.ranks import Ranks
 from restrl.train.strategies.base import RanksEnvironment, Strategy
+from restrl.train.strategies.modules import Undivided, decoder_layers, places_of, without_hooks
 
 
 class Sharded(Strategy):
     """Weights, gradients and optimizer are divided among the ranks."""
 
-    _undo: list[tuple[nn.Module, type, Any, Any]]  # of ``wrap``: modules, their classes and hooks
+    def __init__(self, config: TrainerConfig, ranks: Ranks) -> None:
+        super().__init__(config, ranks)
+        self._undivided: Undivided | None = None  # what ``wrap`` changed
 
     def lightning(self) -> Any:
         return ShardedLightning(cluster_environment=RanksEnvironment(self.ranks, self.config.devices))
 
     def wrap(self, module: nn.Module) -> None:
-        self._undo = [
-            (m, type(m), OrderedDict(m._forward_pre_hooks), OrderedDict(m._forward_hooks))
-            for m in module.modules()
-        ]
+        self._undivided = Undivided(module)
         shard(module, self.ranks.size)
 
     @contextlib.contextmanager
@@ -63,55 +64,37 @@ class Sharded(Strategy):
         module.manual_backward(loss * self.ranks.size)  # reduce-scatter averages gradients
 
     def clip(self, parameters: Any, limit: float) -> float:
-        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
-        return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+        return float(_full(torch.nn.utils.clip_grad_norm_(parameters, limit)))
 
     def named_weights(self, model: Any) -> Iterator[tuple[str, Tensor]]:
         yield from stored_form(base_of(model), _gathered)
 
     def finish(self, model: nn.Module, device: torch.device) -> None:
-        whole = Whole(device)
-        for module in model.modules():
-            for name, parameter in list(module._parameters.items()):
-                if parameter is not None:
-                    module._parameters[name] = whole(parameter)
-        for module, kind, before, after in self._undo:
-            module.__class__ = kind
-            module._forward_pre_hooks, module._forward_hooks = before, after
+        def whole(parameter: Any) -> nn.Parameter:
+            return nn.Parameter(_full(parameter.detach().to(device)), requires_grad=parameter.requires_grad)
+
+        assert self._undivided is not None
+        self._undivided.restore(whole)
         super().finish(model, device)
 
 
-class Whole:
-    """Divided parameters -> whole ones; a parameter that is used twice stays one parameter."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.known: dict[int, tuple[nn.Parameter, nn.Parameter]] = {}  # id -> (divided, whole)
-
-    def __call__(self, parameter: nn.Parameter) -> nn.Parameter:
-        if id(parameter) not in self.known:
-            divided: Any = parameter.detach().to(self.device)
-            full = divided.full_tensor() if isinstance(divided, DTensor) else divided
-            whole = nn.Parameter(full, requires_grad=parameter.requires_grad)
-            self.known[id(parameter)] = (parameter, whole)
-        return self.known[id(parameter)][1]
+def _full(tensor: Tensor) -> Tensor:
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 @contextlib.contextmanager
 def _gathered(model: nn.Module, names: Sequence[str]) -> Iterator[None]:
     """A block in which these parameters of the model are whole, on every rank."""
-    places = [(model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in names]
-    places = [(module, key) for module, key in places if key in module._parameters]  # the others are buffers
-    before = [module._parameters[key] for module, key in places]
-    whole = Whole(cast(Any, model).device)
+    places = places_of(model, names)
+    divided = [owner._parameters[key] for owner, key in places]
     try:
-        for (module, key), parameter in zip(places, before, strict=True):
+        for (owner, key), parameter in zip(places, divided, strict=True):
             assert parameter is not None
-            module._parameters[key] = whole(parameter)
+            owner._parameters[key] = nn.Parameter(_full(parameter.detach()), requires_grad=False)
         yield
     finally:
-        for (module, key), parameter in zip(places, before, strict=True):
-            module._parameters[key] = parameter
+        for (owner, key), parameter in zip(places, divided, strict=True):
+            owner._parameters[key] = parameter
 
 
 def shard(module: nn.Module, size: int) -> None:
@@ -119,32 +102,26 @@ def shard(module: nn.Module, size: int) -> None:
     device = next(module.parameters()).device
     mesh = init_device_mesh(device.type, (size,))
     for layer in decoder_layers(module):
-        _shard_layer(layer, mesh)
+        _shard_odd(layer, mesh)
+        fully_shard(layer, mesh=mesh)
+    _shard_odd(module, mesh)
     fully_shard(module, mesh=mesh)
 
 
-def _shard_layer(layer: nn.Module, mesh: DeviceMesh) -> None:
-    fully_shard(layer, mesh=mesh)
+def _shard_odd(module: nn.Module, mesh: DeviceMesh) -> None:
+    """Divides those modules by themselves whose trained weights have another dtype than most.
 
-
-def decoder_layers(module: nn.Module) -> list[nn.Module]:
-    """The decoder's layers: the members of the ``ModuleList`` that holds most weights."""
-    lists = [m for m in module.modules() if isinstance(m, nn.ModuleList)]
-    return list(max(lists, key=lambda m: sum(p.numel() for p in m.parameters()), default=()))
-
-
-@contextlib.contextmanager
-def without_hooks(module: nn.Module) -> Iterator[None]:
-    """A block in which forward passes call no hooks: those of a strategy communicate with other ranks."""
-    modules = list(module.modules())
-    before = [(m._forward_pre_hooks, m._forward_hooks) for m in modules]
-    for m in modules:
-        m._forward_pre_hooks, m._forward_hooks = OrderedDict(), OrderedDict()
-    try:
-        yield
-    finally:
-        for m, hooks in zip(modules, before, strict=True):
-            m._forward_pre_hooks, m._forward_hooks = hooks
+    Of one unit they have to be equal; the head of a value model is float32 even with ``bf16-true``.
+    """
+    trained = {
+        m: [p for p in m.parameters(recurse=False) if p.requires_grad]
+        for m in module.modules()
+        if not isinstance(m, FSDPModule)
+    }
+    dtypes = Counter(p.dtype for own in trained.values() for p in own if not isinstance(p, DTensor))
+    for m, own in trained.items():
+        if any(p.dtype != dtypes.most_common(1)[0][0] for p in own if not isinstance(p, DTensor)):
+            fully_shard(m, mesh=mesh)
 
 
 class ShardedLightning(DDPStrategy):
@@ -179,7 +156,7 @@ class ShardedLightning(DDPStrategy):
                     p.copy_(_divided(checkpoint["state_dict"][name], p))
 
     def optimizer_state(self, optimizer: Any) -> dict[str, Any]:
-        state = (optimizer._optimizer if isinstance(optimizer, LightningOptimizer) else optimizer).state_dict()
+        state = getattr(optimizer, "_optimizer", optimizer).state_dict()  # Lightning wraps it
         collected = {
             index: {key: self._collected(value) for key, value in entries.items()}
             for index, entries in state["state"].items()
@@ -197,7 +174,7 @@ class ShardedLightning(DDPStrategy):
 
     def _collected(self, value: Any) -> Any:
         """The whole tensor on the first rank's CPU; None on the others."""
-        full = value.detach().full_tensor() if isinstance(value, DTensor) else value
+        full = _full(value)
         if not self.is_global_zero:
             return None
         return full.detach().cpu() if isinstance(full, Tensor) else full
