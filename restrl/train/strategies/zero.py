@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import os
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -50,9 +50,9 @@ class Zero(Strategy):
             )
         self.stage, self.offload = stage, offload
         self.mixed = precision(config) == "bf16-mixed"
-        if accelerator(config) == "cpu":
-            os.environ.setdefault("DS_ACCELERATOR", "cpu")  # also where there is a GPU
         self._lightning: ZeroLightning | None = None
+        deprecated = "`torch.distributed.*is deprecated"  # functions that DeepSpeed calls
+        warnings.filterwarnings("ignore", message=deprecated, category=FutureWarning)
 
     def lightning(self) -> Any:
         environment = RanksEnvironment(self.ranks, self.config.devices)
@@ -178,7 +178,7 @@ class ZeroLightning(DeepSpeedStrategy):
 
     def setup_environment(self) -> None:
         DDPStrategy.setup_environment(self)  # not DeepSpeedStrategy's, which refuses a CPU
-        self.precision_plugin = AsTheyAre(self.precision_plugin.precision)
+        self.precision_plugin = AsTheyAre(self.precision_plugin.precision)  # type: ignore[arg-type]
 
     def setup_distributed(self) -> None:
         import deepspeed
