@@ -25,6 +25,7 @@ from restrl.config import Config, LoraConfig, ModelConfig, PathsConfig, Sampling
 from restrl.engine.registry import ENGINES
 from restrl.errors import UserError
 from restrl.model.load import weights_dtype
+from restrl.model.shares import WHOLE, Shares
 from restrl.model.source import load_pretrained
 from restrl.model.tiny import tiny_model
 
@@ -112,14 +113,16 @@ def _measured(model: Any, settings: Any, lora: LoraConfig) -> Geometry:
 # --- the peaks of a run
 
 
-def peaks(config: Config, sizes: Geometry, trains: Iterable[str], device: torch.device) -> list[Peak]:
-    """The peaks of a run that samples and then ``trains`` (grpo, fit)."""
+def peaks(
+    config: Config, sizes: Geometry, trains: Iterable[str], device: torch.device, shares: Shares = WHOLE
+) -> list[Peak]:
+    """The peaks of a run that samples and then ``trains`` (grpo, fit), on each device."""
     remote = config.engine.name == "openai"  # the samples come from the memory of another machine
     phases = [Peak("sampling", {})] if remote else [_sampling(config, sizes, device)]
     if "grpo" in trains:
-        phases += _grpo(config, sizes, device)
+        phases += _grpo(config, sizes, device, shares)
     if "fit" in trains:
-        phases.append(_fit(config, sizes, device, after_grpo="grpo" in trains))
+        phases.append(_fit(config, sizes, device, shares, after_grpo="grpo" in trains))
     return phases
 
 
@@ -163,16 +166,16 @@ def _engine(config: Config, sizes: Geometry, device: torch.device, compute: int)
     return {"the engine's weights": copy, **_rows(config, sizes, rollout, item)}
 
 
-def _grpo(config: Config, sizes: Geometry, device: torch.device) -> list[Peak]:
+def _grpo(config: Config, sizes: Geometry, device: torch.device, shares: Shares) -> list[Peak]:
     """Two peaks of a step: sampling, without gradients, and learning, without keys and values.
 
     An engine with a copy of the weights sleeps while a GPU learns; on a CPU it keeps what it has.
     """
     grpo, (weight, compute) = config.grpo, _precision(config, device)
     lora = config.model.lora.r
-    parts = _trained(config, sizes.parameters, 0, sizes, device, later=grpo.iterations > 1)
+    parts = _trained(config, sizes.parameters, 0, sizes, device, shares, later=grpo.iterations > 1)
     if grpo.objective.kl > 0 and lora is None:
-        parts["the reference"] = float(sizes.parameters * weight)
+        parts["the reference"] = sizes.parameters * weight * shares.reference
     gradients = parts.pop("gradients")
     tokens = min(grpo.tokens_per_microbatch, grpo.rollout.max_tokens)
     learning = {
@@ -184,40 +187,49 @@ def _grpo(config: Config, sizes: Geometry, device: torch.device) -> list[Peak]:
     engine = _engine(config, sizes, device, compute)
     if _engine_weights(config) == "copy" and device.type != "cuda":
         learning |= engine
+    if _engine_weights(config) == "module" and shares.gathered:
+        engine["gathered weights"] = sizes.parameters * compute * shares.gathered
     return [Peak(f"{what} (rollouts)", parts | engine), Peak(what, parts | learning)]
 
 
-def _fit(config: Config, sizes: Geometry, device: torch.device, after_grpo: bool) -> Peak:
+def _fit(config: Config, sizes: Geometry, device: torch.device, shares: Shares, after_grpo: bool) -> Peak:
     vm, (_, compute) = config.vm, _precision(config, device)
     layers = min(vm.layers or sizes.layers, sizes.layers)
     each = (sizes.parameters - sizes.embedding - sizes.head) / sizes.layers
     frozen = sizes.embedding + each * min(vm.freeze_layers, layers) if vm.freeze_layers else 0.0
-    parts = _trained(config, sizes.embedding + each * layers, frozen, sizes, device, later=after_grpo)
+    whole = sizes.embedding + each * layers
+    parts = _trained(config, whole, frozen, sizes, device, shares, later=after_grpo)
     tokens = min(vm.tokens_per_microbatch, config.dataset.max_tokens)
     parts["activations"] = _activations(config, sizes, layers - vm.freeze_layers, tokens, compute)
     return Peak("fitting the value model", parts)
 
 
 def _trained(
-    config: Config, weights: float, frozen: float, sizes: Geometry, device: torch.device, later: bool
+    config: Config,
+    weights: float,
+    frozen: float,
+    sizes: Geometry,
+    device: torch.device,
+    shares: Shares,
+    later: bool,
 ) -> dict[str, float]:
-    """Weights, gradients and Adam's two moments for ``weights`` weights, ``frozen`` of them not trained.
+    """A device's part of ``weights`` weights, ``frozen`` of them not trained, and of their state in training.
 
     ``later``: the policy was saved by a training, so its weights are stored in float32.
     """
     item, r = _precision(config, device)[0], config.model.lora.r
     if r is None:
         return {
-            "weights": weights * item,
-            "gradients": (weights - frozen) * item,
-            "Adam's moments": 2 * (weights - frozen) * item,
+            "weights": weights * item * shares.weights,
+            "gradients": (weights - frozen) * item * shares.gradients,
+            "Adam's moments": 2 * (weights - frozen) * item * shares.moments,
         }
     adapters = float(r * sizes.per_rank)
     stored = item if item == 2 else 4 if later else sizes.stored_bytes
     return {
-        "weights": weights * stored + adapters * item,
-        "gradients": adapters * item,
-        "Adam's moments": 2 * adapters * item,
+        "weights": (weights * stored + adapters * item) * shares.weights,
+        "gradients": adapters * item * shares.gradients,
+        "Adam's moments": 2 * adapters * item * shares.moments,
     }
 
 
@@ -236,18 +248,20 @@ def _activations(config: Config, sizes: Geometry, layers: int, tokens: int, item
 # --- what fits
 
 
-def check_memory(config: Config, paths: PathsConfig, trains: Iterable[str], device: torch.device) -> None:
+def check_memory(
+    config: Config, paths: PathsConfig, trains: Iterable[str], device: torch.device, shares: Shares = WHOLE
+) -> None:
     """Raises UserError for a run that cannot fit; the message lists the memory needs and possible changes."""
     sizes = geometry(config.model, paths)
     if sizes is None:
         return
     where, available = memory(config, device)
     trains = tuple(trains)
-    peak = _largest(config, sizes, trains, device)
+    peak = _largest(config, sizes, trains, device, shares)
     if peak.total <= available:
         return
     parts = ", ".join(f"{name} {_gib(size)}" for name, size in peak.parts.items() if size > peak.total / 50)
-    ways = _ways(config, sizes, trains, device, available)
+    ways = _ways(config, sizes, trains, device, available, shares)
     smaller = f"a model of about {sizes.parameters * available / peak.total / 1e9:.1g} billion weights"
     raise UserError(
         f"model={config.model.name} with its {sizes.parameters / 1e9:.3g} billion weights does not fit: "
@@ -278,17 +292,24 @@ def _gib(size: float) -> str:
     return f"{size / GIB:.1f}" if size >= GIB else f"{size / GIB:.2g}"
 
 
-def _largest(config: Config, sizes: Geometry, trains: Iterable[str], device: torch.device) -> Peak:
-    return max(peaks(config, sizes, trains, device), key=lambda peak: peak.total)
+def _largest(
+    config: Config, sizes: Geometry, trains: Iterable[str], device: torch.device, shares: Shares
+) -> Peak:
+    return max(peaks(config, sizes, trains, device, shares), key=lambda peak: peak.total)
 
 
 def _ways(
-    config: Config, sizes: Geometry, trains: Iterable[str], device: torch.device, available: float
+    config: Config,
+    sizes: Geometry,
+    trains: Iterable[str],
+    device: torch.device,
+    available: float,
+    shares: Shares,
 ) -> list[str]:
     """Changes of the configuration that each make the run fit, or else one combination that does."""
 
     def largest(changed: Config) -> float:
-        return _largest(changed, sizes, trains, device).total
+        return _largest(changed, sizes, trains, device, shares).total
 
     changes = [(key, value) for key, value in CHANGES if _saves(config, key, value, trains)]
     fits = [f"{key}={value}" for key, value in changes if largest(_changed(config, key, value)) <= available]

@@ -5,6 +5,7 @@ A step makes one or more updates; the gradient of an update is the sum over its 
 
 from __future__ import annotations
 
+import contextlib
 import html
 import time
 from pathlib import Path
@@ -58,7 +59,8 @@ class GrpoModule(StepModule):
         self.model.eval()  # no dropout while sampling
         changed = self.sampled_updates != self.updates  # True in the first step, also after a resume
         weights = self.weights.named_weights(self.model.model) if changed else None
-        with self.weights.generating(self.model):
+        shared = self.rollouts.engine.capabilities.shares_weights
+        with self.weights.generating(self.model) if shared else contextlib.nullcontext():
             rollout = self.rollouts.make(batch, self.steps_done, weights)
         self.sampled_updates = self.updates
         torch.clear_autocast_cache()  # it holds weights that were cast without gradient while sampling

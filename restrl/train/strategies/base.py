@@ -18,6 +18,7 @@ from restrl.config import LoraConfig, TrainerConfig
 from restrl.errors import UserError
 from restrl.model.load import Dtype, cast_weights
 from restrl.model.save import stored_form
+from restrl.model.shares import WHOLE, Shares
 from restrl.ranks import Ranks
 
 
@@ -31,6 +32,10 @@ class Strategy:
     def lightning(self) -> Any:
         """The ``strategy`` argument of Lightning's Trainer."""
         return "auto"
+
+    def shares(self) -> Shares:
+        """What a device holds of the weights and their state in training, for the estimate of memory."""
+        return WHOLE
 
     def prepare(self, model: Any) -> None:
         """Casts the weights to the dtype of training (master weights), in place.

@@ -21,6 +21,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from restrl.attention import base_of
 from restrl.config import TrainerConfig
 from restrl.model.save import stored_form
+from restrl.model.shares import Shares
 from restrl.ranks import Ranks
 from restrl.train.strategies.base import RanksEnvironment, Strategy
 from restrl.train.strategies.modules import Undivided, decoder_layers, places_of, without_hooks
@@ -35,6 +36,10 @@ class Sharded(Strategy):
 
     def lightning(self) -> Any:
         return ShardedLightning(cluster_environment=RanksEnvironment(self.ranks, self.config.devices))
+
+    def shares(self) -> Shares:
+        part = 1 / self.ranks.size
+        return Shares(part, part, part, part, gathered=1.0)
 
     def wrap(self, module: nn.Module) -> None:
         self._undivided = Undivided(module)
