@@ -5,23 +5,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.distributed.tensor import DTensor
 
-from restrl.attention import base_of
 from restrl.cli import guarded
 from restrl.config import Config, LoraConfig, ObjectiveConfig, TrainerConfig
 from restrl.launch import on_all_ranks
 from restrl.model.adapters import add_lora
-from restrl.model.save import stored_form
 from restrl.ranks import ALONE, Ranks, connect, disconnect, ranks_of
 from restrl.records import StartState
 from restrl.train.step_module import StepModule
@@ -90,32 +89,34 @@ def values(folder: Path, name: str, ranks: Ranks, labels: int, settings: dict[st
 def everything(folder: Path, name: str, ranks: Ranks = ALONE) -> dict[str, Any]:
     """The results of all trainings under the strategy ``name``."""
     copy = (folder / "policy" / "checkpoints", folder / "interrupted" / "checkpoints")
-    return {
-        "policy": policy(folder / "policy", name, ranks, judge=Judge(copy if ranks.first else None)),
-        "adapters": adapters(folder / "adapters", name, ranks),
-        "values": values(folder / "values", name, ranks, 1, VALUES),
-        "orm": values(folder / "orm", name, ranks, 2, ORM),
+    trainings: dict[str, Callable[[], Any]] = {
+        "policy": lambda: policy(folder / "policy", name, ranks, judge=Judge(copy if ranks.first else None)),
+        "adapters": lambda: adapters(folder / "adapters", name, ranks),
+        "values": lambda: values(folder / "values", name, ranks, 1, VALUES),
+        "orm": lambda: values(folder / "orm", name, ranks, 2, ORM),
     }
+    results = {}
+    for training, train in trainings.items():
+        with watched() as held:
+            results[training] = {**train(), **vars(held)}
+    return results
 
 
 class Held:
-    """What the second rank holds after the first step: numbers of weights and of moments."""
+    """What a rank holds after the first step: numbers of weights and of moments."""
 
     def __init__(self) -> None:
-        self.weights = self.moments = 0
-        self.streamed = True  # whether an engine with weights of its own gets the right ones
+        self.held = self.moments = 0
+        self.streamed: dict[str, torch.Tensor] = {}  # the weights that another engine gets
 
     def note(self, module: Any) -> None:
-        self.weights = sum(_numel(p) for p in module.model.parameters())
+        self.held = sum(_numel(p) for p in module.model.parameters())
         optimizer = module.optimizers()._optimizer
         state = getattr(optimizer, "optimizer", optimizer).state
         self.moments = sum(_numel(entries["exp_avg"]) for entries in state.values())
         if module.title == "grpo":
-            streamed = {k: v.clone() for k, v in module.weights.named_weights(module.model.model)}
-            with module.weights.generating(module.model):
-                whole = dict(stored_form(base_of(module.model.model)))
-                self.streamed &= streamed.keys() == whole.keys()
-                self.streamed &= all(torch.equal(streamed[k], whole[k]) for k in whole)
+            weights = module.weights.named_weights(module.model.model)
+            self.streamed = {name: weight.detach().clone() for name, weight in weights}
 
 
 def _numel(tensor: Any) -> int:
@@ -124,8 +125,9 @@ def _numel(tensor: Any) -> int:
     return int((tensor.to_local() if isinstance(tensor, DTensor) else tensor).numel())
 
 
-def watched(held: Held) -> None:
-    end_step = StepModule.end_step
+@contextlib.contextmanager
+def watched() -> Iterator[Held]:
+    held, end_step = Held(), StepModule.end_step
 
     def noted(module: Any, metrics: dict[str, float]) -> None:
         end_step(module, metrics)
@@ -133,17 +135,18 @@ def watched(held: Held) -> None:
             held.note(module)
 
     StepModule.end_step = noted  # type: ignore[method-assign]
+    try:
+        yield held
+    finally:
+        StepModule.end_step = end_step  # type: ignore[method-assign]
 
 
 def main(folder: Path) -> None:
     ranks = ranks_of()
     connect(ranks)
-    held = Held()
-    watched(held)
     results: dict[str, Any] = {}
     for name in DIVIDED:
         found = everything(folder / name, name, ranks)
-        found["held"] = {"weights": held.weights, "moments": held.moments, "streamed": held.streamed}
         found["resumed"] = policy(folder / name / "interrupted", name, ranks)
         results[name] = found
     for name, other in (

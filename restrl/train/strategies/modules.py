@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import nn
 
+HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks")
+
 
 def decoder_layers(module: nn.Module) -> list[nn.Module]:
     """The decoder's layers: the members of the ``ModuleList`` that holds most weights."""
@@ -41,16 +43,16 @@ class Undivided:
 
     def __init__(self, module: nn.Module) -> None:
         self._before = [
-            (m, type(m), OrderedDict(m._forward_pre_hooks), OrderedDict(m._forward_hooks))
-            for m in module.modules()
+            (m, type(m), {hooks: OrderedDict(getattr(m, hooks)) for hooks in HOOKS}) for m in module.modules()
         ]
 
     def restore(self, whole: Callable[[Any], nn.Parameter]) -> None:
         """``whole``: divided parameter -> whole one.  A parameter that is used twice stays one parameter."""
         known: dict[int, tuple[Any, nn.Parameter]] = {}  # id of the divided one -> both
-        for module, kind, pre_hooks, hooks in self._before:
+        for module, kind, hooks in self._before:
             module.__class__ = kind
-            module._forward_pre_hooks, module._forward_hooks = pre_hooks, hooks
+            for name, before in hooks.items():
+                setattr(module, name, before)
             parameters = dict(module._parameters)
             for name, divided in parameters.items():
                 if divided is not None:
