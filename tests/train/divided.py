@@ -81,6 +81,8 @@ def adapters(folder: Path, name: str, ranks: Ranks) -> Any:
 
 def values(folder: Path, name: str, ranks: Ranks, labels: int, settings: dict[str, Any]) -> Any:
     model = test_fit.value_model(labels)
+    if labels == 2:  # as ``model.gradient_checkpointing``
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     _, result = test_fit.run(folder, model, trainer=trainer(name, ranks), ranks=ranks, **settings)
     weights = model.state_dict()
     return {"weights": weights, "metrics": result.metrics, "predictions": result.predictions}

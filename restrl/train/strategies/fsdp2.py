@@ -60,8 +60,7 @@ class Sharded(Strategy):
                 unit.reshard()
 
     def place_frozen(self, module: nn.Module, device: torch.device) -> nn.Module:
-        if not isinstance(module, FSDPModule):
-            shard(module.to(device), self.ranks.size)
+        frozen_shard(module, device, self.ranks.size)
         return module
 
     def backward(self, module: Any, loss: Tensor, last: bool) -> None:
@@ -81,6 +80,19 @@ class Sharded(Strategy):
         assert self._undivided is not None
         self._undivided.restore(whole)
         super().finish(model, device)
+
+
+def frozen_shard(
+    module: nn.Module, device: torch.device, size: int, dtype: torch.dtype | None = None
+) -> None:
+    """Divides a module that is not trained, in the first call; it is called before each forward pass."""
+    if not isinstance(module, FSDPModule):
+        shard(module.to(device, dtype), size)
+    for unit in module.modules():
+        if isinstance(unit, FSDPModule):  # a list of forward passes that only a backward pass empties
+            for group in cast(Any, unit)._get_fsdp_state()._fsdp_param_groups:
+                group.comm_ctx.post_forward_order.clear()
+                group._post_forward_indices.clear()
 
 
 def _full(tensor: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 
 from restrl.attention import base_of
 from restrl.config import TrainerConfig
@@ -23,7 +22,7 @@ from restrl.model.save import stored_form
 from restrl.model.shares import Shares
 from restrl.ranks import Ranks
 from restrl.train.strategies.base import RanksEnvironment, Strategy, accelerator, precision
-from restrl.train.strategies.fsdp2 import shard
+from restrl.train.strategies.fsdp2 import frozen_shard
 from restrl.train.strategies.modules import places_of, without_hooks
 from restrl.train.strategies.zero_lightning import ZeroLightning
 
@@ -89,8 +88,7 @@ class Zero(Strategy):
         """Stage 3 divides it as FSDP2 does; DeepSpeed would need a second engine for it."""
         dtype = torch.bfloat16 if self.mixed else None  # as the policy computes
         if self.stage == 3 and self.ranks.size > 1:
-            if not isinstance(module, FSDPModule):
-                shard(module.to(device, dtype), self.ranks.size)
+            frozen_shard(module, device, self.ranks.size, dtype)
             return module
         return module.to(device, dtype)
 

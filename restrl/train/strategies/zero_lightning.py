@@ -6,6 +6,7 @@ Each place says what it works around (deepspeed 0.19.8, lightning 2.6.6).
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -73,7 +74,8 @@ class ZeroLightning(DeepSpeedStrategy):
             self._own_group = True
             deepspeed.comm.comm.cdb = None
         if self.root_device.type == "cpu":
-            deepspeed.comm.torch.build_shm_op = lambda: None  # it takes a minute of compiling
+            backend: Any = importlib.import_module("deepspeed.comm.torch")
+            backend.build_shm_op = lambda: None  # it takes a minute or two of compiling
         deepspeed.init_distributed(distributed.get_backend(), auto_mpi_discovery=False, verbose=False)
 
     def _setup_model_and_optimizer(
