@@ -31,6 +31,7 @@ from restrl.model.load import Dtype, load_model, load_tokenizer, positions_of, w
 from restrl.model.memory import check_memory
 from restrl.model.save import check_saving
 from restrl.model.selfcheck import check_sampling, check_training
+from restrl.model.shares import WHOLE
 from restrl.model.source import model_fingerprint, pinned
 from restrl.prompts import Prompter
 from restrl.records import Problem, to_json
@@ -178,7 +179,8 @@ class Resources:
     @cached_property
     def enough_memory(self) -> bool:
         """Raises UserError if the run cannot fit into memory, before anything is loaded or sampled."""
-        shares = build_strategy(self.config.trainer, self.session.ranks).shares()
+        trainer, ranks = self.config.trainer, self.session.ranks
+        shares = build_strategy(trainer, ranks).shares() if self.trains else WHOLE
         check_memory(self.config, self.config.paths, self.trains, self.device, shares)
         return True
 

@@ -88,6 +88,7 @@ def frozen_shard(
     """Divides a module that is not trained, in the first call; it is called before each forward pass."""
     if not isinstance(module, FSDPModule):
         shard(module.to(device, dtype), size)
+    cast(Any, module)._get_fsdp_state()._lazy_init()
     for unit in module.modules():
         if isinstance(unit, FSDPModule):  # a list of forward passes that only a backward pass empties
             for group in cast(Any, unit)._get_fsdp_state()._fsdp_param_groups:
