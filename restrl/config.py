@@ -186,14 +186,19 @@ class SandboxConfig:
     cache: str | None = _limits(None, decides=False, path=PATH)
 
 
+STRATEGIES = ("auto", "ddp", "fsdp2", "deepspeed_zero2", "deepspeed_zero3", "deepspeed_zero3_offload")
+
+
 @dataclass
 class TrainerConfig:
     name: str = _limits("auto", decides=False)
     # the resolved device decides, not this setting
     accelerator: str = _limits("auto", choices=("auto", "cpu", "gpu"), decides=False)
-    devices: int = _limits(1, ge=1)  # processes on each machine
-    num_nodes: int = _limits(1, ge=1)  # machines; the product with devices decides
-    strategy: str = _limits("auto", choices=("auto", "ddp"))
+    # Processes on each machine, machines, and how processes hold the weights.  They do not decide, because
+    # results are equal but for rounding; so a training may go on with others.
+    devices: int = _limits(1, ge=1, decides=False)
+    num_nodes: int = _limits(1, ge=1, decides=False)
+    strategy: str = _limits("auto", choices=STRATEGIES, decides=False)
     find_unused: bool = _limits(False, decides=False)  # ddp: a step may leave some parameters unused
     precision: str = _limits("auto", choices=("auto", "32-true", "bf16-mixed", "bf16-true"))
     # GiB that a run may use; null: the memory of the device

@@ -28,6 +28,7 @@ CHANGES: tuple[tuple[str, Any], ...] = (  # changes that save memory, the least 
     ("model.lora.r", 16),
     ("trainer.strategy", "fsdp2"),
     ("grpo.objective.kl", 0.0),
+    ("grpo.iterations", 1),  # a second one trains adapters on merged weights, which are float32
     ("engine.kv_gb", 1.0),
     ("model.checkpointing", True),
     ("grpo.tokens_per_microbatch", 512),
@@ -148,16 +149,20 @@ def _ways(
         return room.used(peaks(changed, sizes, trains, device))
 
     changes = [(key, value) for key, value in CHANGES if _saves(config, key, value, trains)]
-    fits = [f"{key}={value}" for key, value in changes if used(_changed(config, key, value)) <= 1]
+    fits = [_said(key, value) for key, value in changes if used(_changed(config, key, value)) <= 1]
     together: list[str] = []
     for key, value in changes if not fits else []:
         changed = _changed(config, key, value)
         if used(changed) < used(config):
             config = changed
-            together.append(f"{key}={value}")
+            together.append(_said(key, value))
             if used(config) <= 1:
                 return [" ".join(together)]
     return fits[:3]
+
+
+def _said(key: str, value: Any) -> str:
+    return f"{key}={str(value).lower() if isinstance(value, bool) else value}"
 
 
 def _saves(config: Config, key: str, value: Any, trains: Iterable[str]) -> bool:

@@ -26,10 +26,10 @@ def estimate(config: Config) -> None:
             "model.path to a folder with its config.json"
         )
     ranks = config.trainer.devices * config.trainer.num_nodes
-    each = "GPU" if device.type == "cuda" else "process"
+    one, more = ("GPU", "GPUs") if device.type == "cuda" else ("process", "processes")
     print(
         f"model={config.model.name}: {count(found.sizes.parameters)} weights; "
-        f"trainer.strategy={config.trainer.strategy}, {ranks} x 1 {each}; GiB on each:"
+        f"trainer.strategy={config.trainer.strategy}, GiB on each of {ranks} {more if ranks > 1 else one}:"
     )
     print("\n".join(table(found.peaks)))
     for peak in found.peaks:
