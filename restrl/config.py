@@ -37,7 +37,7 @@ class ModelConfig:
     system: str | None = None  # system message of the chat; null: the template's own default
     date: str = "2025-01-01"  # the date that a chat template sees as today
     trust_remote_code: bool = _limits(False, decides=False)  # the model's fingerprint covers its code
-    gradient_checkpointing: bool = _limits(False, decides=False)
+    checkpointing: bool = _limits(False, decides=False)
     lr: float = _limits(1e-7, gt=0, decides=False)  # for a model of this size; grpo.lr reads it
     value_lr: float = _limits(1e-7, gt=0, decides=False)  # for a value model on it; vm.lr reads it
     lora: LoraConfig = field(default_factory=LoraConfig)
@@ -187,18 +187,24 @@ class SandboxConfig:
     cache: str | None = _limits(None, decides=False, path=PATH)
 
 
+STRATEGIES = ("auto", "ddp", "fsdp2", "deepspeed_zero2", "deepspeed_zero3", "deepspeed_zero3_offload")
+
+
 @dataclass
 class TrainerConfig:
     name: str = _limits("auto", decides=False)
     # the resolved device decides, not this setting
     accelerator: str = _limits("auto", choices=("auto", "cpu", "gpu"), decides=False)
-    devices: int = _limits(1, ge=1)  # processes on each machine
-    num_nodes: int = _limits(1, ge=1)  # machines; the product with devices decides
-    strategy: str = _limits("auto", choices=("auto", "ddp"))
+    # Processes on each machine, machines, and how processes hold the weights.  They do not decide, because
+    # results are equal but for rounding; so a training may go on with others.
+    devices: int = _limits(1, ge=1, decides=False)
+    num_nodes: int = _limits(1, ge=1, decides=False)
+    strategy: str = _limits("auto", choices=STRATEGIES, decides=False)
     find_unused: bool = _limits(False, decides=False)  # ddp: a step may leave some parameters unused
     precision: str = _limits("auto", choices=("auto", "32-true", "bf16-mixed", "bf16-true"))
     # GiB that a run may use; null: the memory of the device
     memory_gb: float | None = _limits(None, gt=0, decides=False)
+    estimate: bool = _limits(False, decides=False)  # print what memory the command needs, and run nothing
     matmul: str = _limits("highest", choices=("highest", "high", "medium"))  # precision of float32 products
     # the following are passed on unchanged to Lightning's Trainer
     max_time: str | None = _limits(None, decides=False)  # DD:HH:MM:SS of a training step

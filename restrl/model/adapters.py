@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -36,21 +37,23 @@ def add_lora(model: Any, config: LoraConfig, seed: int = 0) -> Any:
             raise UserError(f"model.lora.target_modules={config.target_modules}: {error}") from error
 
 
-def merged_weights(base: Any) -> dict[str, torch.Tensor]:
+def merged_weights(base: Any, names: Collection[str] | None = None) -> dict[str, torch.Tensor]:
     """The weights of a model with the product of its adapters, if any, added to them: W + scale x B A.
 
-    Merged weights are float32 on the CPU, because rounding to bfloat16 would lose most of the adapters.
+    ``names``: of the entries of its ``state_dict`` to take, a weight with its adapters; None: all.  Merged
+    weights are float32 on the CPU, because rounding to bfloat16 would lose most of the adapters.
     """
     weights = {
         name.replace(".base_layer.", "."): tensor
         for name, tensor in base.state_dict().items()
-        if ".lora_" not in name
+        if ".lora_" not in name and (names is None or name in names)
     }
     layers = adapter_layers(base)
     if layers:
         weights = {name: tensor.cpu().float() for name, tensor in weights.items()}
     for name, layer in layers.items():
-        weights[f"{name}.weight"] = weights[f"{name}.weight"] + adapter_delta(layer).cpu()
+        if f"{name}.weight" in weights:
+            weights[f"{name}.weight"] = weights[f"{name}.weight"] + adapter_delta(layer).cpu()
     return weights
 
 

@@ -39,13 +39,21 @@ def load_model(
     """
     dtype = dtype if dtype is not None else weights_dtype(config, torch.device(device))
     if config.source == "random" and config.path is None:
-        return cast_weights(tiny_model(), dtype).to(device)
+        return with_checkpointing(cast_weights(tiny_model(), dtype), config).to(device)
     model = load_pretrained(AutoModelForCausalLM, config, paths, dtype=dtype)
     if model.generation_config is not None:  # a model with its own code may have none
         model.generation_config = savable(model.generation_config)
-    if config.gradient_checkpointing:
+    return with_checkpointing(without_dropout(model), config).to(device).eval()
+
+
+def with_checkpointing(model: Any, config: ModelConfig) -> Any:
+    """Lets a backward pass compute the layers' activations again, if configured; returns ``model``.
+
+    Only in training mode: sampling and rating are as fast as before.
+    """
+    if config.checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    return without_dropout(model).to(device).eval()
+    return model
 
 
 def savable(config: GenerationConfig) -> GenerationConfig:

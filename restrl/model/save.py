@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers.core_model_loading import revert_weight_conversion
 
 from restrl.attention import base_of, model_name
@@ -33,20 +35,29 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
         tokenizer.save_pretrained(temporary)
 
 
-def stored_form(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+# a block in which the parameters of a module with these names are whole
+Gathered = Callable[[nn.Module, Sequence[str]], contextlib.AbstractContextManager[None]]
+
+
+def stored_form(model: Any, gathered: Gathered | None = None) -> Iterator[tuple[str, torch.Tensor]]:
     """The weights (with adapters merged) under the names and in the shapes in which they are saved.
 
     They differ from those in memory for some models, for example where the experts of a layer are one tensor
-    in memory.  One layer is converted at a time.
+    in memory.  One layer is converted at a time; ``gathered``: for weights that are divided among ranks.
     """
-    for _, layer in itertools.groupby(merged_weights(model).items(), key=lambda item: _layer(item[0])):
-        yield from revert_weight_conversion(model, dict(layer)).items()
+    for _, layer in itertools.groupby(model.state_dict(), key=_layer):
+        names = list(layer)
+        with contextlib.nullcontext() if gathered is None else gathered(model, names):
+            yield from revert_weight_conversion(model, merged_weights(model, names)).items()
 
 
 def _layer(name: str) -> str:
-    """model.layers.3.mlp.up_proj.weight -> model.layers.3.; the name itself if it has no number."""
+    """model.layers.3.mlp.up_proj.weight -> model.layers.3.
+
+    A name without a number is its own layer, with its adapters.
+    """
     found = re.match(r".*?\.\d+\.", name)
-    return name if found is None else found[0]
+    return re.split(r"\.(?:base_layer|lora_\w+)\.", name)[0] if found is None else found[0]
 
 
 def save_weights(model: Any, folder: Path) -> None:

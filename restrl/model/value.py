@@ -27,7 +27,7 @@ from restrl.config import LoraConfig, ModelConfig, PathsConfig
 from restrl.errors import UserError
 from restrl.model.dropout import without_dropout
 from restrl.model.hub import load_from
-from restrl.model.load import Dtype, cast_weights, weights_dtype
+from restrl.model.load import Dtype, cast_weights, weights_dtype, with_checkpointing
 from restrl.model.save import save_weights
 from restrl.model.source import load_pretrained
 from restrl.model.tiny import tiny_model
@@ -63,8 +63,7 @@ def new_value_model(
             model = load_pretrained(
                 AutoModelForSequenceClassification, policy, paths, num_labels=labels, dtype=dtype
             )
-    if policy.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    with_checkpointing(model, policy)
     nn.init.zeros_(decoder_and_score(model)[1].float().weight)
     return without_dropout(model).to(device).eval()
 

@@ -8,7 +8,7 @@ backward pass computes them again.  This costs one more product with the output 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,9 +36,11 @@ class LogitTerms:
         return (logits / self.softcap).square_().neg_().add_(1).mul_(self.scale)
 
 
-@dataclass(frozen=True)
-class TokenLogprobs:
-    """Log-probability and entropy at each target token."""
+class TokenLogprobs(NamedTuple):
+    """Log-probability and entropy at each target token.
+
+    It is a tuple, because a strategy looks for tensors in what a module returns.
+    """
 
     logprobs: Tensor  # [T] log softmax(logits / temperature)[target], with gradient
     entropy: Tensor  # [T] nats, of softmax(logits / temperature), no gradient

@@ -163,12 +163,17 @@ def tree_attention(
         )
     terms = read_terms(module, arguments, tree_layout.longest)
     query, key, value = same_dtype(query, key, value)
-    flex = terms.sinks is None and terms.dropout == 0  # FlexAttention supports neither
-    if query.is_cuda and flex and len(tree_layout.branches) >= FLEX_BRANCHES:
+    if uses_flex(query, tree_layout, terms):
         out = flex_tree_attention(_compiled_flex(), query, key, value, tree_layout, terms)
     else:
         out = branch_attention(query, key, value, tree_layout, terms)
     return out.transpose(1, 2).contiguous(), None
+
+
+def uses_flex(query: Tensor, layout: TreeLayout, terms: Terms) -> bool:
+    """Whether one kernel computes the whole tree.  FlexAttention has neither sinks nor dropout."""
+    known = terms.sinks is None and terms.dropout == 0
+    return query.is_cuda and known and len(layout.branches) >= FLEX_BRANCHES
 
 
 def branch_attention(query: Tensor, key: Tensor, value: Tensor, layout: TreeLayout, terms: Terms) -> Tensor:

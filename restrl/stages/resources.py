@@ -39,6 +39,7 @@ from restrl.scoring.base import Scorer
 from restrl.scoring.registry import ScorerInputs, build_scorer
 from restrl.stages.lengths import fitting, unjudged_lines
 from restrl.stages.session import Session
+from restrl.train.strategy import build_strategy
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,12 @@ class Resources:
     def __init__(self, session: Session, trains: Sequence[str] = ()) -> None:
         """``trains``: the training steps of the run (grpo, fit), for the estimate of memory.
 
-        Raises UserError for an engine that is not installed, or that cannot train.
+        Raises UserError for an engine or a strategy that is not installed, and an engine that cannot train.
         """
         self.session, self.config, self.device = session, session.config, session.device
         self.trains = trains
+        if trains:
+            build_strategy(self.config.trainer, session.ranks)  # before hours of sampling
         self._build_engine = engine_builder(self.config.engine.name, "grpo" in trains)
         self._problems: dict[tuple[str, Split, bool], ProblemSet] = {}
         self._policy: LoadedPolicy | None = None
@@ -175,6 +178,8 @@ class Resources:
     @cached_property
     def enough_memory(self) -> bool:
         """Raises UserError if the run cannot fit into memory, before anything is loaded or sampled."""
+        if self.trains:
+            build_strategy(self.config.trainer, self.session.ranks)  # finds what is not installed
         check_memory(self.config, self.config.paths, self.trains, self.device)
         return True
 

@@ -35,8 +35,13 @@ Stage = Callable[[Session, Resources], float | None]
 def run_stage(config: Config, ranks: Ranks, folder: Path) -> float | None:
     """Runs ``stage``.  ``folder``: the run's folder.  Raises UserError for input that the user can fix."""
     name = config.stage.name
-    trains = [step for step in TRAINED.get(name, ()) if step == "fit" or config.grpo.iterations > 0]
-    return _run(config, ranks, folder, STAGES[name], f"stage={name}", trains)
+    return _run(config, ranks, folder, STAGES[name], f"stage={name}", trained_steps(config))
+
+
+def trained_steps(config: Config) -> list[str]:
+    """The steps of the stage that train a model: grpo, fit."""
+    steps = TRAINED.get(config.stage.name, ())
+    return [step for step in steps if step == "fit" or config.grpo.iterations > 0]
 
 
 def run_decode(config: Config, ranks: Ranks, folder: Path) -> float | None:

@@ -101,7 +101,6 @@ def _model(config: Config, device: torch.device) -> dict[str, Any]:
 
 def _training(config: Config) -> dict[str, Any]:
     trainer = deciding(config.trainer) | {"precision": precision(config.trainer)}
-    trainer["devices"] *= trainer.pop("num_nodes")
     return {"trainer": trainer, "lora": deciding(config.model.lora)}
 
 

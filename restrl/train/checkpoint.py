@@ -156,8 +156,9 @@ class AtomicCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True
     ) -> dict[str, Any]:
+        """The tensors are a map of the file: ranks that need a part of them do not read all."""
         loaded: dict[str, Any] = torch.load(
-            path, map_location=map_location or "cpu", weights_only=bool(weights_only)
+            path, map_location=map_location or "cpu", weights_only=bool(weights_only), mmap=True
         )
         return loaded
 

@@ -5,6 +5,7 @@ A step makes one or more updates; the gradient of an update is the sum over its 
 
 from __future__ import annotations
 
+import contextlib
 import html
 import time
 from collections.abc import Sequence
@@ -63,7 +64,8 @@ class GrpoModule(StepModule):
         start = time.perf_counter()
         self.model.eval()  # no dropout while sampling
         if self.ahead is None:
-            with self.weights.generating(self.model):
+            shared = self.rollouts.engine.capabilities.shares_weights
+            with self.weights.generating(self.model) if shared else contextlib.nullcontext():
                 self._load_weights()
                 rollout = self.rollouts.make(batch, self.steps_done)
         else:
@@ -161,8 +163,7 @@ class GrpoModule(StepModule):
         per_step = self.grpo.updates_per_step
         place, total = self.steps_done * per_step + index, self.total_steps * per_step
         rate = self.grpo.lr * rate_factor(self.updates, place, total, self.grpo)
-        rates = [rate] * len(optimizer.param_groups)
-        return self.apply_update(optimizer, rates, self.grpo.clip_norm, loss)
+        return self.apply_update(optimizer, [rate], self.grpo.clip_norm, loss)
 
 
 def completions_text(rollout: Rollout) -> str:

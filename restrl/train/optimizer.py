@@ -9,15 +9,17 @@ from torch import nn
 
 
 def adamw(parts: Sequence[nn.Module], weight_decay: float) -> torch.optim.AdamW:
-    """AdamW (arXiv 1711.05101) over the trained parameters of ``parts``, with two groups for each part.
+    """AdamW (arXiv 1711.05101) over the trained parameters of ``parts``, with up to two groups for each part.
 
-    The first group of a part holds its matrices, the second its norms and biases.  Parameters with one
-    dimension do not decay, because shrinking them does not make a model simpler.  A group may be empty.  The
-    learning rates are 0 until ``StepModule.apply_update`` sets one per group.
+    One group of a part holds its matrices, the other its norms and biases.  Parameters with one dimension do
+    not decay, because shrinking them does not make a model simpler.  ``part`` of a group is the index of its
+    part.  The learning rates are 0 until ``StepModule.apply_update`` sets one per part.
     """
     groups = []
-    for part in parts:
+    for index, part in enumerate(parts):
         trained = [p for p in part.parameters() if p.requires_grad]
-        groups.append({"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay})
-        groups.append({"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0})
+        for matrices, decay in ((True, weight_decay), (False, 0.0)):
+            # not empty: a strategy flattens the parameters of a group
+            if chosen := [p for p in trained if (p.ndim > 1) == matrices]:
+                groups.append({"params": chosen, "weight_decay": decay, "part": index})
     return torch.optim.AdamW(groups, lr=0.0, fused=True)

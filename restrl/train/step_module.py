@@ -69,28 +69,27 @@ class StepModule(lightning.LightningModule):
 
     def accumulate(self, loss: Tensor, last: bool) -> None:
         """Adds the gradient of a micro-batch.  ``last``: the last one before an update, on every rank."""
-        with self.weights.accumulating(self.trainer, last):
-            self.manual_backward(loss * self.weights.gradient_scale)
+        self.weights.backward(self, loss, last)
 
     def apply_update(
         self, optimizer: Any, rates: Sequence[float], clip_norm: float | None, loss: float
     ) -> float | None:
-        """Clips the gradient, then makes an optimizer step with a learning rate per parameter group.
+        """Clips the gradient, then makes an optimizer step.
 
-        ``loss``: of the whole step, the same on every rank.  Returns the gradient's norm before clipping.
-        Returns None if the norm or ``loss`` is not finite; then the gradient is dropped, and weights and
-        optimizer do not change.  Raises UserError if that happens in ``MAX_SKIPPED`` steps in a row.
+        ``rates``: a learning rate for each part of ``adamw``.  ``loss``: of the whole step, the same on every
+        rank.  Returns the gradient's norm before clipping.  Returns None if the norm or ``loss`` is not
+        finite; then the gradient is dropped, and weights and optimizer do not change.  Raises UserError if
+        that happens in ``MAX_SKIPPED`` steps in a row.
         """
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        norm = self.weights.clip(parameters, clip_norm if clip_norm is not None else float("inf"))
+        for group in optimizer.param_groups:
+            group["lr"] = rates[group["part"]]
+        before, self.consistent = self.consistent, False
+        norm = self.weights.update(optimizer, clip_norm, usable=math.isfinite(loss))
         finite = math.isfinite(norm) and math.isfinite(loss)
         if finite:
-            self.consistent = False
-            optimizer.step()
             self.updates += 1
-        optimizer.zero_grad(set_to_none=True)
+        else:
+            self.consistent = before
         self.skipped_in_row = 0 if finite else self.skipped_in_row + 1
         if not finite:
             self._say_skipped(norm, loss)
@@ -123,16 +122,19 @@ class StepModule(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raises UserError if a weight is not finite: no run that starts from it would recover."""
-        if bad := next((name for name, p in self.named_parameters() if not p.isfinite().all()), None):
+        trained = {name for name, p in self.named_parameters() if p.requires_grad}
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
+        self.ranks.by_first(lambda: self._check_finite(checkpoint["state_dict"]))
+        checkpoint["counters"] = {name: getattr(self, name) for name in COUNTERS}
+        checkpoint["random_states"] = self._random_states
+        checkpoint["signature"] = self.signature
+
+    def _check_finite(self, weights: dict[str, Tensor]) -> None:
+        if bad := next((name for name, weight in weights.items() if not weight.isfinite().all()), None):
             raise UserError(
                 f"{self.title}, step {self.steps_done}: the weights {bad} are not finite, and no "
                 "checkpoint was written; the last one is intact. Lower the learning rate"
             )
-        trained = {name for name, p in self.named_parameters() if p.requires_grad}
-        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
-        checkpoint["counters"] = {name: getattr(self, name) for name in COUNTERS}
-        checkpoint["random_states"] = self._random_states
-        checkpoint["signature"] = self.signature
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raises UserError if the checkpoint has another signature."""

@@ -1,153 +1,57 @@
-"""How the ranks of a run hold and train the weights: all differences between strategies are here.
+"""How the ranks of a run hold and train the weights: all that differs is in the package ``strategies``.
 
-The Lightning modules and the stages do not depend on them.  To add a strategy, write a subclass and add a
-line to ``STRATEGIES``; its options are keys of ``trainer``.
+The Lightning modules and the stages do not depend on them.  To add a strategy, write a subclass of
+``Strategy`` and add a line to ``STRATEGIES``; its options are keys of ``trainer``.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable
 
-import torch
-from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning.pytorch.strategies import DDPStrategy
-from torch import nn
-
-from restrl.attention import base_of
-from restrl.config import LoraConfig, TrainerConfig
+from restrl.config import TrainerConfig
 from restrl.errors import UserError
-from restrl.model.load import Dtype, cast_weights
-from restrl.model.save import stored_form
 from restrl.ranks import Ranks
+from restrl.train.strategies.base import (
+    Replicated,
+    Strategy,
+    accelerator,
+    autocast,
+    lightning_precision,
+    load_dtype,
+    precision,
+)
+
+__all__ = [
+    "STRATEGIES", "Replicated", "Strategy", "accelerator", "autocast", "build_strategy",
+    "lightning_precision", "load_dtype", "precision",
+]  # fmt: skip
 
 
-class Strategy:
-    """One rank, one device: nothing is divided.  The base class of the other strategies."""
+def _sharded(config: TrainerConfig, ranks: Ranks) -> Strategy:
+    from restrl.train.strategies.fsdp2 import Sharded
 
-    # multiplies a rank's loss: gradients have to be summed over ranks, and some strategies average them
-    gradient_scale = 1.0
-
-    def __init__(self, config: TrainerConfig, ranks: Ranks) -> None:
-        self.config = config
-        self.ranks = ranks
-
-    def lightning(self) -> Any:
-        """The ``strategy`` argument of Lightning's Trainer."""
-        return "auto"
-
-    def prepare(self, model: Any) -> None:
-        """Casts the weights to the dtype of training (master weights), in place.
-
-        Call it before any computation with the weights.  With ``bf16-true`` all weights become bfloat16.
-        Otherwise trained weights become float32, and frozen weights keep their dtype.
-        """
-        if precision(self.config) == "bf16-true":
-            cast_weights(model, torch.bfloat16)
-        else:
-            cast_weights(model, torch.float32, frozen=False)
-
-    def wrap(self, module: nn.Module) -> None:
-        """Divides the weights of a PolicyLM or ValueLM among the ranks, in place, when training begins."""
-
-    def generating(self, module: nn.Module) -> contextlib.AbstractContextManager[None]:
-        """A block in which an engine that shares the module may sample from it, without other ranks."""
-        del module
-        return contextlib.nullcontext()
-
-    def place_frozen(self, module: nn.Module, device: torch.device) -> nn.Module:
-        """Moves a module that is not trained, such as the reference policy, to the device that uses it."""
-        return module.to(device)
-
-    @contextlib.contextmanager
-    def accumulating(self, trainer: Any, last: bool) -> Iterator[None]:
-        """A context for one backward pass of a step; after the ``last`` one, gradients cover all ranks."""
-        del trainer, last
-        yield
-
-    def clip(self, parameters: Iterable[nn.Parameter], limit: float) -> float:
-        """Clips the gradient to the norm ``limit``; returns its norm before clipping, over all ranks."""
-        return float(torch.nn.utils.clip_grad_norm_(parameters, limit))
-
-    def named_weights(self, model: Any) -> Iterator[tuple[str, torch.Tensor]]:
-        """The full weights of a causal LM as they would be saved, for an engine with separate weights.
-
-        Every rank iterates over them; each tensor is gathered only when the iteration reaches it.
-        """
-        yield from stored_form(base_of(model))
-
-    def finish(self, model: nn.Module, device: torch.device) -> None:
-        """After training: gives every rank all weights, in evaluation mode, ready to be used and saved."""
-        model.to(device).eval()  # Lightning leaves it on the CPU
+    return Sharded(config, ranks)
 
 
-class Replicated(Strategy):
-    """Each rank holds all weights, and the ranks average their gradients (DDP)."""
+def _zero(stage: int, offload: bool = False) -> Callable[[TrainerConfig, Ranks], Strategy]:
+    def build(config: TrainerConfig, ranks: Ranks) -> Strategy:
+        from restrl.train.strategies.zero import Zero
 
-    def __init__(self, config: TrainerConfig, ranks: Ranks) -> None:
-        super().__init__(config, ranks)
-        self.gradient_scale = float(ranks.size)
+        return Zero(config, ranks, stage, offload)
 
-    def lightning(self) -> Any:
-        return DDPStrategy(
-            cluster_environment=RanksEnvironment(self.ranks, self.config.devices),
-            find_unused_parameters=self.config.find_unused,
-            gradient_as_bucket_view=True,  # no second copy of the gradient
-        )
-
-    @contextlib.contextmanager
-    def accumulating(self, trainer: Any, last: bool) -> Iterator[None]:
-        with contextlib.nullcontext() if last else trainer.strategy.block_backward_sync():
-            yield
+    return build
 
 
-class RanksEnvironment(ClusterEnvironment):
-    """Tells Lightning its rank.  All ranks run already, so Lightning must not start processes."""
-
-    def __init__(self, ranks: Ranks, devices: int) -> None:
-        """``devices``: number of processes on each machine."""
-        super().__init__()
-        self.ranks = ranks
-        self.devices = devices
-
-    @property
-    def creates_processes_externally(self) -> bool:
-        return True
-
-    @property
-    def main_address(self) -> str:
-        return os.environ["MASTER_ADDR"]
-
-    @property
-    def main_port(self) -> int:
-        return int(os.environ["MASTER_PORT"])
-
-    @staticmethod
-    def detect() -> bool:
-        return False
-
-    def world_size(self) -> int:
-        return self.ranks.size
-
-    def set_world_size(self, size: int) -> None:
-        del size
-
-    def global_rank(self) -> int:
-        return self.ranks.rank
-
-    def set_global_rank(self, rank: int) -> None:
-        del rank
-
-    def local_rank(self) -> int:
-        return self.ranks.local
-
-    def node_rank(self) -> int:
-        return self.ranks.rank // self.devices
-
-
-STRATEGIES: dict[str, type[Strategy]] = {"auto": Strategy, "ddp": Replicated}
+# each is built on use, because its library takes time to import, or is not installed
+STRATEGIES: dict[str, Callable[[TrainerConfig, Ranks], Strategy]] = {
+    "auto": Strategy,
+    "ddp": Replicated,
+    "fsdp2": _sharded,
+    "deepspeed_zero2": _zero(2),
+    "deepspeed_zero3": _zero(3),
+    "deepspeed_zero3_offload": _zero(3, offload=True),
+}
+ONLY_RANKS = ("ddp", "fsdp2")  # one rank has nothing to average or to divide
 
 
 def build_strategy(config: TrainerConfig, ranks: Ranks) -> Strategy:
@@ -163,52 +67,6 @@ def build_strategy(config: TrainerConfig, ranks: Ranks) -> Strategy:
             f"processes, and {ranks.size} were started"
         )
     name = "ddp" if config.strategy == "auto" and ranks.size > 1 else config.strategy
-    if name == "ddp" and ranks.size == 1:
-        name = "auto"  # nothing to average
+    if name in ONLY_RANKS and ranks.size == 1:
+        name = "auto"
     return STRATEGIES[name](config, ranks)
-
-
-def accelerator(config: TrainerConfig) -> str:
-    """gpu or cpu.  Raises UserError if a GPU is configured and none is visible."""
-    if config.accelerator == "auto":
-        return "gpu" if torch.cuda.is_available() else "cpu"
-    if config.accelerator == "gpu" and not torch.cuda.is_available():
-        raise UserError("trainer.accelerator=gpu: no GPU is visible here; use trainer=auto or trainer=cpu")
-    return config.accelerator
-
-
-def precision(config: TrainerConfig) -> str:
-    """The precision of training.
-
-    auto: fp32 on a CPU, where bf16 is not faster; on a GPU bf16 with fp32 weights, so that updates with a
-    small learning rate are not lost to rounding.
-    """
-    if config.precision != "auto":
-        return config.precision
-    return "bf16-mixed" if accelerator(config) == "gpu" else "32-true"
-
-
-def lightning_precision(config: TrainerConfig) -> Any:
-    """The ``precision`` argument of Lightning's Trainer.
-
-    It is never Lightning's bf16-true, which makes bfloat16 the default dtype in a step, also for
-    temperatures, rewards and advantages.  ``Strategy.prepare`` has cast the weights, and nothing else has to
-    be bfloat16.
-    """
-    return "bf16-mixed" if precision(config) == "bf16-mixed" else "32-true"
-
-
-def load_dtype(config: TrainerConfig, lora: LoraConfig) -> Dtype:
-    """The dtype in which a model is loaded for training, such that a saved policy loses no precision.
-
-    With adapters the weights of the base model are frozen, so they keep the dtype in which they are stored.
-    """
-    if precision(config) == "bf16-true":
-        return torch.bfloat16
-    return torch.float32 if lora.r is None else "auto"
-
-
-def autocast(config: TrainerConfig, device: torch.device) -> torch.autocast:
-    """The precision of the training steps, for computations with the same weights outside of a step."""
-    mixed = precision(config) == "bf16-mixed"
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed, cache_enabled=False)

@@ -104,14 +104,15 @@ class ValueModule(StepModule):
         return means | {"skipped_updates": skipped, "states": float(sums.states), "tokens": float(tokens)}
 
     def _rates(self) -> list[float]:
-        """Learning rates of the optimizer's groups: warm-up, then linear decay with ``lr_decay``."""
+        """Learning rates of decoder and head: warm-up, then linear decay with ``lr_decay``."""
         factor = min(1.0, (self.updates + 1) / (self.vm.warmup_steps + 1))
         if self.vm.lr_decay:
             factor *= 1 - self.updates / self.total_steps
-        return [rate * factor for rate in (self.vm.lr, self.vm.lr, self.vm.head_lr, self.vm.head_lr)]
+        return [rate * factor for rate in (self.vm.lr, self.vm.head_lr)]
 
     def _report(self) -> dict[str, float]:
-        values = predictions(self.model, self.problems, self.heldout, self.ranks)
+        with self.weights.generating(self.model):  # ranks predict in different numbers of batches
+            values = predictions(self.model, self.problems, self.heldout, self.ranks)
         return self.report(self.table, values, self.constant)
 
 

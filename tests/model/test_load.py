@@ -62,7 +62,7 @@ def test_a_saved_model_is_loaded_as_it_was(tmp_path, capfd):
 def test_dtype_and_gradient_checkpointing(tmp_path):
     folder = saved(tmp_path / "model")
     assert load_model(at(folder), PATHS).dtype == torch.float32
-    model = load_model(at(folder, dtype="bfloat16", gradient_checkpointing=True), PATHS)
+    model = load_model(at(folder, dtype="bfloat16", checkpointing=True), PATHS)
     assert model.dtype == torch.bfloat16
     assert model.is_gradient_checkpointing
 

@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 DECIDE = {"seed", "model.dtype", "model.date", "model.lora.r", "engine.batch_size", "sandbox.memory_mb",
           "grpo.sample.n", "grpo.objective.kl", "mcts.in_flight", "decoder.sampling.n", "vm.lr",
           "scorer.max_tokens", "evaluation.completions", "trainer.precision"}  # fmt: skip
-DO_NOT = {"stage.name", "model.name", "model.gradient_checkpointing", "dataset.name", "grpo.iterations",
+DO_NOT = {"stage.name", "model.name", "model.checkpointing", "dataset.name", "grpo.iterations",
           "grpo.tokens_per_microbatch", "grpo.logit_chunk", "grpo.checkpoint_every", "sandbox.workers",
           "sandbox.cache", "trainer.accelerator", "decoder.bootstrap", "vm.checkpoint_every",
           "scorer.tokens_per_batch", "evaluation.rows", "paths.outputs"}  # fmt: skip

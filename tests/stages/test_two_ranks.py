@@ -19,6 +19,7 @@ from tests.stages.test_rest_rl import REST_RL
 from tests.stages.test_search import COLLECT, DECODE, search_workplace
 
 pytestmark = pytest.mark.timeout(400)  # a busy machine is no failure
+Weights = dict[str, torch.Tensor]
 TWO = ("trainer=cpu", "trainer.devices=2")
 ASSEMBLE = ("stage=assemble", "dataset.max_tokens=4", "grpo.sigma0=0.01")
 BEST_OF_N = ("decoder=best_of_n", "scorer=verifier", "decoder.k=[1]")
@@ -55,6 +56,25 @@ def check_same(workplace: Workplace, alone: Workplace, steps: set[str]) -> None:
     assert journals == []
 
 
+@pytest.fixture(scope="module")
+def both_stages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Weights, Any]:
+    """What one process trains, and how it is rated."""
+    return trained(tmp_path_factory.mktemp("both"), "trainer=cpu")
+
+
+def trained(folder: Path, *overrides: str) -> tuple[Weights, Any]:
+    """The weights that a run of both stages leaves, by name, and its rows."""
+    workplace = make_workplace(folder)
+    run = workplace.train(*REST_RL, "grpo.lr=1e-3", *overrides)
+    assert (run.code, run.err) == (0, "")
+    weights = {}
+    for path in workplace.outputs.rglob("model.safetensors"):
+        step = json.loads((path.parents[1] / "manifest.json").read_text())
+        name = step["step"] + step["config"].get("vm", {}).get("targets", "")
+        weights |= {f"{name} {key}": value for key, value in load_file(path).items()}
+    return weights, timeless(workplace.results()["rows"])
+
+
 def test_samples_and_start_states(tmp_path: Path, alone: Workplace) -> None:
     workplace = search_workplace(tmp_path)
     run = workplace.train(*ASSEMBLE, *TWO)
@@ -87,26 +107,16 @@ def test_answers_of_a_run_that_two_ranks_began(tmp_path: Path, alone: Workplace)
     check_same(workplace, alone, {"decode_samples", "evaluate"})
 
 
-def test_both_stages_end_in_one_process_s_weights(tmp_path: Path) -> None:
-    """Fingerprints of what was trained name the number of ranks; everything else is the same."""
-    weights: list[dict[str, torch.Tensor]] = []
-    results = []
-    for ranks in ((), TWO):
-        (tmp_path / str(len(ranks))).mkdir()
-        workplace = make_workplace(tmp_path / str(len(ranks)))
-        run = workplace.train(*REST_RL, "grpo.lr=1e-3", "trainer=cpu", *ranks)
-        assert (run.code, run.err) == (0, "")
-        weights.append({})
-        for path in workplace.outputs.rglob("model.safetensors"):
-            step = json.loads((path.parents[1] / "manifest.json").read_text())
-            name = step["step"] + step["config"].get("vm", {}).get("targets", "")
-            weights[-1] |= {f"{name} {key}": value for key, value in load_file(path).items()}
-        results.append(timeless(workplace.results()["rows"]))
-    alone, two = weights
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2", "deepspeed_zero3"])
+def test_both_stages_end_in_one_process_s_weights(
+    tmp_path: Path, both_stages: tuple[Weights, Any], strategy: str
+) -> None:
+    alone, results = both_stages
+    weights, rows = trained(tmp_path, f"trainer={strategy}", "trainer.devices=2", "trainer.accelerator=cpu")
     assert {name.split()[0] for name in alone} == {"grpo", "fitall", "fitterminal"}
-    assert alone.keys() == two.keys()
-    assert max(float((alone[name] - two[name]).abs().max()) for name in alone) < 1e-5
-    assert rounded(results[0]) == rounded(results[1])
+    assert alone.keys() == weights.keys()
+    assert max(float((alone[name] - weights[name]).abs().max()) for name in alone) < 1e-5
+    assert rounded(rows) == rounded(results)
 
 
 def test_bad_input_is_said_once(tmp_path: Path) -> None:

@@ -1,0 +1,25 @@
+"""The estimate of memory against the highest memory of real steps, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("shape", ["60M", "135M"])
+@pytest.mark.parametrize("what", ["grpo", "fit"])
+def test_the_estimate_is_what_a_step_takes(what: str, shape: str) -> None:
+    """``python -m tests.model.peak`` with ``--rank`` and ``--checkpointing`` measures more of them."""
+    out = subprocess.run(
+        [sys.executable, "-m", "tests.model.peak", what, shape],
+        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, text=True, stdout=subprocess.PIPE,
+    ).stdout  # fmt: skip
+    found = json.loads(out.splitlines()[-1])
+    assert found["estimate"] == pytest.approx(found["measured"], rel=0.15), found
