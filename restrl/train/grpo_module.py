@@ -19,6 +19,7 @@ from restrl.config import GrpoConfig
 from restrl.model.policy_lm import PolicyLM
 from restrl.protocols import Progress
 from restrl.train.ahead import RolloutsAhead
+from restrl.train.ledger import Ledger
 from restrl.train.optimizer import adamw
 from restrl.train.reference import Reference
 from restrl.train.rollout import Rollout, RolloutMaker, rollout_metrics
@@ -53,6 +54,7 @@ class GrpoModule(StepModule):
         self.rollouts = rollouts
         self.grpo = grpo
         self.sampled_updates = -1  # the value of ``updates`` when the engine last got the weights
+        self.ledger_said = False
         self.ahead = RolloutsAhead(self._make_ahead) if grpo.overlap else None
         self.reference = Reference(policy, strategy) if grpo.objective.kl > 0 else None
 
@@ -63,13 +65,7 @@ class GrpoModule(StepModule):
         del batch_index  # it counts from the resume, steps_done from the start
         start = time.perf_counter()
         self.model.eval()  # no dropout while sampling
-        if self.ahead is None:
-            shared = self.rollouts.engine.capabilities.shares_weights
-            with self.weights.generating(self.model) if shared else contextlib.nullcontext():
-                self._load_weights()
-                rollout = self.rollouts.make(batch, self.steps_done)
-        else:
-            rollout = self._made_ahead(self.ahead)
+        rollout = self._make(batch) if self.ahead is None else self._made_ahead(self.ahead)
         torch.clear_autocast_cache()  # it holds weights that were cast without gradient while sampling
         metrics = rollout_metrics(rollout) | self._learn(rollout)
         metrics |= {f"seconds_{phase}": seconds for phase, seconds in rollout.seconds.items()}
@@ -79,6 +75,22 @@ class GrpoModule(StepModule):
         for logger in self.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_text("completions", completions_text(rollout), self.steps_done)
+
+    def _make(self, batch: list[int]) -> Rollout:
+        """This step's rollout, sampled with the current weights."""
+        shared = self.rollouts.engine.capabilities.shares_weights
+        ledger = Ledger(next(self.model.parameters()).device)
+        ledger.note("before sampling")
+        with self.weights.generating(self.model) if shared else contextlib.nullcontext():
+            self._load_weights()
+            ledger.note("with the weights ready to sample")
+            rollout = self.rollouts.make(batch, self.steps_done)
+            ledger.note("after the last token")
+        ledger.note("before the update")
+        if self.ranks.first and not self.ledger_said:
+            ledger.say(self.title)
+            self.ledger_said = True
+        return rollout
 
     def _load_weights(self) -> None:
         """Gives the engine the weights if they changed since the last step, or if this is the first one."""
