@@ -129,12 +129,13 @@ def test_another_number_of_ranks_goes_on(
 
 @pytest.mark.parametrize("key", ["fsdp2 bf16-true", *(f"{name} bf16-mixed" for name in DIVIDED)])
 def test_bfloat16(folder: Path, key: str) -> None:
-    """Updates of 1e-7 survive in the float32 weights beside bfloat16, and are lost without."""
+    """Updates of 1e-7 survive in the float32 weights beside bfloat16; without, most are lost."""
     start = divided.toy.tiny_model().state_dict()
     found = saved(folder, 0)[key]
     for name, weight in found["weights"].items():
         if key.endswith("true"):
-            assert torch.equal(weight, start[name].bfloat16())
+            assert weight.dtype == torch.bfloat16
+            assert (weight == start[name].bfloat16()).float().mean() > 0.9  # but for those near 0
         else:
             assert weight.dtype == torch.float32
             assert 0 < float((weight - start[name]).abs().max()) < 2e-6
