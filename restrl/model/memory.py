@@ -188,7 +188,7 @@ def _grpo(config: Config, sizes: Geometry, device: torch.device, shares: Shares)
     if _engine_weights(config) == "copy" and device.type != "cuda":
         learning |= engine
     if _engine_weights(config) == "module" and shares.gathered:
-        engine["gathered weights"] = sizes.parameters * compute * shares.gathered
+        engine["gathered weights"] = sizes.parameters * weight * shares.gathered
     return [Peak(f"{what} (rollouts)", parts | engine), Peak(what, parts | learning)]
 
 

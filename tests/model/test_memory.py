@@ -25,6 +25,9 @@ from restrl.config import (
 from restrl.errors import UserError
 from restrl.model import memory as module
 from restrl.model.memory import GIB, check_memory, geometry, memory, peaks
+from restrl.model.shares import Shares
+from restrl.ranks import Ranks
+from restrl.train.strategy import build_strategy
 
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
 # DeepSeek-Coder-6.7B: vocabulary 32256, 32 layers, hidden 4096, intermediate 11008
@@ -198,3 +201,29 @@ def test_memory_is_the_machines_or_the_containers(tmp_path: Path, monkeypatch: p
     assert memory(config, GPU) == ("the GPU has", 80e9)
     config.trainer.devices = 2  # processes, which share it
     assert memory(config, CPU) == ("each of this machine's 2 processes has", 2**28)
+
+
+def test_a_divided_model(seven_b: Path) -> None:
+    """On one of eight GPUs: 7B with all weights trained needs 16 bytes each, which one GPU has not."""
+    run = config(seven_b)
+    with pytest.raises(UserError, match="does not fit"):
+        check_memory(run, PathsConfig(), ("grpo",), GPU)
+    zero3 = Shares(1.5 / 8, 1 / 8, 1 / 8, 1 / 8, gathered=0.5)  # bfloat16 weights beside float32 ones
+    check_memory(run, PathsConfig(), ("grpo",), GPU, zero3)
+    sizes = geometry(run.model, PathsConfig())
+    assert sizes is not None
+    _, rollouts, learning = peaks(run, sizes, ("grpo",), GPU, zero3)
+    assert rollouts.parts["weights"] == (2 + 4) * PARAMETERS / 8
+    assert rollouts.parts["gathered weights"] == 2 * PARAMETERS
+    assert learning.parts["weights"] + learning.parts["gradients"] == (2 + 4 + 4) * PARAMETERS / 8
+    assert learning.parts["Adam's moments"] == 8 * PARAMETERS / 8
+
+
+@pytest.mark.parametrize(
+    ("name", "held"),
+    [("ddp", 4.0), ("fsdp2", 4 / 8), ("deepspeed_zero2", 2 + 4 / 8), ("deepspeed_zero3", 6 / 8)],
+)
+def test_what_a_strategy_holds(name: str, held: float) -> None:
+    """Bytes per weight of one of eight ranks, with float32 weights and bfloat16 products."""
+    trainer = TrainerConfig(accelerator="cpu", devices=8, strategy=name, precision="bf16-mixed")
+    assert build_strategy(trainer, Ranks(0, 8, 0)).shares().weights * 4 == held

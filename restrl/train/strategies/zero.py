@@ -60,8 +60,8 @@ class Zero(Strategy):
         if self.stage == 2:
             return Shares(model + part, part, part)
         if self.offload and accelerator(self.config) == "gpu":
-            return Shares(0.0, 0.0, 0.0, reference=part, gathered=1.0)
-        return Shares((model + 1) * part, part, part, part, gathered=1.0)
+            return Shares(0.0, 0.0, 0.0, reference=part, gathered=model)
+        return Shares((model + 1) * part, part, part, part, gathered=model)
 
     def _settings(self) -> dict[str, Any]:
         """DeepSpeed's configuration."""
