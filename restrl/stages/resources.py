@@ -178,8 +178,6 @@ class Resources:
     @cached_property
     def enough_memory(self) -> bool:
         """Raises UserError if the run cannot fit into memory, before anything is loaded or sampled."""
-        if self.trains:
-            build_strategy(self.config.trainer, self.session.ranks)  # finds what is not installed
         check_memory(self.config, self.config.paths, self.trains, self.device)
         return True
 

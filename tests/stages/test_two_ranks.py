@@ -107,15 +107,22 @@ def test_answers_of_a_run_that_two_ranks_began(tmp_path: Path, alone: Workplace)
     check_same(workplace, alone, {"decode_samples", "evaluate"})
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2", "deepspeed_zero3"])
+@pytest.mark.parametrize(("strategy", "most"), [("ddp", 1e-5), ("fsdp2", 1e-3), ("deepspeed_zero3", 1e-3)])
 def test_both_stages_end_in_one_process_s_weights(
-    tmp_path: Path, both_stages: tuple[Weights, Any], strategy: str
+    tmp_path: Path, both_stages: tuple[Weights, Any], strategy: str, most: float
 ) -> None:
+    """``most``: difference of a value model's weight.
+
+    The ORM's loss begins at 3e-9, after ridge regression.  Adam makes steps of such gradients, which are not
+    far from rounding, so other sums than one process's show; see ``tests/train/test_divided.py``.
+    """
     alone, results = both_stages
     weights, rows = trained(tmp_path, f"trainer={strategy}", "trainer.devices=2", "trainer.accelerator=cpu")
     assert {name.split()[0] for name in alone} == {"grpo", "fitall", "fitterminal"}
     assert alone.keys() == weights.keys()
-    assert max(float((alone[name] - weights[name]).abs().max()) for name in alone) < 1e-5
+    for name in alone:
+        difference = float((alone[name] - weights[name]).abs().max())
+        assert difference < (1e-5 if name.startswith("grpo ") else most), name
     assert rounded(rows) == rounded(results)
 
 

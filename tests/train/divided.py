@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ from restrl.launch import on_all_ranks
 from restrl.model.adapters import add_lora
 from restrl.ranks import ALONE, Ranks, connect, disconnect, ranks_of
 from restrl.records import StartState
+from restrl.train.grpo_module import GrpoModule
 from restrl.train.step_module import StepModule
 from tests.train import test_fit, toy
 
@@ -79,11 +81,27 @@ def adapters(folder: Path, name: str, ranks: Ranks) -> Any:
     return {"weights": model.state_dict(), "metrics": result.metrics}
 
 
-def values(folder: Path, name: str, ranks: Ranks, labels: int, settings: dict[str, Any]) -> Any:
+def skipped(folder: Path, name: str, ranks: Ranks) -> Any:
+    """The loss of the second step is not finite, though its gradient is."""
+    update = GrpoModule._update
+
+    def spoilt(module: Any, optimizer: Any, index: int, loss: float) -> float | None:
+        return update(module, optimizer, index, math.nan if module.steps_done == 1 else loss)
+
+    GrpoModule._update = spoilt  # type: ignore[method-assign]
+    try:
+        return policy(folder, name, ranks, max_steps=3)
+    finally:
+        GrpoModule._update = update  # type: ignore[method-assign]
+
+
+def values(
+    folder: Path, name: str, ranks: Ranks, labels: int, settings: dict[str, Any], precision: str = "32-true"
+) -> Any:
     model = test_fit.value_model(labels)
     if labels == 2:  # as ``model.gradient_checkpointing``
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    _, result = test_fit.run(folder, model, trainer=trainer(name, ranks), ranks=ranks, **settings)
+    _, result = test_fit.run(folder, model, trainer=trainer(name, ranks, precision), ranks=ranks, **settings)
     weights = model.state_dict()
     return {"weights": weights, "metrics": result.metrics, "predictions": result.predictions}
 
@@ -94,6 +112,7 @@ def everything(folder: Path, name: str, ranks: Ranks = ALONE) -> dict[str, Any]:
     trainings: dict[str, Callable[[], Any]] = {
         "policy": lambda: policy(folder / "policy", name, ranks, judge=Judge(copy if ranks.first else None)),
         "adapters": lambda: adapters(folder / "adapters", name, ranks),
+        "skipped": lambda: skipped(folder / "skipped", name, ranks),
         "values": lambda: values(folder / "values", name, ranks, 1, VALUES),
         "orm": lambda: values(folder / "orm", name, ranks, 2, ORM),
     }
@@ -164,6 +183,8 @@ def main(folder: Path) -> None:
     for name, precision in (("fsdp2", "bf16-true"), *((name, "bf16-mixed") for name in DIVIDED)):
         key = f"{name} {precision}"
         results[key] = policy(folder / key, name, ranks, precision=precision, lr=1e-7)
+    key = "value model in bf16-true"  # but for its head
+    results[key] = values(folder / key, "fsdp2", ranks, 1, VALUES, "bf16-true")
     torch.save(results, folder / f"rank{ranks.rank}.pt")
     disconnect(ranks)
 

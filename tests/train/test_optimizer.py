@@ -12,7 +12,8 @@ def test_only_matrices_decay() -> None:
     head = nn.Linear(3, 1, bias=False)
     optimizer = adamw([part, head], weight_decay=0.5)
     sizes = [[tuple(p.shape) for p in group["params"]] for group in optimizer.param_groups]
-    assert sizes == [[(3, 2)], [(3,), (3,), (3,)], [(1, 3)], []]
+    assert sizes == [[(3, 2)], [(3,), (3,), (3,)], [(1, 3)]]
+    assert [group["part"] for group in optimizer.param_groups] == [0, 0, 1]
     for group in optimizer.param_groups:
         group["lr"] = 0.1
         for parameter in group["params"]:
@@ -30,4 +31,4 @@ def test_frozen_parameters_are_left_out() -> None:
     part = nn.Linear(2, 3)
     part.weight.requires_grad_(False)
     groups = adamw([part], weight_decay=0.0).param_groups
-    assert [len(group["params"]) for group in groups] == [0, 1]
+    assert [group["params"] for group in groups] == [[part.bias]]

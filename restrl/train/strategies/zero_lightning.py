@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -72,6 +73,7 @@ class ZeroLightning(DeepSpeedStrategy):
                 store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1,
             )  # fmt: skip
             self._own_group = True
+            os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed reads it
             deepspeed.comm.comm.cdb = None
         if self.root_device.type == "cpu":
             backend: Any = importlib.import_module("deepspeed.comm.torch")
