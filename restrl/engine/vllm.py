@@ -24,7 +24,7 @@ import os
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +36,7 @@ from transformers import AutoConfig, GenerationConfig
 from restrl.config import EngineConfig
 from restrl.engine import vllm_start
 from restrl.engine.base import Capabilities, EngineSource, Weights
+from restrl.engine.buckets import buckets
 from restrl.engine.calls import CallThread, DeadError, StuckError, Work
 from restrl.engine.text import Vocabulary, cut_at_stop
 from restrl.engine.vllm_start import RequestOutputKind, SamplingParams, tokens_input
@@ -46,7 +47,6 @@ from restrl.seeds import derive_seed
 
 T = TypeVar("T")
 
-BUCKET_BYTES = 256 * 2**20  # of weights that are passed on together
 LOWEST_TEMPERATURE = 0.01  # vLLM raises lower ones to it
 SHARED_MEMORY = Path("/dev/shm")
 CLOSE_SECONDS = 60.0
@@ -135,7 +135,7 @@ class VllmEngine:
             torch.cuda.synchronize()  # the engine's thread may use another stream
         try:
             self._rpc("restrl_begin_sync")
-            for bucket in _buckets(weights):
+            for bucket in buckets(weights):
                 self._load(bucket)
             (missing, *_) = self._rpc("restrl_end_sync")
             if missing:
@@ -331,22 +331,6 @@ def _ends(source: EngineSource) -> set[int]:
         ends = config.get_text_config().eos_token_id
     ends = ends if isinstance(ends, list) else [ends]
     return {int(end) for end in [*ends, source.tokenizer.eos_token_id] if end is not None}
-
-
-def _buckets(weights: Weights) -> Iterator[list[tuple[str, torch.Tensor]]]:
-    """The weights in lists of about ``BUCKET_BYTES``; of tensors that share memory only the first one."""
-    bucket: list[tuple[str, torch.Tensor]] = []
-    size = 0
-    for name, tensor in weights:
-        if any(tensor.data_ptr() == other.data_ptr() for _, other in bucket):
-            continue  # an output layer that is tied to the embedding, which vLLM ties itself
-        bucket.append((name, tensor))
-        size += tensor.numel() * tensor.element_size()
-        if size >= BUCKET_BYTES:
-            yield bucket
-            bucket, size = [], 0
-    if bucket:
-        yield bucket
 
 
 def _first_line(error: BaseException) -> str:

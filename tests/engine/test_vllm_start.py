@@ -14,7 +14,6 @@ import torch
 pytest.importorskip("vllm", reason="vLLM is not installed (make vllm)")
 
 from restrl.config import LoraConfig
-from restrl.engine.vllm import _buckets
 from restrl.errors import UserError
 from restrl.model.adapters import add_lora
 from restrl.model.save import stored_form
@@ -130,19 +129,6 @@ def test_a_sync_without_some_weights_is_refused_for_good(tmp_path: Path, model: 
     with pytest.raises(UserError, match="cannot be used any more: its last sync failed"):
         engine.generate([Request(PROMPTS[0], 1, 4)])
     engine.close()
-
-
-def test_weights_come_in_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("restrl.engine.vllm.BUCKET_BYTES", 40)
-    shared = torch.zeros(4)
-    named = [
-        ("a", torch.zeros(5)),
-        ("b", torch.zeros(6)),
-        ("c", shared),
-        ("d", shared),
-        ("e", torch.zeros(1)),
-    ]
-    assert [[name for name, _ in bucket] for bucket in _buckets(named)] == [["a", "b"], ["c", "e"]]
 
 
 def test_an_engine_that_does_not_start_is_one_line(tmp_path: Path, model: Any) -> None:
