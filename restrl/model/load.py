@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,11 @@ from restrl.model.tiny import tiny_config, tiny_model, tiny_tokenizer
 
 # settings of transformers' generate that decide which of its other settings count
 MODES = ("do_sample", "num_beams", "use_cache", "return_dict_in_generate")
+
+# where DeepSpeed is installed, transformers imports it to save a model, and it warns if there is no GPU
+logging.getLogger("DeepSpeed").addFilter(
+    lambda record: "Setting accelerator to CPU" not in record.getMessage()
+)
 
 Dtype = torch.dtype | Literal["auto"]  # of weights; auto: as the files store them
 

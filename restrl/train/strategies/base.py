@@ -156,11 +156,9 @@ def accelerator(config: TrainerConfig) -> str:
     """gpu or cpu.  Raises UserError if a GPU is configured and none is visible."""
     if config.accelerator == "gpu" and not torch.cuda.is_available():
         raise UserError("trainer.accelerator=gpu: no GPU is visible here; use trainer=auto or trainer=cpu")
-    if config.accelerator == "gpu" or (config.accelerator == "auto" and torch.cuda.is_available()):
-        return "gpu"
-    # DeepSpeed, which other libraries import where it is installed, would look for a GPU and warn of none
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    return "cpu"
+    if config.accelerator == "auto":
+        return "gpu" if torch.cuda.is_available() else "cpu"
+    return config.accelerator
 
 
 def precision(config: TrainerConfig) -> str:

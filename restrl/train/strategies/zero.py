@@ -6,6 +6,7 @@ The library is imported on use only.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -45,6 +46,8 @@ class Zero(Strategy):
         self.stage, self.offload = stage, offload
         self.mixed = precision(config) == "bf16-mixed"
         self._lightning: ZeroLightning | None = None
+        if accelerator(config) == "cpu":
+            os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else it takes a GPU where there is one
         deprecated = "`torch.distributed.*is deprecated"  # functions that DeepSpeed calls
         warnings.filterwarnings("ignore", message=deprecated, category=FutureWarning)
 
