@@ -1,7 +1,7 @@
 """The estimate of memory against the highest memory of real steps, each in a process of its own.
 
-What is measured is what the step holds.  By itself glibc keeps holes between blocks in its heap, and a process
-may then take half as much again; ``MALLOC_MMAP_THRESHOLD_`` gives each block pages of its own.
+What is measured is what the step holds.  By itself glibc keeps holes between blocks in its heap, and a
+process may then take half as much again; ``MALLOC_MMAP_THRESHOLD_`` gives each block pages of its own.
 """
 
 from __future__ import annotations
