@@ -83,7 +83,7 @@ def verdict(
         return Verdict(sizes, found, room, None)
     peak = max(found, key=lambda peak: peak.total)
     ways = _ways(config, sizes, trains, device, room)
-    smaller = f"a model of about {sizes.parameters / room.used(found) / 1e9:.1g} billion weights"
+    smaller = f"a model of about {count(int(sizes.parameters / room.used(found)))} weights"
     problem = (
         f"model={config.model.name} with its {count(sizes.parameters)} weights does not fit: "
         f"{_need(peak, room)}; what would fit: {' or '.join(ways) or smaller}"
