@@ -182,8 +182,8 @@ def test_changes_that_only_fit_together_are_named_together(seven_b: Path) -> Non
 
 def test_a_smaller_model_is_the_last_way(seven_b: Path) -> None:
     line = refusal(config(seven_b, gib=8), trains=())
-    # 6.74 billion x 8 / 21.2
-    assert "what would fit: a model of about 2.54 billion weights (" in line
+    # 6.74 billion x 8 / 21.16
+    assert "what would fit: a model of about 2.55 billion weights (" in line
 
 
 def test_a_model_that_cannot_be_found_is_not_refused_here(tmp_path: Path) -> None:
