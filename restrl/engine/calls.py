@@ -40,7 +40,8 @@ class CallThread:
         self._calls: queue.SimpleQueue[tuple[Work[Any], queue.SimpleQueue[Any], threading.Event] | None]
         self._calls = queue.SimpleQueue()
         self._lock = threading.Lock()
-        threading.Thread(target=self._serve, name=name, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._thread.start()
 
     def run(
         self,
@@ -71,9 +72,13 @@ class CallThread:
             finally:
                 left.set()
 
-    def end(self) -> None:
-        """Ends the thread after the current call."""
+    def end(self, seconds: float) -> None:
+        """Ends the thread after the current call; waits for it, at most ``seconds``.
+
+        A process that ends while its thread frees what the engine held may be aborted.
+        """
         self._calls.put(None)
+        self._thread.join(seconds)
 
     def _serve(self) -> None:
         while (call := self._calls.get()) is not None:

@@ -162,7 +162,7 @@ class VllmEngine:
                 self._thread.run(_once(vllm_start.close, self._engine, self._ranks), CLOSE_SECONDS)
             except Exception as error:  # it ends with this process
                 self._note(f"closing failed: {error!r}")
-            self._thread.end()
+            self._thread.end(CLOSE_SECONDS)
             VllmEngine.in_process &= self._by_file
             del self._engine
 
