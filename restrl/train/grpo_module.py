@@ -54,7 +54,8 @@ class GrpoModule(StepModule):
         self.rollouts = rollouts
         self.grpo = grpo
         self.sampled_updates = -1  # the value of ``updates`` when the engine last got the weights
-        self.ledger_said = False
+        # of one process on a CPU the log says nothing: nothing is gathered there
+        self.ledger_said = self.ranks.size == 1 and not torch.cuda.is_available()
         self.ahead = RolloutsAhead(self._make_ahead) if grpo.overlap else None
         self.reference = Reference(policy, strategy) if grpo.objective.kl > 0 else None
 
@@ -89,7 +90,7 @@ class GrpoModule(StepModule):
         ledger.note("before the update")
         if self.ranks.first and not self.ledger_said:
             ledger.say(self.title)
-            self.ledger_said = True
+        self.ledger_said = True
         return rollout
 
     def _load_weights(self) -> None:
