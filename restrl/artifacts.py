@@ -21,6 +21,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ R = TypeVar("R")
 
 MANIFEST = "manifest.json"
 RECORDS = "records.jsonl"
+PARTS = "parts"  # folder for what separate processes made of an artifact; removed when it is done
 WAIT_NOTICE_SECONDS = 3.0
 _log = logging.getLogger(__name__)
 
@@ -170,6 +172,7 @@ class Work:
             "finished": _now(),
         }
         write_json_atomic(self.folder / MANIFEST, manifest)
+        shutil.rmtree(self.folder / PARTS, ignore_errors=True)
         return manifest
 
 
@@ -186,16 +189,27 @@ class Store:
 
     @contextlib.contextmanager
     def open(
-        self, step: str, config: Mapping[str, Any], inputs: Mapping[str, str], seed: int = 0
+        self,
+        step: str,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        seed: int = 0,
+        *,
+        shared: bool = False,
     ) -> Iterator[Work]:
         """The artifact of a step, locked while the block runs.
 
         Another process that opens the same artifact waits, and then finds it done (or, if this process dies,
-        continues it).  Raises UserError.
+        continues it).  ``shared``: without the lock, for a process that only adds files of its own; it must
+        neither append records nor finish the artifact.  Raises UserError.
         """
         key = fingerprint(step, config, inputs, seed)
         folder = self.root / f"{step}-{key}"
         lock = FileLock(folder / ".lock")
+        running = {
+            "step": step, "fingerprint": key, "config": _plain(config), "inputs": dict(inputs),
+            "seed": seed, "versions": _versions(), "status": "running", "started": _now(),
+        }  # fmt: skip
 
         def locked() -> dict[str, Any]:
             with user_errors(folder):
@@ -203,18 +217,21 @@ class Store:
             self._acquire(lock, folder)
             manifest = _read_manifest(folder)
             if manifest is None:
-                manifest = {
-                    "step": step, "fingerprint": key, "config": _plain(config), "inputs": dict(inputs),
-                    "seed": seed, "versions": _versions(), "status": "running", "started": _now(),
-                }  # fmt: skip
+                manifest = running
                 write_json_atomic(folder / MANIFEST, manifest)
             elif lost := _lost(folder, manifest):
                 self._say(f"{step}: {folder} was done and has lost {lost}: it is made again")
                 manifest = _reopened(folder, manifest)
             return manifest
 
+        def unlocked() -> dict[str, Any]:
+            with user_errors(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            manifest = _read_manifest(folder)
+            return running if manifest is None or _lost(folder, manifest) else manifest
+
         try:
-            yield Work(folder, self.ranks.by_first(locked), self.machine, self.ranks)
+            yield Work(folder, self.ranks.by_first(unlocked if shared else locked), self.machine, self.ranks)
         finally:
             lock.release()
 
@@ -227,6 +244,12 @@ class Store:
                 started = time.monotonic()
                 lock.acquire(poll_interval=0.2)
                 self._say(f"waited {time.monotonic() - started + WAIT_NOTICE_SECONDS:.0f} s for {folder}")
+
+
+def is_done(folder: Path) -> bool:
+    """Whether the artifact is finished, for a process that has not locked it.  Raises UserError."""
+    manifest = _read_manifest(folder)
+    return manifest is not None and manifest["status"] == "done" and not _lost(folder, manifest)
 
 
 def _lost(folder: Path, manifest: Mapping[str, Any]) -> str | None:

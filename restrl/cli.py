@@ -133,7 +133,7 @@ def _end(error: BaseException) -> NoReturn:
         _say(f"rank {rank}: {_line(error)}")
     else:
         _say(_line(error))
-    sys.exit(EXIT_USER_ERROR)
+    sys.exit(error.exit_code if isinstance(error, UserError) else EXIT_USER_ERROR)
 
 
 def _say(line: str) -> None:

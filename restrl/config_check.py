@@ -15,7 +15,7 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from restrl.config import Config, MctsConfig, RowConfig
+from restrl.config import Config, MctsConfig, RowConfig, StageConfig
 from restrl.config_fields import resolve_paths, unread
 from restrl.errors import UserError
 
@@ -44,6 +44,7 @@ def check(composed: DictConfig, folder: Path | None = None) -> Config:
 
 def _check_together(config: Config) -> None:
     """Rejects contradictory values, which would otherwise end a run after hours."""
+    _check_part(config.stage)
     _check_training(config)
     _check_decoder(config)
     if config.stage.name == "rest_rl":
@@ -52,6 +53,16 @@ def _check_together(config: Config) -> None:
     budgets = {"mcts": config.mcts, "decoder.mcts": config.decoder.mcts, "evaluation.mcts": evaluation}
     for key, mcts in budgets.items():
         _check_budget(key, mcts)
+
+
+def _check_part(stage: StageConfig) -> None:
+    if stage.part is not None and stage.only is None:
+        raise UserError(f"stage.part={stage.part}: needs stage.only, the step of which it is a part")
+    if stage.part is not None and stage.part >= stage.parts:
+        raise UserError(
+            f"stage.part={stage.part}: parts are counted from 0, and stage.parts={stage.parts}; "
+            f"must be < {stage.parts}"
+        )
 
 
 def _check_training(config: Config) -> None:

@@ -6,5 +6,7 @@ from __future__ import annotations
 class UserError(Exception):
     """Bad input.  The message is one line: what is wrong, where, and what would be right.
 
-    The command line prints it without a traceback and exits with code 2.
+    The command line prints it without a traceback and exits with ``exit_code``.
     """
+
+    exit_code = 2

@@ -14,6 +14,7 @@ RANKS = [
         "config",
         "config_check",
         "config_fields",
+        "config_grpo",
         "errors",
         "seeds",
         "files",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 from restrl.decode.base import DecodeJob, Sampled, need_answers, need_scorer
 from restrl.decode.sampling import independent_samples
@@ -18,7 +17,7 @@ def best_of_n(job: DecodeJob) -> list[Answer]:
     """
     need_answers(job)
     scorer, sampling = need_scorer(job), job.config.sampling
-    samples = independent_samples(job, replace(sampling, n=sampling.n * job.config.answers))
+    samples = independent_samples(job)
     states = [
         State(sample.task_id, sample.prompt_ids, sample.completion.ids, sample.program, terminal=True)
         for sample in samples

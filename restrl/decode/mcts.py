@@ -39,7 +39,7 @@ def mcts(job: DecodeJob) -> list[Answer]:
     services = Services(policy.engine.generate, scorer.score, policy.engine.settle)
     answers: dict[tuple[str, int], Answer] = {}
     for tree in run_searches(starts, rules, services, job.journal, job.progress):
-        answers[tree.task_id, tree.sample] = _answer(tree, policy.prompter.program)
+        answers[tree.task_id, tree.sample] = answer_of(tree, policy.prompter.program)
     return [answers[start.task_id, start.sample] for start in starts]
 
 
@@ -49,7 +49,8 @@ def _start(job: DecodeJob, policy: Policy, problem: Problem, sample: int) -> Sta
     return Start(problem.task_id, sample, ids, code, seed)
 
 
-def _answer(tree: SavedTree, program: Callable[[str, str], str]) -> Answer:
+def answer_of(tree: SavedTree, program: Callable[[str, str], str]) -> Answer:
+    """The answer that a finished search gives; ``program``: (code, text after it) -> the whole program."""
     best = tree.best()
     text = "" if best is None else tree.program(best).removeprefix(tree.code)
     score = None if best is None else best.rating

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from restrl.config import SamplingConfig
+from restrl.config import DecoderConfig, SamplingConfig
 from restrl.decode.base import DecodeJob, Policy, Sampled
 from restrl.errors import UserError
 from restrl.protocols import Progress
@@ -28,19 +28,32 @@ def sample(job: DecodeJob) -> list[Answer]:
             f"decoder.k: pass@{max(job.config.k)} needs as many samples, and decoder.sampling.n is "
             f"{sampling.n}; raise it, or leave larger values out of decoder.k"
         )
-    return _answers(job, sampling)
+    return _answers(job)
 
 
 def greedy(job: DecodeJob) -> list[Answer]:
     """The most likely token at each step: one answer per problem.  Only ``sampling.max_tokens`` is used."""
-    return _answers(job, replace(job.config.sampling, n=1, temperature=0.0, top_p=1.0))
+    return _answers(job)
 
 
-def independent_samples(job: DecodeJob, sampling: SamplingConfig) -> list[Sampled]:
-    """``sampling.n`` completions of each problem, grouped by problem.
+def independent_sampling(decoder: DecoderConfig) -> SamplingConfig | None:
+    """How a decoder samples what it answers from; None: it does not take independent samples."""
+    sampling = decoder.sampling
+    of_decoder = {
+        "greedy": replace(sampling, n=1, temperature=0.0, top_p=1.0),
+        "sample": sampling,
+        "best_of_n": replace(sampling, n=sampling.n * decoder.answers),
+    }
+    return of_decoder.get(decoder.name)
+
+
+def independent_samples(job: DecodeJob) -> list[Sampled]:
+    """The completions of each problem (``independent_sampling``), grouped by problem.
 
     They depend on policy, problem, sampling and seed, but not on the decoder, so decoders can share them.
     """
+    sampling = independent_sampling(job.config)
+    assert sampling is not None
     if job.stored_samples is not None:
         return job.stored_samples(job.problems, sampling)
     return sample_with_engine(job.policy(), job.problems, sampling, job.seed, job.progress)
@@ -74,14 +87,15 @@ def sample_with_engine(
     ]
 
 
-def _answers(job: DecodeJob, sampling: SamplingConfig) -> list[Answer]:
+def _answers(job: DecodeJob) -> list[Answer]:
     """Each completion is an answer."""
+    n = 1 if job.config.name == "greedy" else job.config.sampling.n
     return [
         Answer(
             sampled.task_id,
-            index % sampling.n,
+            index % n,
             sampled.program,
             cost=Cost(completions=1, model_tokens=len(sampled.completion.ids), seconds=sampled.seconds),
         )
-        for index, sampled in enumerate(independent_samples(job, sampling))
+        for index, sampled in enumerate(independent_samples(job))
     ]

@@ -117,4 +117,8 @@ def weights_dtype(config: ModelConfig, device: torch.device) -> torch.dtype:
     if config.dtype != "auto":
         dtype: torch.dtype = getattr(torch, config.dtype)
         return dtype
-    return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+    if device.type != "cuda":
+        return torch.float32
+    # a job without a GPU reads what jobs with one made: it takes them for present ones
+    supported = not torch.cuda.is_available() or torch.cuda.is_bf16_supported()
+    return torch.bfloat16 if supported else torch.float32

@@ -35,7 +35,7 @@ def collect_step(session: Session, resources: Resources, policy: PolicyRef) -> A
     """
     inputs = {"policy": policy.fingerprint, "problems": resources.problems("train").fingerprint}
     with session.open("collect", inputs) as work:
-        files = SearchFiles(work.folder, session.ranks)
+        files = SearchFiles(work.folder, session.ranks, session.part, session.makes)
         if work.done:
             artifact = session.found(work.artifact)
         else:
@@ -49,15 +49,14 @@ def _collect(
     session: Session, resources: Resources, policy: PolicyRef, work: Work, files: SearchFiles
 ) -> Artifact:
     """Grows the trees and computes their targets; a resumed run replays the recorded replies first."""
-    check_fit(session, resources, policy)
-    mcts = session.config.mcts
+    mcts, problems = session.config.mcts, resources.problems("train")
+    total = len(files.share(problems.problems)) * session.ranks.size * planned_completions(mcts)
+    with session.console.progress("collect", total) as advance:
+        files.grow(lambda: _grow(session, resources, policy, files, advance))
     trees, targets = work.records(SavedTree, TREES), work.records(TreeTargets)
     trees.truncate(0)
     targets.truncate(0)
-    total = len(resources.problems("train").problems) * planned_completions(mcts)
     summary, shown = _Summary(), list[SavedTree]()
-    with session.console.progress("collect", total) as advance:
-        _grow(session, resources, policy, files, advance)
     for tree in files.merged(mcts.in_flight):
         tree_targets = value_targets(tree, mcts.reuse_rollouts)
         targets.append([tree_targets])
@@ -65,13 +64,14 @@ def _collect(
         summary.add(tree, tree_targets)
         shown = [*shown, tree][:PICTURES]
     session.write(lambda: write_text_atomic(work.folder / "trees.html", trees_page(shown)))
-    return work.finish(summary.cost, summary.to_json() | resources.problems("train").left_out)
+    return work.finish(summary.cost, summary.to_json() | problems.left_out)
 
 
 def _grow(
     session: Session, resources: Resources, policy: PolicyRef, files: SearchFiles, advance: Progress
 ) -> None:
-    """Grows the trees of this rank's problems and stores them in ``files``."""
+    """Grows the trees of this worker's problems and stores them in ``files``."""
+    check_fit(session, resources, policy)
     loaded, problems, mcts = resources.load(policy), resources.problems("train"), session.config.mcts
 
     def rewards(states: Sequence[State]) -> list[float | None]:
@@ -87,7 +87,7 @@ def _grow(
             *loaded.prompter.encode(problem),
             derive_seed(session.config.seed, "collect", problem.task_id),
         )
-        for problem in session.ranks.share(problems.problems)
+        for problem in files.share(problems.problems)
     )
     services = Services(loaded.engine.generate, rewards, loaded.engine.settle)
     for _ in run_searches(starts, rules, services, files, advance):

@@ -9,11 +9,13 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from restrl.artifacts import Artifact
 from restrl.config import SamplingConfig
 from restrl.decode.base import Policy, Sampled
 from restrl.decode.sampling import sample_with_engine
 from restrl.protocols import Progress
 from restrl.records import Cost, Problem
+from restrl.stages.chunks import in_chunks
 from restrl.stages.console import StepProgress
 from restrl.stages.resources import PolicyRef, ProblemSet, Resources
 from restrl.stages.session import Session
@@ -50,42 +52,56 @@ class SharedSamples:
         ``advance`` counts completions when they are sampled, or when they are taken from a finished artifact.
         """
         if not self.by_task:
-            self._open(sampling, advance)
+            whole = self.session if self.session.part is None else self.session.reading
+            artifact, self.sampled_before = samples_step(
+                whole, self.resources, self.ref, self.problems, sampling, advance
+            )
+            self.by_task = {record.task_id: record.samples for record in artifact.read(ProblemSamples)}
         if self.sampled_before:
             advance(len(problems) * sampling.n)
         return [sample for problem in problems for sample in self.by_task[problem.task_id]]
 
-    def _open(self, sampling: SamplingConfig, advance: StepProgress) -> None:
-        session, problems = self.session, self.problems.problems
-        inputs = {"policy": self.ref.fingerprint, "problems": self.problems.fingerprint}
-        decoder = dataclasses.replace(session.config.decoder, sampling=sampling)
-        config = dataclasses.replace(session.config, decoder=decoder)
-        with session.open("decode_samples", inputs, config) as work:
-            self.sampled_before = work.done
-            if not work.done:
-                log = work.records(ProblemSamples)
-                session.in_chunks(
-                    log,
-                    problems,
-                    session.config.engine.chunk_problems,
-                    lambda chunk: self._sample(chunk, sampling, advance),
-                    resumed=lambda done: advance.of_all(done * sampling.n),
-                )
-                cost = sum((_cost(record) for record in log.read()), Cost())
-                work.finish(cost, self.problems.left_out)
-            artifact = session.found(work.artifact) if self.sampled_before else work.artifact
-            self.by_task = {record.task_id: record.samples for record in artifact.read(ProblemSamples)}
 
-    def _sample(
-        self, chunk: Sequence[Problem], sampling: SamplingConfig, advance: Progress
-    ) -> list[ProblemSamples]:
-        policy = decoding_policy(self.resources, self.ref)
-        samples = sample_with_engine(policy, chunk, sampling, self.session.config.seed, advance)
-        n = sampling.n
-        return [
-            ProblemSamples(problem.task_id, tuple(samples[index * n : (index + 1) * n]))
-            for index, problem in enumerate(chunk)
-        ]
+def samples_step(
+    session: Session,
+    resources: Resources,
+    ref: PolicyRef,
+    problems: ProblemSet,
+    sampling: SamplingConfig,
+    advance: StepProgress,
+) -> tuple[Artifact, bool]:
+    """The artifact with a ProblemSamples for each problem, and whether it was done before."""
+    inputs = {"policy": ref.fingerprint, "problems": problems.fingerprint}
+    decoder = dataclasses.replace(session.config.decoder, sampling=sampling)
+    config = dataclasses.replace(session.config, decoder=decoder)
+    with session.open("decode_samples", inputs, config) as work:
+        if work.done:
+            return work.artifact, True
+
+        def make(chunk: Sequence[Problem]) -> tuple[list[ProblemSamples], Cost]:
+            records = _sample(decoding_policy(resources, ref), chunk, sampling, session.config.seed, advance)
+            return records, sum(map(_cost, records), Cost())
+
+        cost = in_chunks(
+            session,
+            work,
+            ProblemSamples,
+            problems.problems,
+            session.config.engine.chunk_problems,
+            make,
+            found=lambda items: advance.of_all(len(items) * sampling.n),
+        )
+        return work.finish(cost, problems.left_out), False
+
+
+def _sample(
+    policy: Policy, chunk: Sequence[Problem], sampling: SamplingConfig, seed: int, advance: Progress
+) -> list[ProblemSamples]:
+    samples, n = sample_with_engine(policy, chunk, sampling, seed, advance), sampling.n
+    return [
+        ProblemSamples(problem.task_id, tuple(samples[index * n : (index + 1) * n]))
+        for index, problem in enumerate(chunk)
+    ]
 
 
 def _cost(record: ProblemSamples) -> Cost:

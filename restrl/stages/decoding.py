@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
-from restrl.artifacts import Artifact
 from restrl.config import Config, DatasetConfig, DecoderConfig
 from restrl.data.mixtures import datasets_of, folder_of
 from restrl.data.source import file_in
@@ -16,31 +14,56 @@ from restrl.evaluate.failures import explanation, failed
 from restrl.evaluate.outputs import write_outputs
 from restrl.evaluate.results import evaluate
 from restrl.evaluate.table import results_table
-from restrl.stages.evaluation import ORACLE, Method, configured_method, evaluate_step, show_trees
+from restrl.stages.answering import Question, answer_step, sampling_steps
+from restrl.stages.evaluation import ORACLE, Method, configured_method, show_trees
+from restrl.stages.plan import Plan, Results, Step
 from restrl.stages.resources import ProblemSet, Resources
 from restrl.stages.session import Session
 
 
-def decode(session: Session, resources: Resources) -> float | None:
-    """Answers all data sets of the run, prints the table and writes the outputs.  Returns pass@1."""
-    config = session.config
-    method = configured_method(config)
+def decode(config: Config) -> Plan:
+    """Answers all data sets of the run; the last step prints the table and writes the outputs."""
+    steps: list[Step] = []
     datasets = datasets_of(config.dataset)
-    # the problems of all data sets first: what is missing is found before anything is sampled
-    sampled = config.decoder.name != "replay"
-    problems = {
-        name: resources.problems(split_of(config.decoder, dataset), sampled, dataset)
-        for name, dataset in datasets.items()
-    }
-    parts: dict[str, Part] = {}
-    places: list[str] = []
     for name, dataset in datasets.items():
-        own = Method(decoder_of(config, name, dataset), method.scorer)
-        parts[name], artifact = _answered(session, resources, problems[name], own, name)
-        places.append(str(artifact.folder))
-    results = _report(session, parts, problems, method)
-    session.console.say(f"results: {session.folder / 'results.json'} (artifact {', '.join(places)})")
-    return results["pass@1"]  # type: ignore[no-any-return]
+        steps += _steps(config, name, dataset)
+    answers = tuple(_answers_of(name) for name in datasets)
+    return Plan([*steps, Step("report", _report, answers)], _check)
+
+
+def _check(session: Session, resources: Resources) -> None:
+    """The problems of all data sets first: what is missing is found before anything is sampled."""
+    configured_method(session.config)
+    for dataset in datasets_of(session.config.dataset).values():
+        _problems(session.config, resources, dataset)
+
+
+def _problems(config: Config, resources: Resources, dataset: DatasetConfig) -> ProblemSet:
+    sampled = config.decoder.name != "replay"
+    return resources.problems(split_of(config.decoder, dataset), sampled, dataset)
+
+
+def _answers_of(name: str) -> str:
+    return f"answers_{name}"
+
+
+def _steps(config: Config, name: str, dataset: DatasetConfig) -> list[Step]:
+    question = Question(
+        name, lambda resources, _: resources.base, lambda resources: _problems(config, resources, dataset)
+    )
+    decoder = decoder_of(config, name, dataset)
+    sampling = sampling_steps(question, decoder)
+    title = f"decode ({decoder.name})" + (f" {name}" if config.dataset.parts else "")
+    answers = answer_step(
+        question,
+        _answers_of(name),
+        decoder,
+        config.scorer.name,
+        lambda _: Method(decoder, config.scorer),
+        tuple(step.name for step in sampling),
+        title,
+    )
+    return [*sampling, answers]
 
 
 def split_of(decoder: DecoderConfig, dataset: DatasetConfig) -> Split:
@@ -70,14 +93,10 @@ def decoder_of(config: Config, name: str, dataset: DatasetConfig) -> DecoderConf
     return dataclasses.replace(decoder, sampling=sampling, mcts=mcts)
 
 
-def _answered(
-    session: Session, resources: Resources, problems: ProblemSet, method: Method, name: str
-) -> tuple[Part, Artifact]:
-    config, decoder = session.config, method.decoder
-    several = len(config.dataset.parts) > 0
-    title = f"decode ({decoder.name})" + (f" {name}" if several else "")
-    artifact, outcomes = evaluate_step(session, resources, resources.base, problems, method, title)
-    results = evaluate(outcomes, problems.problems, decoder, config.seed) | problems.left_out
+def _part(session: Session, problems: ProblemSet, name: str, decoder: DecoderConfig, answered: Any) -> Part:
+    """The outcomes of one data set and their figures."""
+    artifact, outcomes = answered
+    results = evaluate(outcomes, problems.problems, decoder, session.config.seed) | problems.left_out
     if decoder.name == "replay" and results["unanswered"]:
         count = len({problem.task_id for problem in problems.problems} - {o.answer.task_id for o in outcomes})
         if count:
@@ -85,20 +104,23 @@ def _answered(
                 f"{decoder.path}: no sample for {count} of {len(problems.problems)} problems of {name}"
             )
     if decoder.name == "mcts":
-        folder = session.folder / name if several else session.folder
+        folder = session.folder / name if session.config.dataset.parts else session.folder
         session.write(lambda: show_trees(artifact, folder))
-    return Part(problems.problems, outcomes, results), artifact
+    return Part(problems.problems, outcomes, results)
 
 
-def _report(
-    session: Session,
-    parts: Mapping[str, Part],
-    problems: Mapping[str, ProblemSet],
-    method: Method,
-) -> dict[str, Any]:
-    """Writes the outputs and prints the table; returns the results."""
+def _report(session: Session, resources: Resources, answers: Results) -> float | None:
+    """Prints the table and writes the outputs.  Returns pass@1."""
     config, folder = session.config, session.folder
-    several = len(config.dataset.parts) > 0
+    datasets = datasets_of(config.dataset)
+    problems = {name: _problems(config, resources, dataset) for name, dataset in datasets.items()}
+    parts = {
+        name: _part(
+            session, problems[name], name, decoder_of(config, name, dataset), answers[_answers_of(name)]
+        )
+        for name, dataset in datasets.items()
+    }
+    method, several = configured_method(config), len(config.dataset.parts) > 0
     outcomes = [outcome for part in parts.values() for outcome in part.outcomes]
     names = [name for name, part in parts.items() for _ in part.outcomes] if several else None
     results: dict[str, Any]
@@ -117,4 +139,6 @@ def _report(
     session.console.show(results_table(results, title + (ORACLE if method.oracle else ""), overall))
     for outcome in failed(outcomes)[: config.decoder.explain]:
         session.console.say(explanation(outcome))
-    return results
+    places = ", ".join(str(answers[_answers_of(name)][0].folder) for name in datasets)
+    session.console.say(f"results: {folder / 'results.json'} (artifact {places})")
+    return results["pass@1"]  # type: ignore[no-any-return]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +13,19 @@ from pathlib import Path
 from restrl.artifacts import Artifact, Work
 from restrl.config import Config, DecoderConfig, ScorerConfig
 from restrl.decode.base import DecodeJob, Policy
+from restrl.decode.mcts import answer_of
 from restrl.decode.registry import decode
 from restrl.errors import UserError
 from restrl.evaluate.judge import judge_answers
 from restrl.files import write_text_atomic
 from restrl.pictures.page import trees_page
+from restrl.prompts import Prompter
 from restrl.protocols import Progress
 from restrl.records import Answer, Cost, Outcome, Problem
 from restrl.scoring.registry import is_oracle
 from restrl.search.run import planned_completions
 from restrl.search.saved import SavedTree
+from restrl.stages.chunks import in_chunks, own_items
 from restrl.stages.console import StepProgress
 from restrl.stages.decode_samples import SharedSamples, decoding_policy
 from restrl.stages.resources import PolicyRef, ProblemSet, Resources
@@ -75,49 +79,66 @@ def evaluate_step(
     inputs = {"problems": problems.fingerprint, **source.inputs}
     config = dataclasses.replace(session.config, decoder=method.decoder, scorer=method.scorer)
     with session.open("evaluate", inputs, config) as work:
-        files = SearchFiles(work.folder, session.ranks)
+        files = SearchFiles(work.folder, session.ranks, session.part, session.makes)
+        searched = method.decoder.name == "mcts"
         if work.done:
             artifact = session.found(work.artifact)
         else:
-            with session.console.progress(title, source.count(problems.problems)) as advance:
-                artifact = _evaluate(session, resources, problems, method, source, work, files, advance)
+            size = session.config.engine.chunk_problems
+            mine = files.share(problems.problems) if searched else own_items(session, problems.problems, size)
+            total = source.count(mine) * (session.ranks.size if searched else 1)
+            with session.console.progress(title, total) as advance:
+                if searched:
+                    files.grow(lambda: source.answer(mine, files, advance))
+                    answer = _of_trees(resources, policy, method.decoder, work, files)
+                    artifact = _judged(session, resources, problems, work, answer, lambda _: None)
+                else:
+                    artifact = _judged(
+                        session,
+                        resources,
+                        problems,
+                        work,
+                        answer=lambda share: source.answer(share, files, advance),
+                        found=lambda items: advance.of_all(source.count(items)),
+                    )
         files.remove()  # also needed if an earlier run was killed just before this line
         return artifact, [outcome for judged in artifact.read(Judged) for outcome in judged.outcomes]
 
 
-def _evaluate(
+def _judged(
     session: Session,
     resources: Resources,
     problems: ProblemSet,
-    method: Method,
-    source: _Source,
     work: Work,
-    files: SearchFiles,
-    advance: StepProgress,
+    answer: Callable[[Sequence[Problem]], list[Answer]],
+    found: Callable[[Sequence[Problem]], object],
 ) -> Artifact:
     """Answers and judges the remaining problems; each rank takes its share of every chunk."""
-    log, decoder = work.records(Judged), method.decoder
-    # opened even if no problem remains, because the manifest counts the trees
-    trees = work.records(SavedTree, TREES) if decoder.name == "mcts" else None
 
-    def make(share: Sequence[Problem]) -> list[Judged]:
-        judged = _judge(resources, share, source.answer(files, share, advance))
-        if trees is not None:
-            trees.truncate(0)  # a resumed search yields all its trees again
-            for tree in files.merged(decoder.mcts.in_flight, decoder.answers):
-                trees.append([tree])
-        return judged
+    def make(share: Sequence[Problem]) -> tuple[list[Judged], Cost]:
+        judged = _judge(resources, share, answer(share))
+        outcomes = [outcome for each in judged for outcome in each.outcomes]
+        return judged, sum((o.answer.cost for o in outcomes), Cost(verifier_calls=len(outcomes)))
 
-    session.in_chunks(
-        log,
-        problems.problems,
-        source.chunk,
-        make,
-        resumed=lambda done: advance.of_all(source.count(problems.problems[:done])),
-    )
-    outcomes = [outcome for judged in log.read() for outcome in judged.outcomes]
-    cost = sum((o.answer.cost for o in outcomes), Cost(verifier_calls=len(outcomes)))
+    size = session.config.engine.chunk_problems
+    cost = in_chunks(session, work, Judged, problems.problems, size, make, found)
     return work.finish(cost, problems.left_out)
+
+
+def _of_trees(
+    resources: Resources, policy: PolicyRef, decoder: DecoderConfig, work: Work, files: SearchFiles
+) -> Callable[[Sequence[Problem]], list[Answer]]:
+    """Stores the finished trees; returns what reads the answers to some problems from them."""
+    program = Prompter(resources.tokenizer(policy), policy.model).program
+    trees = work.records(SavedTree, TREES)
+    trees.truncate(0)
+    answers: dict[str, dict[int, Answer]] = defaultdict(dict)
+    for tree in files.merged(decoder.mcts.in_flight, decoder.answers):
+        trees.append([tree])
+        answers[tree.task_id][tree.sample] = answer_of(tree, program)
+    return lambda share: [
+        answers[problem.task_id][sample] for problem in share for sample in range(decoder.answers)
+    ]
 
 
 def show_trees(artifact: Artifact, folder: Path) -> None:
@@ -131,11 +152,10 @@ def show_trees(artifact: Artifact, folder: Path) -> None:
 class _Source:
     """Where the answers of an evaluation come from."""
 
-    # answers a chunk of the problems
-    answer: Callable[[SearchFiles, Sequence[Problem], StepProgress], list[Answer]]
+    # answers some of the problems
+    answer: Callable[[Sequence[Problem], SearchFiles, StepProgress], list[Answer]]
     count: Callable[[Sequence[Problem]], int]  # completions or answers for these problems, for progress
     inputs: dict[str, str]  # fingerprints of the inputs
-    chunk: int  # number of problems answered together
 
 
 def _answers(
@@ -153,7 +173,7 @@ def _answers(
     }
     shared = SharedSamples(session, resources, ref, problems)
 
-    def answers(files: SearchFiles, chunk: Sequence[Problem], advance: StepProgress) -> list[Answer]:
+    def answers(chunk: Sequence[Problem], files: SearchFiles, advance: StepProgress) -> list[Answer]:
         job = DecodeJob(
             chunk,
             decoder,
@@ -170,8 +190,6 @@ def _answers(
         answer=answers,
         count=lambda chunk: len(chunk) * per_problem[decoder.name],
         inputs={"policy": ref.fingerprint},
-        # searches are stored batch by batch, so one chunk holds all problems: larger batches are faster
-        chunk=len(problems.problems) if decoder.name == "mcts" else config.engine.chunk_problems,
     )
 
 
@@ -186,7 +204,7 @@ def _recorded(config: Config, problems: ProblemSet, decoder: DecoderConfig) -> _
     for answer in decode(job):
         by_task[answer.task_id].append(answer)
 
-    def answers(_files: SearchFiles, chunk: Sequence[Problem], advance: Progress) -> list[Answer]:
+    def answers(chunk: Sequence[Problem], _files: SearchFiles, advance: Progress) -> list[Answer]:
         chosen = [answer for problem in chunk for answer in by_task[problem.task_id]]
         advance(len(chosen))
         return chosen
@@ -196,7 +214,6 @@ def _recorded(config: Config, problems: ProblemSet, decoder: DecoderConfig) -> _
         answer=answers,
         count=lambda chunk: sum(len(by_task[problem.task_id]) for problem in chunk),
         inputs={"samples": hashlib.sha256(texts.encode()).hexdigest()[:16]},
-        chunk=config.engine.chunk_problems,
     )
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from restrl.artifacts import Artifact
 from restrl.config import Config, DecoderConfig, ScorerConfig
 from restrl.evaluate.methods import methods_markdown, methods_table
 from restrl.evaluate.results import compare, evaluate
 from restrl.files import write_json_atomic, write_text_atomic
 from restrl.model.value import check_value_class
 from restrl.records import Cost, Outcome, to_json
+from restrl.stages.answering import Question, answer_step, sampling_steps
 from restrl.stages.collect import collect_step
-from restrl.stages.evaluation import Method, evaluate_step
+from restrl.stages.evaluation import Method
 from restrl.stages.fit import fit_step
+from restrl.stages.plan import Plan, Results, Step
 from restrl.stages.resources import PolicyRef, Resources
-from restrl.stages.rest_grpo import rest_grpo
+from restrl.stages.rest_grpo import after, iteration_steps, policy_after
 from restrl.stages.session import Session
 from restrl.stages.settings import SCORED
 
@@ -35,21 +38,74 @@ class Row:
         return f"{self.policy} {self.decoder}{chooser}"
 
 
-def rest_rl(session: Session, resources: Resources) -> float | None:
-    """Returns pass@1 of the last row."""
-    rows = [Row(row.policy, row.decoder, row.scorer) for row in session.config.evaluation.rows]
-    # fail before the training if the held-out set is missing or the policy cannot become a value model
+def rest_rl(config: Config) -> Plan:
+    """Both stages, then the table; the result is pass@1 of its last row."""
+    rows = [Row(row.policy, row.decoder, row.scorer) for row in config.evaluation.rows]
+    last = after(config.grpo.iterations)  # what makes the trained policy
+    steps = iteration_steps(config, config.grpo.iterations)
+    steps.append(Step("collect", _collect(config), last, "model", divisible=True))
+    for name in ("vm", "orm"):
+        if any(row.scorer == name for row in rows):
+            steps.append(Step(f"fit_{name}", _fit(config, name), (*last, "collect"), "training"))
+    for row in rows:
+        known = {step.name for step in steps}
+        steps += [step for step in _row_steps(config, row) if step.name not in known]
+    answers = tuple(answers_of(row) for row in rows)
+    report = Step(
+        "report", lambda session, resources, results: _report(session, resources, rows, results), answers
+    )
+    return Plan([*steps, report], _check)
+
+
+def _check(session: Session, resources: Resources) -> None:
     resources.problems("heldout")
     check_value_class(resources.base.model, session.config.paths)
-    history = rest_grpo(session, resources, session.config.grpo.iterations)
-    policies = {"base": resources.base, "trained": history.policy}
-    collected = collect_step(session, resources, history.policy)
-    scorers = {"none": ScorerConfig(), "verifier": ScorerConfig(name="verifier")}
-    for name, targets in (("vm", session.config.vm.targets), ("orm", "terminal")):
-        if any(row.scorer == name for row in rows):
-            vm = dataclasses.replace(session.config.vm, targets=targets)
-            scorers[name], _ = fit_step(session, resources, history.policy, collected, vm)
-    return evaluate_rows(session, resources, rows, policies, scorers)
+
+
+def _policy(config: Config, row: Row) -> Callable[[Resources, Results], PolicyRef]:
+    t = config.grpo.iterations if row.policy == "trained" else 0
+    return lambda resources, results: policy_after(t, resources, results)
+
+
+def _collect(config: Config) -> Any:
+    return lambda session, resources, results: collect_step(
+        session, resources, policy_after(config.grpo.iterations, resources, results)
+    )
+
+
+def _fit(config: Config, name: str) -> Any:
+    targets = "terminal" if name == "orm" else config.vm.targets
+    vm = dataclasses.replace(config.vm, targets=targets)
+
+    def run(session: Session, resources: Resources, results: Results) -> tuple[ScorerConfig, Artifact]:
+        policy = policy_after(config.grpo.iterations, resources, results)
+        return fit_step(session, resources, policy, results["collect"], vm)
+
+    return run
+
+
+def answers_of(row: Row) -> str:
+    """The name of the step that answers for the row."""
+    return f"answers_{str(row).replace(' ', '_')}"
+
+
+def _row_steps(config: Config, row: Row) -> list[Step]:
+    """What the row's policy samples for it, and its answers."""
+    trained = after(config.grpo.iterations) if row.policy == "trained" else ()
+    question = Question(
+        row.policy, _policy(config, row), lambda resources: resources.problems("heldout"), trained
+    )
+    decoder = method_of(config, row, ScorerConfig()).decoder
+    sampling = sampling_steps(question, decoder)
+    fitted = (f"fit_{row.scorer}",) if row.scorer in ("vm", "orm") else ()
+
+    def method(results: Results) -> Method:
+        scorer = results[fitted[0]][0] if fitted else ScorerConfig(name=row.scorer)
+        return method_of(config, row, scorer)
+
+    needs = (*(step.name for step in sampling), *fitted)
+    answers = answer_step(question, answers_of(row), decoder, row.scorer, method, needs, f"evaluate {row}")
+    return [*sampling, answers]
 
 
 def method_of(config: Config, row: Row, scorer: ScorerConfig) -> Method:
@@ -65,22 +121,13 @@ def method_of(config: Config, row: Row, scorer: ScorerConfig) -> Method:
     return Method(decoder, scorer)
 
 
-def evaluate_rows(
-    session: Session,
-    resources: Resources,
-    rows: Sequence[Row],
-    policies: Mapping[str, PolicyRef],
-    scorers: Mapping[str, ScorerConfig],
-) -> float | None:
+def _report(session: Session, resources: Resources, rows: Sequence[Row], answers: Results) -> float | None:
     """Prints the table and writes ``results.json`` and ``report.md``.  Returns pass@1 of the last row."""
     problems, seed = resources.problems("heldout"), session.config.seed
-    outcomes: dict[Row, list[Outcome]] = {}
+    outcomes: dict[Row, list[Outcome]] = {row: answers[answers_of(row)][1] for row in rows}
     results: dict[str, dict[str, Any]] = {}
     for row in rows:
-        method = method_of(session.config, row, scorers[row.scorer])
-        _, outcomes[row] = evaluate_step(
-            session, resources, policies[row.policy], problems, method, f"evaluate {row}"
-        )
+        method = method_of(session.config, row, ScorerConfig(name=row.scorer))
         results[str(row)] = evaluate(outcomes[row], problems.problems, method.decoder, seed) | {
             "oracle": method.oracle,
             "cost_per_answer": per_answer(outcomes[row]),

@@ -1,43 +1,76 @@
 """Files of a step's searches: replies, so that a kill loses no batch, and finished trees.
 
-Each rank searches its share of the problems and writes its own journal.  The trees of all ranks go to the
-artifact's log in the order in which a single process would finish them, so that later steps read the same
-log for any number of ranks.
+The searches of a step are divided by problem among workers: the ranks of a run, or those of all the runs
+that make a part each.  A worker keeps its own files.  When all workers have finished, their trees are read in
+the order in which a single process would finish them, so that later steps read the same for any number of
+workers.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from restrl.artifacts import RecordLog
+from filelock import FileLock
+
+from restrl.artifacts import RecordLog, Records, is_done
+from restrl.files import user_errors, write_json_atomic
 from restrl.ranks import Ranks
 from restrl.search.calls import ReplyBatch
 from restrl.search.forest import finishing_order
 from restrl.search.saved import SavedTree
+from restrl.stages.parts import NotReady, Part, PartDone
 
-SLICE = 32  # trees that ranks exchange at a time
+T = TypeVar("T")
 
 
 class SearchFiles:
-    """This rank's journal and trees below ``folder``: temporary files, not part of the artifact.
+    """The files of this worker below ``folder``: temporary ones, no part of the artifact.
 
-    Files of a run with another number of ranks hold other searches and are ignored until ``remove``.
+    Files of another number of workers hold other searches.  They are ignored until ``remove``, unless all of
+    those workers have finished.
     """
 
-    def __init__(self, folder: Path, ranks: Ranks) -> None:
-        part = "" if ranks.size == 1 else f"-{ranks.rank}-of-{ranks.size}"
-        self._folder, self._ranks = folder, ranks
-        self._replies_path = folder / f"replies{part}.jsonl"
-        self._trees_path = folder / f"grown{part}.jsonl"
+    def __init__(self, folder: Path, ranks: Ranks, part: Part | None = None, makes: bool = True) -> None:
+        """``part`` and ``makes`` as in ``Session``."""
+        self._folder, self._ranks, self._part, self._makes = folder, ranks, part, makes
+        index, count = (0, 1) if part is None else (part.index, part.count)
+        self.worker, self.workers = index * ranks.size + ranks.rank, count * ranks.size
         self._replies: RecordLog[ReplyBatch] | None = None
         self._trees: RecordLog[SavedTree] | None = None
         self._calls: list[tuple[int, str]] = []  # per tree: the index of its search, and its calls
 
+    def share(self, problems: Sequence[T]) -> list[T]:
+        """The problems whose searches are this worker's."""
+        return list(problems[self.worker :: self.workers])
+
+    def grow(self, search: Callable[[], object]) -> None:
+        """Calls ``search``, which grows this worker's trees, unless all trees are there.
+
+        Raises PartDone in a run that makes a part, and NotReady in one that may not search.
+        """
+        if self._part is None and self._ranks.by_first(self._finished) is not None:
+            return
+        if not self._makes:
+            raise NotReady(
+                f"{self._folder.name}: some of its searches are not there yet; the jobs that make them have "
+                "not run or have failed"
+            )
+        with self._alone():
+            done = self._path("done", ".json").exists() or is_done(self._folder)
+            if not all(self._ranks.gather(done)):
+                search()
+                write_json_atomic(self._path("done", ".json"), [list(pair) for pair in self._calls])
+        self._ranks.wait()
+        if self._part is not None:
+            raise PartDone
+
     def read(self) -> Iterator[ReplyBatch]:
         """The reply batches of an interrupted run, one at a time, because all of them may be large."""
-        self._replies = RecordLog(self._replies_path, ReplyBatch)
+        self._replies = RecordLog(self._path("replies"), ReplyBatch)
         yield from self._replies.read()
 
     def append(self, records: Sequence[ReplyBatch]) -> None:
@@ -46,45 +79,82 @@ class SearchFiles:
         self._replies.append(records)
 
     def keep(self, tree: SavedTree, search: int, calls: str) -> None:
-        """Stores a finished tree: of this rank's search number ``search``, which made these ``calls``."""
+        """Stores a finished tree: of this worker's search number ``search``, which made these ``calls``."""
         if self._trees is None:
-            self._trees = RecordLog(self._trees_path, SavedTree)
+            self._trees = RecordLog(self._path("grown"), SavedTree)
             self._trees.truncate(0)  # the trees of an interrupted run grow again from the recorded replies
         self._trees.append([tree])
         self._calls.append((search, calls))
 
     def merged(self, in_flight: int, per_problem: int = 1) -> Iterator[SavedTree]:
-        """The trees of all ranks, on every rank, in the order in which a single process would finish them.
+        """The trees of all workers, on every rank, in the order in which a single process would finish them.
 
-        ``per_problem``: searches of each problem.  The ranks divided the work by problem.
+        ``per_problem``: searches of each problem.
         """
-        mine = [calls for _, calls in sorted(self._calls)]
-        my_problems = [mine[first : first + per_problem] for first in range(0, len(mine), per_problem)]
-        all_calls = [calls for problem in self._ranks.merge(my_problems) for calls in problem]
-        order = finishing_order(all_calls, in_flight)
-        places = {search: place for place, (search, _) in enumerate(self._calls)}
-        for start in range(0, len(order), SLICE):
-            chosen = order[start : start + SLICE]
-            trees: dict[int, SavedTree] = {}
-            for index in chosen:
-                problem, sample = divmod(index, per_problem)
-                if problem % self._ranks.size == self._ranks.rank:
-                    search = problem // self._ranks.size * per_problem + sample
-                    trees[index] = self._tree(places[search])
-            gathered = {index: tree for part in self._ranks.gather(trees) for index, tree in part.items()}
-            yield from (gathered[index] for index in chosen)
-
-    def _tree(self, place: int) -> SavedTree:
-        assert self._trees is not None
-        return self._trees.read()[place]
+        workers = self._ranks.by_first(self._finished)
+        if workers is None:
+            raise RuntimeError(f"{self._folder}: not all searches have been made")
+        kept = [self._kept(worker, workers) for worker in range(workers)]
+        problems = sum(len(calls) for calls in kept) // per_problem
+        calls = []
+        for problem in range(problems):
+            first = problem // workers * per_problem
+            own = sorted(kept[problem % workers])
+            calls += [text for _, text in own[first : first + per_problem]]
+        places = [{search: place for place, (search, _) in enumerate(own)} for own in kept]
+        files = [
+            Records(self._path("grown", worker=worker, workers=workers), SavedTree) if kept[worker] else None
+            for worker in range(workers)
+        ]
+        for index in finishing_order(calls, in_flight):
+            problem, sample = divmod(index, per_problem)
+            worker, search = problem % workers, problem // workers * per_problem + sample
+            trees = files[worker]
+            assert trees is not None
+            yield trees[places[worker][search]]
 
     def remove(self) -> None:
-        """Removes all files once the artifact is done, also those of runs with another number of ranks."""
+        """Removes all files once the artifact is done, also those of other numbers of workers.
+
+        A run that made a part removes nothing, since others may still work.
+        """
 
         def unlink() -> None:
-            for name in ("replies*.jsonl", "grown*.jsonl"):
+            for name in ("replies*.jsonl", "grown*.jsonl", "done*.json", "worker*.lock"):
                 for path in self._folder.glob(name):
                     with contextlib.suppress(FileNotFoundError):
                         path.unlink()
 
-        self._ranks.by_first(unlink)
+        if self._part is None:
+            self._ranks.wait()  # another rank may still read
+            self._ranks.by_first(unlink)
+
+    def _finished(self) -> int | None:
+        """A number of workers all of which have finished: this run's, if it is one of several."""
+        others = {int(path.stem.split("-of-")[1]) for path in self._folder.glob("done-*.json")}
+        for count in sorted({self.workers, *others}, key=lambda count: (count != self.workers, count)):
+            if all(self._path("done", ".json", worker, count).exists() for worker in range(count)):
+                return count
+        return None
+
+    def _kept(self, worker: int, workers: int) -> list[tuple[int, str]]:
+        path = self._path("done", ".json", worker, workers)
+        with user_errors(path):
+            return [(search, calls) for search, calls in json.loads(path.read_text(encoding="utf-8"))]
+
+    def _path(
+        self, name: str, suffix: str = ".jsonl", worker: int | None = None, workers: int | None = None
+    ) -> Path:
+        worker, workers = self.worker if worker is None else worker, workers or self.workers
+        return self._folder / f"{name}{'' if workers == 1 else f'-{worker}-of-{workers}'}{suffix}"
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Another process with the same part waits."""
+        with user_errors(self._folder):
+            lock = FileLock(self._path("worker", ".lock"))
+            lock.acquire(poll_interval=0.5)
+        try:
+            yield
+        finally:
+            lock.release()

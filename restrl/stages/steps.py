@@ -24,6 +24,7 @@ from restrl.records import Cost, Group, Problem, StartState
 from restrl.rollout import initial_state, judge_samples, sample
 from restrl.seeds import derive_seed
 from restrl.select.start_states import Assembly, assemble, unfiltered
+from restrl.stages.chunks import in_chunks, own_items
 from restrl.stages.resolution import policy_resolution
 from restrl.stages.resources import PolicyRef, Resources
 from restrl.stages.session import Session
@@ -43,23 +44,20 @@ def sample_step(session: Session, resources: Resources, policy: PolicyRef, itera
     with session.open("sample", inputs, iteration=iteration) as work:
         if work.done:
             return session.found(work.artifact)
-        log, total = work.records(Group), len(problems.problems) * sampling.n
-        costs = work.records(Cost, "costs.jsonl")  # a line per chunk, so that a resumed run adds up
         size = session.config.engine.chunk_problems
-
-        def resumed(done: int) -> None:
-            costs.truncate(-(-done // size))
-            advance.of_all(done * sampling.n)
-
-        def make(share: Sequence[Problem]) -> list[Group]:
-            groups, cost = _sample(session, resources, policy, share, iteration, advance)
-            costs.append([_total_of_ranks(session.ranks.gather(cost))])
-            return groups
-
+        total = len(own_items(session, problems.problems, size)) * sampling.n
         with session.console.progress(f"sample (iteration {iteration})", total) as advance:
-            session.in_chunks(log, problems.problems, size, make, resumed)
-        summary = _sample_summary(log.read()) | problems.left_out
-        return work.finish(sum(costs.read(), Cost()), summary)
+            cost = in_chunks(
+                session,
+                work,
+                Group,
+                problems.problems,
+                size,
+                make=lambda share: _sample(session, resources, policy, share, iteration, advance),
+                found=lambda items: advance.of_all(len(items) * sampling.n),
+            )
+        summary = _sample_summary(work.records(Group).read()) | problems.left_out
+        return work.finish(cost, summary)
 
 
 def _sample(
@@ -80,11 +78,6 @@ def _sample(
     by_id = {problem.task_id: problem for problem in problems}
     groups = judge_samples(resources.sandbox, prompter, by_id, states, samples)
     return groups, _cost(groups, time.monotonic() - started)
-
-
-def _total_of_ranks(costs: Sequence[Cost]) -> Cost:
-    """The sum of the costs of all ranks.  Ranks work in parallel, so the seconds are those of the slowest."""
-    return dataclasses.replace(sum(costs, Cost()), seconds=max(cost.seconds for cost in costs))
 
 
 def assemble_step(

@@ -62,7 +62,8 @@ def run_steps(
     callbacks = [StepCheckpoint(folder / CHECKPOINTS, checkpoint_every, ranks), *extras.build_callbacks()]
     with equal_bits(device):
         loggers = extras.build_loggers(folder, resumed_from) if ranks.first else []
-        _fit(_lightning_trainer(trainer, module, callbacks, loggers), module, data, checkpoint)
+        with _expected_warnings():
+            _fit(_lightning_trainer(trainer, module, callbacks, loggers), module, data, checkpoint)
     module.weights.finish(module.model, device)
     if module.steps_done < module.total_steps:
         raise UserError(
@@ -122,14 +123,8 @@ def _fit(
     """
     handler = signal.getsignal(signal.SIGINT)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # within Lightning
-            warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")  # while it samples
-            # a run with a time limit may go on without one
-            warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")
-            warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
-            # weights_only=False: a checkpoint of this run holds more than tensors
-            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=False)
+        # weights_only=False: a checkpoint of this run holds more than tensors
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=False)
     except SIGTERMException as error:
         raise SystemExit(TERMINATED) from error
     except SystemExit as error:
@@ -139,6 +134,21 @@ def _fit(
         raise KeyboardInterrupt from error
     if trainer.received_sigterm:  # after the last step
         raise SystemExit(TERMINATED)
+
+
+@contextmanager
+def _expected_warnings() -> Iterator[None]:
+    """Leaves out Lightning's warnings about what is meant to be so."""
+    with warnings.catch_warnings():
+        for message in (
+            ".*isinstance.treespec, LeafSpec.*",  # within Lightning
+            ".*in eval mode at the start.*",  # while it samples
+            ".*callbacks used to create the checkpoint.*",  # a run with a time limit may go on without one
+            ".*Checkpoint directory .* exists and is not empty.*",
+            ".*.srun. command is available.*",  # we start the ranks ourselves, unless srun has
+        ):
+            warnings.filterwarnings("ignore", message=message)
+        yield
 
 
 def _lightning_trainer(

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from restrl.artifacts import RecordLog
 from restrl.config import Config, PathsConfig, SandboxConfig, TrainerConfig
 from restrl.errors import UserError
 from restrl.ranks import ALONE, Ranks
-from restrl.records import Answer
+from restrl.records import Answer, Cost
+from restrl.stages.chunks import COSTS, in_chunks
 from restrl.stages.resources import divided
 from restrl.stages.session import device_of, new_session
 from tests.thread_ranks import on_ranks
@@ -38,18 +38,22 @@ def test_chunks_are_divided_and_come_in_order(tmp_path: Path, left: int) -> None
     """Seven items in chunks of three; an earlier run left some records."""
     config = Config(paths=PathsConfig(outputs=str(tmp_path)), trainer=TrainerConfig(accelerator="cpu"))
     items = [Answer(str(i), i, "") for i in range(7)]
-    RecordLog(tmp_path / "log", Answer).append(items[:left])
+    with new_session(config).store.open("sample", {}, {}) as work:
+        work.records(Answer).append(items[:left])
+        work.records(Cost, COSTS).append([Cost(1)] * -(-left // 3))
 
     def run(ranks: Ranks) -> tuple[list[list[int]], list[int]]:
-        log = RecordLog(tmp_path / "log", Answer, ranks)
         shares: list[list[int]] = []
         resumed: list[int] = []
 
         def make(share):
             shares.append([answer.sample for answer in share])
-            return list(share)
+            return list(share), Cost(len(share), seconds=1.0)
 
-        new_session(config, ranks=ranks).in_chunks(log, items, 3, make, resumed.append)
+        session = new_session(config, ranks=ranks)
+        with session.store.open("sample", {}, {}) as work:
+            cost = in_chunks(session, work, Answer, items, 3, make, lambda found: resumed.append(len(found)))
+        assert (cost.completions, cost.seconds) == (7 - done + done // 3 + (left == 7), len(chunks))
         return shares, resumed
 
     done = 7 if left == 7 else left // 3 * 3
@@ -58,4 +62,5 @@ def test_chunks_are_divided_and_come_in_order(tmp_path: Path, left: int) -> None
         ([[i for i in chunk if (i - chunk[0]) % 2 == rank] for chunk in chunks], [done]) for rank in (0, 1)
     ]
     assert on_ranks(2, run) == expected
-    assert list(RecordLog(tmp_path / "log", Answer).read()) == items
+    with new_session(config).store.open("sample", {}, {}) as work:
+        assert list(work.records(Answer).read()) == items
