@@ -80,7 +80,7 @@ def _run_job(run: Callable[[DictConfig], float | None], composed: DictConfig) ->
         if _process is None:
             raise  # the launcher passes it on to the waiting process
         _process.failed += 1
-        _say(f"job {hydra.job.num} ({', '.join(hydra.overrides.task)}): {_line(error)}")
+        _say(f"job {hydra.job.num} ({', '.join(hydra.overrides.task)}): {one_line(error)}")
         return None
 
 
@@ -130,9 +130,9 @@ def _own_folders() -> Iterator[None]:
 def _end(error: BaseException) -> NoReturn:
     if (rank := ranks_of().rank) > 0:
         time.sleep(OTHERS_SECONDS)
-        _say(f"rank {rank}: {_line(error)}")
+        _say(f"rank {rank}: {one_line(error)}")
     else:
-        _say(_line(error))
+        _say(one_line(error))
     sys.exit(error.exit_code if isinstance(error, UserError) else EXIT_USER_ERROR)
 
 
@@ -140,7 +140,8 @@ def _say(line: str) -> None:
     print(f"error: {line}", file=sys.stderr)
 
 
-def _line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """The message for an error of the user's input, also one that Hydra found."""
     if isinstance(error, UserError):
         return " ".join(str(error).split())
     if isinstance(error, MissingConfigException) and error.options is not None:

@@ -91,7 +91,9 @@ def evaluate_step(
                 if searched:
                     files.grow(lambda: source.answer(mine, files, advance))
                     answer = _of_trees(resources, policy, method.decoder, work, files)
-                    artifact = _judged(session, resources, problems, work, answer, lambda _: None)
+                    # whoever puts the parts of a search together judges its answers
+                    judging = dataclasses.replace(session, makes=True)
+                    artifact = _judged(judging, resources, problems, work, answer, lambda _: None)
                 else:
                     artifact = _judged(
                         session,

@@ -1,0 +1,1 @@
+"""Clusters: multiruns as arrays of jobs, and stages as dependent jobs."""

@@ -1,0 +1,354 @@
+"""A stage's steps as dependent jobs: ``python -m launchers.pipeline stage=rest_rl launcher=slurm_8gpu``.
+
+Each job is ``train.py`` with the same overrides and ``stage.only=STEP``; a step over problems is divided
+among the jobs of an array.  What jobs leave for each other are the artifacts.  The folder of a pipeline
+follows from its command: the same command finds it again, and submits nothing that has succeeded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+from rich.table import Table
+
+from launchers.backends import Backend, Local, Slurm
+from launchers.job import JobFiles
+from launchers.shapes import CONF, Shape, shape_of
+from launchers.states import Part, Pipeline, StepJobs
+from restrl.cli import one_line, register_schema
+from restrl.config import Config
+from restrl.config_check import check
+from restrl.errors import UserError
+from restrl.files import write_json_atomic
+from restrl.progress import LINE_EVERY_SECONDS
+from restrl.stages.plan import Step
+from restrl.stages.run import plan_of
+
+ROOT = Path(__file__).parents[1]
+COMMAND = "command.json"
+TAIL = 8  # lines of a failed job's log that are shown
+NEEDS = 3  # steps that a row of the table names
+INTERRUPTED = 130
+GRACE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """A file of ``conf/launcher/``."""
+
+    kind: str  # slurm or local
+    shapes: dict[str, str]  # what a step needs (``plan.Machine``) -> a shape of conf/hydra/launcher/
+    parts: int  # jobs that divide the problems of a step
+    at_a_time: int | None  # jobs of this machine that run together
+    retries: int  # attempts of a job after its first
+
+
+def read_launcher(overrides: Sequence[str]) -> Launcher:
+    """``overrides``: launcher=NAME and launcher.KEY=VALUE.  Raises UserError."""
+    name = next((value for key, _, value in map(_split, overrides) if key == "launcher"), "local")
+    path = CONF / "launcher" / f"{name}.yaml"
+    if not path.exists():
+        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
+        raise UserError(f"launcher={name}: no such launcher; there are {known}")
+    node = OmegaConf.load(path)
+    OmegaConf.set_struct(node, True)
+    changes = [item.removeprefix("launcher.") for item in overrides if item.startswith("launcher.")]
+    try:
+        node.merge_with_dotlist(changes)
+        values = OmegaConf.to_container(node, resolve=True)
+        assert isinstance(values, dict)
+        launcher = Launcher(**{item.name: values[item.name] for item in fields(Launcher)})
+    except OmegaConfBaseException as error:
+        raise UserError(f"launcher: {one_line(error)}") from error
+    for key, least in (("parts", 1), ("retries", 0)):
+        value = getattr(launcher, key)
+        if not isinstance(value, int) or value < least:
+            raise UserError(f"launcher.{key}={value}: must be a number >= {least}")
+    return launcher
+
+
+def _split(override: str) -> tuple[str, str, str]:
+    return override.partition("=")
+
+
+def build(overrides: Sequence[str], launcher: Launcher, cwd: Path) -> Pipeline:
+    """The pipeline of a ``train.py`` command.  Raises UserError for a command that ``train.py`` refuses."""
+    register_schema()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = check(compose("train", list(overrides)), cwd)
+        if config.stage.only is not None:
+            raise UserError("stage.only: a pipeline makes all steps; leave it out")
+        steps = plan_of(config).steps
+        machines = {step.machine for step in steps}
+        shapes = {machine: shape_of(launcher.shapes[machine], overrides) for machine in sorted(machines)}
+    key = hashlib.sha256(json.dumps([sorted(overrides), str(cwd)]).encode()).hexdigest()[:8]
+    folder = Path(config.paths.outputs) / "pipelines" / f"{config.stage.name}-{key}"
+    accelerator = _accelerator(config, shapes)
+    jobs = [
+        StepJobs(
+            step.name,
+            step.needs,
+            shape,
+            _parts(step, shape, config, overrides, launcher, folder, accelerator),
+        )
+        for step in steps
+        for shape in [shapes[step.machine]]
+    ]
+    return Pipeline(folder, jobs, launcher.retries, cwd)
+
+
+def _accelerator(config: Config, shapes: dict[Any, Shape]) -> str:
+    """One for all jobs, because samples of a GPU are not those of a CPU; also for those that need neither."""
+    if config.trainer.accelerator != "auto":
+        return config.trainer.accelerator
+    return "gpu" if any(shape.gpus for shape in shapes.values()) else "cpu"
+
+
+def _parts(
+    step: Step,
+    shape: Shape,
+    config: Config,
+    overrides: Sequence[str],
+    launcher: Launcher,
+    folder: Path,
+    accelerator: str,
+) -> list[Part]:
+    count = launcher.parts if step.divisible else 1
+    parts = []
+    for number in range(count):
+        place = folder / "jobs" / (step.name if count == 1 else f"{step.name}/{number}")
+        run_folder = folder / "report" if step.name == "report" else place / "run"
+        own = [f"stage.only={step.name}", f"hydra.run.dir={run_folder}"]
+        if count > 1:
+            own += [f"stage.part={number}", f"stage.parts={count}"]
+        trainer = shape.trainer(config.trainer.strategy, accelerator)
+        parts.append(
+            Part(JobFiles(place), [sys.executable, str(ROOT / "train.py"), *overrides, *trainer, *own])
+        )
+    return parts
+
+
+def plan_table(pipeline: Pipeline) -> Table:
+    """What will run where, and after what."""
+    table = Table("step", "jobs", "each on", "after", title=f"pipeline {pipeline.folder}")
+    for step in pipeline.steps.values():
+        after = ", ".join(step.needs[:NEEDS])
+        if more := len(step.needs) - NEEDS:
+            after += f" and {more} more" if more > 0 else ""
+        table.add_row(step.name, str(len(step.parts)), step.shape.text(), after)
+    return table
+
+
+def status_table(pipeline: Pipeline) -> Table:
+    """What each step is doing."""
+    table = Table("step", "jobs", "attempts", "last line", title=f"pipeline {pipeline.folder}")
+    for step in pipeline.steps.values():
+        attempts = sum(len(part.ids) for part in step.parts)
+        table.add_row(step.name, step.text(), str(attempts), _last_line(step))
+    return table
+
+
+def _last_line(step: StepJobs) -> str:
+    """Of the job that is working; of several, the first."""
+    for part in step.parts:
+        if part.status == "running" and (lines := part.files.tail(1)):
+            return lines[0]
+    return ""
+
+
+def failures(pipeline: Pipeline) -> list[str]:
+    """The log's path and its last lines for each job that failed."""
+    lines = []
+    for step in pipeline.steps.values():
+        for number, part in enumerate(step.parts):
+            if part.status in ("failed", "lost", "given up"):
+                code = part.files.exit_code()
+                how = "was killed without a trace" if code is None else f"ended with exit code {code}"
+                name = step.name if len(step.parts) == 1 else f"{step.name}, part {number}"
+                lines += [f"{name} {how}; {part.files.log()} ends with:"]
+                lines += [f"  {line}" for line in part.files.tail(TAIL)]
+    return lines
+
+
+class Watch:
+    """Follows a pipeline to its end: a line whenever a step changes, failures with the end of their log."""
+
+    def __init__(self, pipeline: Pipeline, backend: Backend, console: Console, seconds: float) -> None:
+        self.pipeline, self.backend, self.console, self.seconds = pipeline, backend, console, seconds
+        self._said: dict[str, tuple[str, float]] = {}  # step -> its text, and when it was printed
+        self._failed: set[str] = set()
+
+    def run(self) -> int:
+        """Returns the exit code: 0 if all jobs succeeded."""
+        while True:
+            self.pipeline.look(self.backend)
+            self._say()
+            if self.pipeline.over:
+                break
+            self.pipeline.advance(self.backend)
+            time.sleep(self.seconds)
+        self.console.print(status_table(self.pipeline))
+        return 0 if self.pipeline.succeeded else 1
+
+    def _say(self) -> None:
+        for line in failures(self.pipeline):
+            if line not in self._failed:
+                self._failed.add(line)
+                self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        now = time.monotonic()
+        for step in self.pipeline.steps.values():
+            text, line = step.text(), _last_line(step)
+            before, at = self._said.get(step.name, ("waiting", 0.0))
+            late = line != "" and now - at > LINE_EVERY_SECONDS
+            if (text != before or late) and set(step.statuses) - {"new", "waiting"}:
+                shown = f"{step.name}: {text}" + (f"; {line}" if line else "")
+                self.console.print(shown, markup=False, highlight=False, soft_wrap=True)
+                self._said[step.name] = (text, now)
+
+
+def open_folder(folder: Path) -> tuple[list[str], Launcher, Path]:
+    """The command of an earlier pipeline.  Raises UserError if the folder has none."""
+    path = folder / COMMAND
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return list(known["overrides"]), Launcher(**known["launcher"]), Path(known["cwd"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: no pipeline is there ({error})") from error
+
+
+def backend_of(pipeline: Pipeline, launcher: Launcher) -> Backend:
+    if launcher.kind == "slurm":
+        return Slurm(pipeline.folder / "submitit")
+    if launcher.kind == "local":
+        parts = (part for step in pipeline.steps.values() for part in step.parts)
+        return Local(launcher.at_a_time or 1, {part.ids[-1]: part.files for part in parts if part.ids})
+    raise UserError(f"launcher.kind={launcher.kind}: must be slurm or local")
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m launchers.pipeline", description=__doc__)
+    parser.add_argument("overrides", nargs="*", help="as for train.py, and launcher=NAME, launcher.KEY=VALUE")
+    parser.add_argument("--dry-run", action="store_true", help="print the jobs and submit nothing")
+    parser.add_argument("--watch", action="store_true", help="follow the jobs, and try those that fail again")
+    parser.add_argument(
+        "--status", action="store_true", help="print what the jobs are doing, and nothing else"
+    )
+    parser.add_argument("--cancel", action="store_true", help="end the jobs of the pipeline")
+    parser.add_argument("--folder", type=Path, help="an earlier pipeline's folder, in place of its overrides")
+    parser.add_argument("--poll", type=float, default=10.0, help="seconds between two looks (10)")
+    return parser
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Returns the exit code.  Raises UserError."""
+    if options.folder is not None:
+        if options.overrides:
+            raise UserError("--folder names an earlier pipeline: leave the overrides out")
+        overrides, launcher, cwd = open_folder(options.folder)
+    else:
+        own = [item for item in options.overrides if item.split("=")[0].split(".")[0] == "launcher"]
+        overrides = [item for item in options.overrides if item not in own]
+        launcher, cwd = read_launcher(own), Path.cwd()
+    pipeline = build(overrides, launcher, cwd)
+    if options.dry_run:
+        console.print(plan_table(pipeline))
+        return 0
+    if options.status:
+        return _status(pipeline, launcher, console)
+    backend = backend_of(pipeline, launcher)
+    pipeline.folder.mkdir(parents=True, exist_ok=True)
+    with _alone(pipeline.folder):
+        if options.cancel:
+            return _cancel(pipeline, backend, console)
+        if not (options.watch and options.folder):
+            console.print(plan_table(pipeline))
+        known = {"overrides": overrides, "launcher": asdict(launcher), "cwd": str(cwd)}
+        write_json_atomic(pipeline.folder / COMMAND, known)
+        try:
+            if not options.watch:
+                pipeline.forget_failures(backend)
+            if options.watch or backend.watched:
+                return Watch(pipeline, backend, console, options.poll).run()
+            pipeline.advance(backend)
+        finally:
+            backend.close()
+    console.print(status_table(pipeline))
+    again = f"python -m launchers.pipeline --folder {pipeline.folder}"
+    console.print(
+        f"follow it: {again} --watch\nlook at it: {again} --status", highlight=False, soft_wrap=True
+    )
+    return 0
+
+
+def _status(pipeline: Pipeline, launcher: Launcher, console: Console) -> int:
+    """Exit code 1 if a job failed and nobody tries it again."""
+    backend = backend_of(pipeline, launcher)
+    pipeline.look(backend)
+    if any(part.absent for step in pipeline.steps.values() for part in step.parts):
+        time.sleep(GRACE_SECONDS)  # an exit code may come a little later than the cluster forgets the job
+        pipeline.look(backend)
+    console.print(status_table(pipeline))
+    for line in failures(pipeline):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if pipeline.succeeded:
+        return 0
+    return 1 if pipeline.over else 0
+
+
+def _cancel(pipeline: Pipeline, backend: Backend, console: Console) -> int:
+    pipeline.look(backend)
+    alive = [
+        part.ids[-1]
+        for step in pipeline.steps.values()
+        for part in step.parts
+        if part.status in ("waiting", "running")
+    ]
+    backend.cancel(alive)
+    console.print(f"ended {len(alive)} jobs; the same command goes on where they stopped")
+    return 0
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two processes must not submit the same jobs."""
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise UserError(f"{folder}: another process follows this pipeline; --status shows its jobs") from None
+
+
+def main(argv: Sequence[str]) -> int:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    try:
+        return run(arguments().parse_args(argv), console)
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return error.exit_code if isinstance(error, UserError) else UserError.exit_code
+    except KeyboardInterrupt:
+        print(
+            "interrupted: jobs on a cluster go on; the same command with --watch follows them",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
