@@ -117,17 +117,27 @@ class Job:
         return submitit.helpers.DelayedSubmission(self)
 
     def leave(self) -> None:
-        """Ends the command and waits for it."""
+        """Ends the command and waits for it; for handlers of signals."""
         self._leaving = True
-        process = self._process
-        if process is None or process.poll() is not None:
+        if self._process is None:
             return
-        process.terminate()
-        try:
-            process.wait(LEAVE_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        deadline = time.monotonic() + LEAVE_SECONDS
+        os.kill(self._process.pid, signal.SIGTERM)
+        while not _ended(self._process.pid):
+            if time.monotonic() > deadline:
+                os.kill(self._process.pid, signal.SIGKILL)
+            time.sleep(0.1)
+
+
+def _ended(pid: int) -> bool:
+    """Whether a child has ended.
+
+    A signal's handler may call it while Popen.wait holds its lock, so it neither waits nor reaps.
+    """
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
 
 
 def _ignore_preemption() -> None:

@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import hashlib
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -287,6 +288,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
             pipeline.advance(backend)
         finally:
             backend.close()
+            if backend.watched:
+                pipeline.forget_unstarted()
     console.print(status_table(pipeline))
     again = f"python -m launchers.pipeline --folder {pipeline.folder}"
     console.print(
@@ -334,6 +337,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def main(argv: Sequence[str]) -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what runs here saves its work
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)
@@ -343,10 +347,8 @@ def main(argv: Sequence[str]) -> int:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return error.exit_code if isinstance(error, UserError) else UserError.exit_code
     except KeyboardInterrupt:
-        print(
-            "interrupted: jobs on a cluster go on; the same command with --watch follows them",
-            file=sys.stderr,
-        )
+        text = "jobs on a cluster go on, and jobs of this machine have ended; the same command goes on"
+        print(f"interrupted: {text}", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -129,6 +129,14 @@ class Pipeline:
                     part.ids, part.after, part.absent, part.status = [], [], 0, "new"
         self._save()
 
+    def forget_unstarted(self) -> None:
+        """After the end of a backend whose jobs do not outlive it."""
+        for step in self.steps.values():
+            for part in step.parts:
+                if part.status == "waiting":
+                    part.ids, part.after, part.status = part.ids[:-1], [], "new"
+        self._save()
+
     def _hopeless(self, part: Part) -> bool:
         return part.files.exit_code() == BAD_INPUT or len(part.ids) > self.retries
 

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from restrl.config import Config, EngineConfig, ModelConfig, StageConfig, TrainerConfig
+from restrl.config import (
+    Config,
+    EngineConfig,
+    EvaluationConfig,
+    ModelConfig,
+    RowConfig,
+    StageConfig,
+    TrainerConfig,
+)  # fmt: skip
 from restrl.errors import UserError
 from restrl.stages.estimate import estimate
 
@@ -40,6 +48,7 @@ def shown(capsys: pytest.CaptureFixture[str], stage: str, **trainer: object) -> 
     config = Config(
         stage=StageConfig(name=stage), model=ModelConfig(name="tiny", source="random"),
         engine=EngineConfig(kv_gb=0.5), trainer=TrainerConfig(memory_gb=80, **trainer),
+        evaluation=EvaluationConfig(rows=[RowConfig("base", "best_of_n", "vm")]),
     )  # fmt: skip
     estimate(config)
     return capsys.readouterr().out.splitlines()

@@ -14,6 +14,7 @@ from restrl.model.value import save_value_model
 from restrl.records import State
 from restrl.scoring.registry import ScorerInputs, build_scorer
 from restrl.stages.collect import collect_step
+from restrl.stages.plan import run_plan
 from restrl.stages.rest_rl import rest_rl
 from tests.families import build, build_value_model
 from tests.stages.opened import opened
@@ -39,7 +40,10 @@ def no_sampling(monkeypatch):
 @pytest.mark.usefixtures("no_sampling")
 @pytest.mark.parametrize(
     "stage",
-    [lambda *opened: collect_step(*opened, opened[1].base), rest_rl],
+    [
+        lambda *opened: collect_step(*opened, opened[1].base),
+        lambda session, resources: run_plan(rest_rl(session.config), session, resources),
+    ],
     ids=["collect", "rest_rl"],
 )
 def test_a_policy_without_a_value_model_is_refused_before_the_first_sample(tmp_path, stage):
