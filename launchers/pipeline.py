@@ -54,6 +54,7 @@ class Launcher:
 
     kind: str  # slurm or local
     shapes: dict[str, str]  # what a step needs (``plan.Machine``) -> a shape of conf/hydra/launcher/
+    resources: dict[str, dict[str, Any]]  # what a step needs -> changes to its shape
     parts: int  # jobs that divide the problems of a step
     at_a_time: int | None  # jobs of this machine that run together
     retries: int  # attempts of a job after its first
@@ -68,6 +69,8 @@ def read_launcher(overrides: Sequence[str]) -> Launcher:
         raise UserError(f"launcher={name}: no such launcher; there are {known}")
     node = OmegaConf.load(path)
     OmegaConf.set_struct(node, True)
+    for changed in node.resources.values():
+        OmegaConf.set_struct(changed, False)
     changes = [item.removeprefix("launcher.") for item in overrides if item.startswith("launcher.")]
     try:
         node.merge_with_dotlist(changes)
@@ -96,7 +99,10 @@ def build(overrides: Sequence[str], launcher: Launcher, cwd: Path) -> Pipeline:
             raise UserError("stage.only: a pipeline makes all steps; leave it out")
         steps = plan_of(config).steps
         machines = {step.machine for step in steps}
-        shapes = {machine: shape_of(launcher.shapes[machine], overrides) for machine in sorted(machines)}
+        shapes = {
+            machine: shape_of(launcher.shapes[machine], overrides, launcher.resources[machine])
+            for machine in sorted(machines)
+        }
     key = hashlib.sha256(json.dumps([sorted(overrides), str(cwd)]).encode()).hexdigest()[:8]
     folder = Path(config.paths.outputs) / "pipelines" / f"{config.stage.name}-{key}"
     accelerator = _accelerator(config, shapes)

@@ -5,7 +5,7 @@ A shape is a file of ``conf/hydra/launcher/``, so multiruns and pipelines share 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,10 +77,11 @@ class Shape:
         ]  # fmt: skip
 
 
-def shape_of(name: str, overrides: Sequence[str]) -> Shape:
-    """The shape ``name``; ``overrides``: those of the command, which may set the cluster's partition.
+def shape_of(name: str, overrides: Sequence[str], changes: Mapping[str, Any]) -> Shape:
+    """The shape ``name`` with ``changes``.
 
-    Hydra has to be initialised with ``CONF``.  Raises UserError for an unknown name.
+    ``overrides``: those of the command, which may set the cluster's partition.  Hydra has to be initialised
+    with ``CONF``.  Raises UserError for an unknown name or key.
     """
     if not (CONF / "hydra" / "launcher" / f"{name}.yaml").exists():
         known = sorted(path.stem for path in (CONF / "hydra" / "launcher").glob("*.yaml"))
@@ -91,4 +92,6 @@ def shape_of(name: str, overrides: Sequence[str]) -> Shape:
         str(key): OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         for key, value in ((key, node[key]) for key in node if key not in NOT_RESOLVED)
     }
-    return Shape(name, parameters)
+    if unknown := sorted(set(changes) - set(parameters)):
+        raise UserError(f"launcher.resources: {unknown[0]}: {name} has {', '.join(sorted(parameters))}")
+    return Shape(name, parameters | dict(changes))

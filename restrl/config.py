@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from restrl.config_cluster import ClusterConfig as ClusterConfig
 from restrl.config_fields import EXECUTABLE, PATH, PATH_OR_NAME
 from restrl.config_fields import deciding as deciding
 from restrl.config_fields import limits as _limits
@@ -285,4 +286,5 @@ class Config:
     scorer: ScorerConfig = field(default_factory=ScorerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     paths: PathsConfig = field(default_factory=PathsConfig, metadata={"decides": False})
+    cluster: ClusterConfig = field(default_factory=ClusterConfig, metadata={"decides": False})
     seed: int = _limits(0, ge=0)

@@ -43,6 +43,8 @@ TOGETHER = (EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED)
 OWN_ERROR_SECONDS = 20.0
 LEAVE_SECONDS = 5.0  # time for a rank to end by itself after a signal
 STUCK_SECONDS = 30.0  # time for the first rank to notice that another one died
+# Real-time, since submitit's SIGUSR2 means that SLURM will take the machine away, and others use SIGUSR1.
+RANK_DIED = signal.SIGRTMIN + 5
 _PR_SET_PDEATHSIG = 1
 
 
@@ -185,7 +187,7 @@ class _Others:
         self.signal(signal.SIGKILL)  # so that the collective call in which this rank may wait fails
         main = threading.main_thread().ident
         assert main is not None
-        signal.pthread_kill(main, signal.SIGUSR2)
+        signal.pthread_kill(main, RANK_DIED)
         if not self.leaving.wait(STUCK_SECONDS):
             print(f"error: {self.failure()}", file=sys.stderr, flush=True)
             os._exit(self.failure().code)
@@ -287,7 +289,7 @@ def _signals(others: _Others) -> Iterator[None]:
         if not others.leaving.is_set():
             raise others.failure()
 
-    handlers: dict[int, Any] = {signal.SIGINT: interrupted, signal.SIGUSR2: rank_died}
+    handlers: dict[int, Any] = {signal.SIGINT: interrupted, RANK_DIED: rank_died}
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         handlers[signal.SIGTERM] = terminated
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started by nohup or in a shell's background

@@ -14,6 +14,8 @@ from __future__ import annotations
 import datetime
 import os
 import re
+import socket
+import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -173,7 +175,24 @@ def meeting_point(environment: Mapping[str, str]) -> dict[str, str]:
         return {}
     # node[07-09,12],other3 -> node07
     first = re.sub(r"\[(\w+).*", r"\1", environment["SLURM_STEP_NODELIST"].split(",")[0])
-    return {"MASTER_ADDR": first, "MASTER_PORT": str(15000 + int(environment["SLURM_JOB_ID"]) % 10000)}
+    # a number of the step's own, since several steps of a job may run on the machine
+    number = int(environment["SLURM_JOB_ID"]) + 997 * int(environment.get("SLURM_STEP_ID", 0))
+    return {"MASTER_ADDR": address_of(first), "MASTER_PORT": str(15000 + number % 10000)}
+
+
+def address_of(node: str) -> str:
+    """The node's name, or the address that SLURM knows where the name means nothing to the network."""
+    try:
+        socket.getaddrinfo(node, None)
+        return node
+    except OSError:
+        command = ("scontrol", "show", "node", "--oneliner", node)
+    try:
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return node
+    found = re.search(r"NodeAddr=(\S+)", text)
+    return found[1] if found else node
 
 
 def disconnect(ranks: Ranks) -> None:

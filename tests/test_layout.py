@@ -13,6 +13,7 @@ RANKS = [
         "records",
         "config",
         "config_check",
+        "config_cluster",
         "config_fields",
         "config_grpo",
         "errors",
