@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra.core.config_store import ConfigStore
@@ -30,9 +31,22 @@ from restrl.ranks import ranks_of
 OTHERS_SECONDS = 3.0  # time for the first rank to report the error, and for torchrun to end this one
 
 
+# choices that an optional package adds: the end of the line that says they are missing
+EXTRAS = {"hydra/sweeper=optuna": "; the extra adds it: pip install 'restrl[optuna]'"}
+# not found by import: another package named `sweeps` may be installed
+RUN_BOOKS = Path(__file__).parents[1] / "sweeps"
+
+
 def register_schema() -> None:
-    """Registers ``schema`` with Hydra: the first entry of each defaults list, which types the others."""
-    ConfigStore.instance().store(name="schema", node=Config)
+    """Registers with Hydra what is not in conf/: ``schema`` and the options of the group ``sweep``.
+
+    ``schema`` is the first entry of each defaults list and types the others.  The options of ``sweep`` are
+    the run-books, sweeps/NAME.yaml.
+    """
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for path in sorted(RUN_BOOKS.glob("*.yaml")):
+        store.store(group="sweep", name=path.stem, node=OmegaConf.load(path), package="_global_")
 
 
 def start_time() -> str:
@@ -145,5 +159,6 @@ def _line(error: BaseException) -> str:
         return " ".join(str(error).split())
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        return f"{group}={choice}: no such choice; {group} may be {', '.join(sorted(error.options))}"
+        options = f"{group}={choice}: no such choice; {group} may be {', '.join(sorted(error.options))}"
+        return options + EXTRAS.get(f"{group}={choice}", "")
     return " ".join(explain(error).split())

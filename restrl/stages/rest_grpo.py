@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from restrl.artifacts import Artifact
+from restrl.evaluate.outcomes import write_outcomes
 from restrl.evaluate.results import compare, evaluate
 from restrl.evaluate.table import comparison_table
 from restrl.records import Cost, to_json
@@ -74,6 +75,8 @@ def compare_policies(session: Session, resources: Resources, history: History) -
     cost = sum((step.cost for steps in history.iterations for step in steps.values()), Cost())
     results = {**policies, "paired": paired, "places": places, "training_cost": to_json(cost)}
     name = session.config.stage.name
+    rows = {"base": (base, problems.problems), "trained": (trained, problems.problems)}
+    session.write(lambda: write_outcomes(folder, rows))
     session.write(lambda: write_report(folder, results, history.iterations, name, trained))
     session.console.show(comparison_table(policies, paired, f"held-out problems{problems.note}"))
     for name, place in places.items():
