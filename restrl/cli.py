@@ -31,6 +31,7 @@ from restrl.ranks import ranks_of
 OTHERS_SECONDS = 3.0  # time for the first rank to report the error, and for torchrun to end this one
 
 
+FAILURE = "failure.txt"  # in a run's folder: why it ended without a result
 # choices that an optional package adds: the end of the line that says they are missing
 EXTRAS = {"hydra/sweeper=optuna": "; the extra adds it: pip install 'restrl[optuna]'"}
 # not found by import: another package named `sweeps` may be installed
@@ -85,10 +86,16 @@ def job(run: Callable[[DictConfig], float | None]) -> Callable[[DictConfig], flo
 def _run_job(run: Callable[[DictConfig], float | None], composed: DictConfig) -> float | None:
     if _process is not None:
         _process.entered = True
+    hydra = HydraConfig.get()
+    failure = Path(hydra.runtime.output_dir) / FAILURE
+    failure.unlink(missing_ok=True)
     try:
         return run(composed)
-    except UserError as error:
-        hydra = HydraConfig.get()
+    except (Exception, KeyboardInterrupt) as error:
+        with contextlib.suppress(OSError):  # the error itself is what counts
+            failure.write_text(_reason(error) + "\n", encoding="utf-8")
+        if not isinstance(error, UserError):
+            raise
         if hydra.mode != RunMode.MULTIRUN:
             _end(error)
         if _process is None:
@@ -152,6 +159,11 @@ def _end(error: BaseException) -> NoReturn:
 
 def _say(line: str) -> None:
     print(f"error: {line}", file=sys.stderr)
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
 
 
 def _line(error: BaseException) -> str:

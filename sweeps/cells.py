@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,8 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
+from restrl.cli import FAILURE
 from restrl.errors import UserError
 from restrl.evaluate.outcomes import OUTCOMES, ProblemOutcome, read_outcomes
 
@@ -30,6 +30,21 @@ class Cell:
     outcomes: Sequence[ProblemOutcome] = ()
     finished: float = 0.0  # time of results.json, in seconds since the epoch
 
+    @property
+    def state(self) -> str:
+        """finished, not started, failed and why, or unfinished: running, or killed without a word."""
+        if self.results is not None:
+            return "finished"
+        if self.folder is None:
+            return "not started"
+        if (failure := self.folder / FAILURE).is_file():
+            return f"failed: {failure.read_text(encoding='utf-8').strip()}"
+        files = _logs(self.folder)
+        last = max(path.stat().st_mtime for path in [self.folder, *files])
+        said = next((line for path in files if (line := _last_line(path))), "")
+        ago = f"running or killed, last change {(time.time() - last) / 60:.0f} minutes ago"
+        return f"{ago}: {said}" if said else ago
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -44,7 +59,7 @@ class Sweep:
 
 
 def planned(params: Mapping[str, Any], task: Sequence[str]) -> list[dict[str, str]]:
-    """The overrides of each run that Hydra's own sweeper makes of ``hydra.sweeper.params`` and the command line."""
+    """The overrides of each run of Hydra's own sweeper; ``task``: those of the command line."""
     texts = [*(f"{key}={value}" for key, value in params.items()), *task]
     (batch,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(texts), None)
     return [as_mapping(overrides) for overrides in batch]
@@ -80,7 +95,8 @@ def _rank(cell: Cell) -> tuple[bool, float, bool]:
 def _cells_in(folder: Path) -> list[Cell]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name that of a multirun, outputs/sweeps/STAGE/TIME")
-    runs = [_read_cell(path.parents[1]) for path in sorted(folder.glob("*/.hydra/overrides.yaml"))]
+    places = [path.parents[1] for path in folder.glob("*/.hydra/overrides.yaml")]
+    runs = [_read_cell(place) for place in sorted(places, key=_number)]
     there = [cell.overrides for cell in runs]
     wanted = _planned_in(folder / "multirun.yaml")
     if not runs and not wanted:
@@ -88,11 +104,17 @@ def _cells_in(folder: Path) -> list[Cell]:
     return runs + [Cell(overrides) for overrides in wanted if overrides not in there]
 
 
+def _number(folder: Path) -> tuple[int, str]:
+    """The order of the runs: folders are named 0_..., 1_..., 10_..."""
+    first = folder.name.partition("_")[0]
+    return int(first) if first.isdecimal() else 0, folder.name
+
+
 def _planned_in(path: Path) -> list[dict[str, str]]:
     """The planned runs; none if the file is not there or another sweeper decides as it goes (optuna)."""
     if not path.is_file():
         return []
-    hydra = OmegaConf.to_container(_load(path), resolve=False)["hydra"]  # type: ignore[index, call-overload]
+    hydra: Any = OmegaConf.to_container(_load(path).hydra, resolve=False)
     if not str(hydra["sweeper"]["_target_"]).endswith("BasicSweeper"):
         return []
     return planned(hydra["sweeper"].get("params") or {}, hydra["overrides"]["task"])
@@ -115,5 +137,17 @@ def _read_cell(folder: Path) -> Cell:
 def _load(path: Path) -> Any:
     try:
         return OmegaConf.load(path)
-    except (YAMLError, OmegaConfBaseException) as error:
+    except Exception as error:  # of YAML or OmegaConf
         raise UserError(f"{path}: {' '.join(str(error).split())}") from error
+
+
+def _logs(folder: Path) -> list[Path]:
+    """What a run has printed into files, most telling first: submitit's logs of array jobs, then Hydra's."""
+    number = folder.name.partition("_")[0]
+    submitted = sorted(folder.parent.glob(f".submitit/*_{number}/*_log.err"))
+    return [*reversed(submitted), *sorted(folder.glob("*.log"))]
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else ""

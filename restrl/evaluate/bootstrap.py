@@ -162,8 +162,8 @@ def crossed_interval(
 
     Seeds are resampled, then clusters of problems, each with replacement.  All seeds answer the same
     problems, so a resample has the same clusters for all of its seeds; drawn for each seed anew, the variance
-    between problems would be divided by the number of seeds.  The spread of the resamples is then set to that of
-    ``crossed_variance``, and stretched by Student's quantile over the normal one.  None for fewer than two
+    between problems would be divided by the number of seeds.  The spread of the resamples is then set to that
+    of ``crossed_variance``, and stretched by Student's quantile over the normal one.  None for fewer than two
     seeds (``bootstrap_interval`` has the interval over problems alone) or two clusters.
 
     Simulated with 4 binary samples per problem, 40 clusters and seeds that differ by 0 to 8 points, a 95 %

@@ -1,4 +1,4 @@
-"""outcomes.jsonl: what each problem's samples earned, for statistics over several runs (``sweeps.report``)."""
+"""outcomes.jsonl: what each problem's samples earned, for statistics over several runs."""
 
 from __future__ import annotations
 
@@ -69,6 +69,6 @@ def read_outcomes(path: Path) -> list[ProblemOutcome]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             found.append(from_json(ProblemOutcome, json.loads(line)))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise UserError(f"{path}:{number}: not a line of {OUTCOMES}: {error}") from error
     return found
