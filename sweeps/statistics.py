@@ -69,11 +69,13 @@ def row_report(sweep: Sweep, row: str) -> RowReport:
     return RowReport(row, reference, groups, marginals if len(sweep.swept) > 1 else {})
 
 
-def figure(by_seed: Mapping[str, Sequence[Values]], cluster_of: Mapping[str, str], *names: str) -> Figure:
+def figure(
+    by_seed: Mapping[str, Sequence[Values]], cluster_of: Mapping[str, str], lowest: float, *names: str
+) -> Figure:
     """The mean over seeds of each seed's mean over problems.
 
-    ``by_seed``: seed -> its runs, over which each problem's value is averaged first; ``names`` seed the
-    resampling.
+    ``by_seed``: seed -> its runs, over which each problem's value is averaged first.  Values are in
+    [``lowest``, 1], and the interval is cut there.  ``names`` seed the resampling.
     """
     seeds = [_mean_values(runs) for runs in by_seed.values()]
     values = crossed_values(seeds, cluster_of)
@@ -84,6 +86,8 @@ def figure(by_seed: Mapping[str, Sequence[Values]], cluster_of: Mapping[str, str
         (alone,) = seeds
         clusters = [cluster_of[problem] for problem in alone]
         interval = bootstrap_interval(list(alone.values()), clusters, CONFIDENCE, RESAMPLES, rng)
+    if interval is not None:
+        interval = max(lowest, interval[0]), min(1.0, interval[1])
     return Figure(float(values.mean()), interval, len(seeds))
 
 
@@ -107,8 +111,8 @@ def _group(values: tuple[str, ...], cells: Sequence[Cell], row: str, reference: 
     return Group(
         values,
         len(cells),
-        figure(plain, cluster_of, row, *values),
-        figure(paired, cluster_of, row, "difference", *values) if paired else None,
+        figure(plain, cluster_of, 0.0, row, *values),
+        figure(paired, cluster_of, -1.0, row, "difference", *values) if paired else None,
         {name: float(np.mean([cost[name] for cost in costs if name in cost])) for name in names},
     )
 

@@ -152,7 +152,8 @@ def crossed_variance(values: NDArray[np.float64]) -> tuple[float, float]:
     ]
     total = sum(square for square, _ in parts)
     spread = sum(square**2 / freedom for square, freedom in parts)
-    return total / values.size, (total**2 / spread if spread > 0 else float(seeds + clusters - 2))
+    least = float(min(seeds, clusters) - 1)  # of a sum; the subtraction may pretend to fewer
+    return total / values.size, max(least, total**2 / spread) if spread > 0 else least
 
 
 def crossed_interval(

@@ -30,10 +30,23 @@ def test_a_problem_that_one_seed_lacks_is_no_failure():
 def test_variance_by_hand():
     # rows (1, 0), (1, 1): mean 3/4, row means 1/2 and 1, column means 1 and 1/2, residuals all +-1/4
     # S = 2 (1/8) = 1/4, C = 1/4, R = 4 (1/16) / 1 = 1/4: variance (S + C - R) / 4 = 1/16,
-    # freedom (1/4)^2 / (3 (1/4)^2) = 1/3
+    # freedom (1/4)^2 / (3 (1/4)^2) = 1/3, but at least that of the smaller part, 1
     variance, freedom = crossed_variance(np.array([[1.0, 0.0], [1.0, 1.0]]))
     assert variance == pytest.approx(1 / 16)
-    assert freedom == pytest.approx(1 / 3)
+    assert freedom == 1
+
+
+def test_freedom_by_hand():
+    # rows (0, 0, 0), (1, 1, 2): row means 0 and 4/3, column means 1/2, 1/2 and 1, mean 2/3
+    # S = 3 (2/3)^2 2 = 8/3, C = 2 (1/36 + 1/36 + 1/9) / 2 = 1/6, residuals +-(1/6, 1/6, -1/3): R = 1/6
+    # variance (8/3 + 1/6 - 1/6) / 6 = 4/9, freedom (8/3)^2 / ((8/3)^2 / 1 + (1/6)^2 / 2 + (1/6)^2 / 2)
+    variance, freedom = crossed_variance(np.array([[0.0, 0.0, 0.0], [1.0, 1.0, 2.0]]))
+    assert variance == pytest.approx(4 / 9)
+    assert freedom == pytest.approx(1, abs=1e-2)
+    wide, more = crossed_variance(
+        np.array([[0.0, 1.0, 2.0, 3.0], [0.0, 1.0, 2.0, 3.0], [0.0, 1.0, 2.0, 3.0]])
+    )
+    assert (wide, more) == pytest.approx((5 / 12, 3))  # seeds agree: variance 5/3 of 4 problems
 
 
 def test_seeds_that_agree_add_no_variance():

@@ -12,7 +12,7 @@ import yaml
 from restrl.errors import UserError
 from sweeps.cells import planned, read_sweep
 from sweeps.report import main, missing_lines
-from sweeps.statistics import row_report, rows_of
+from sweeps.statistics import figure, row_report, rows_of
 
 PARAMS = {"grpo.sigma0": "0.0,0.05", "grpo.r0": "0.5,0.9", "seed": "0,1"}
 PROBLEMS = [f"p{i}" for i in range(4)]
@@ -81,6 +81,13 @@ def test_runs_are_grouped_by_all_keys_but_the_seed(whole):
         "training completions": 100, "training seconds": 10,
         "completions per answer": 1, "seconds per answer": 0.5,
     }  # fmt: skip
+
+
+def test_an_interval_is_cut_where_values_end():
+    by_seed = {"0": [dict.fromkeys("ab", 1.0)], "1": [{"a": 0.0, "b": 1.0}]}
+    cluster_of = {"a": "f", "b": "g"}
+    assert figure(by_seed, cluster_of, 0.0).interval == (0.0, 1.0)
+    assert figure(by_seed, cluster_of, -1.0).interval == (-1.0, 1.0)
 
 
 def test_marginal_means_by_hand(whole):
