@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from restrl.evaluate.bootstrap import crossed_interval, crossed_values, crossed_variance
+from restrl.evaluate.bootstrap import crossed_interval, crossed_values, crossed_variance, student_quantile
 
 
 def rng(seed=0):
@@ -71,6 +71,15 @@ def test_seeds_alone_by_hand():
     low, high = crossed_interval(np.array([[0.4] * 30, [0.5] * 30, [0.6] * 30]), 0.95, 10000, rng())
     exact = 4.303 * 0.1 / np.sqrt(3)
     assert (0.5 - low, high - 0.5) == pytest.approx((exact, exact), rel=0.3)
+
+
+def test_residuals_are_counted_once():
+    """Pure noise: seeds and problems differ by chance alone, and each of them would count it."""
+    values = rng(3).standard_normal((5, 40))
+    variance, freedom = crossed_variance(values)
+    assert variance == pytest.approx(1 / 200, rel=0.3)
+    low, high = crossed_interval(values, 0.95, 10000, rng())
+    assert high - low == pytest.approx(2 * student_quantile(0.975, freedom) * np.sqrt(variance), rel=0.04)
 
 
 def test_too_few():
