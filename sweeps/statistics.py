@@ -132,7 +132,7 @@ def _marginal(
     for cell in cells:
         by_value.setdefault(cell.overrides.get(key, "-"), {})[rest(cell)] = cell
     shared = set.intersection(*(set(members) for members in by_value.values()))
-    if not shared:
+    if len(by_value) < 2 or not shared:
         return ()
     return tuple(
         _group((value,), [cell for name, cell in members.items() if name in shared], row, reference)

@@ -106,6 +106,9 @@ def test_marginal_means_are_over_runs_that_every_value_has(whole):
     assert [group.runs for group in marginals["grpo.sigma0"]] == [3, 3]
     first, second = (group.pass_at_1.mean for group in marginals["grpo.sigma0"])
     assert second - first == pytest.approx(1 / 4)
+    for number in (4, 5, 6):  # of sigma0=0.05 nothing is left to compare with
+        (whole / f"{number}_cell" / "results.json").unlink()
+    assert list(row_report(read_sweep([whole]), "trained").marginals) == ["grpo.r0"]
 
 
 def test_one_seed_has_an_interval_over_problems(tmp_path):
