@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra.core.config_store import ConfigStore
@@ -30,9 +31,23 @@ from restrl.ranks import ranks_of
 OTHERS_SECONDS = 3.0  # time for the first rank to report the error, and for torchrun to end this one
 
 
+FAILURE = "failure.txt"  # in a run's folder: why it ended without a result
+# choices that an optional package adds: the end of the line that says they are missing
+EXTRAS = {"hydra/sweeper=optuna": "; the extra adds it: pip install 'restrl[optuna]'"}
+# not found by import: another package named `sweeps` may be installed
+RUN_BOOKS = Path(__file__).parents[1] / "sweeps"
+
+
 def register_schema() -> None:
-    """Registers ``schema`` with Hydra: the first entry of each defaults list, which types the others."""
-    ConfigStore.instance().store(name="schema", node=Config)
+    """Registers with Hydra what is not in conf/: ``schema`` and the options of the group ``sweep``.
+
+    ``schema`` is the first entry of each defaults list and types the others.  The options of ``sweep`` are
+    the run-books, sweeps/NAME.yaml.
+    """
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for path in sorted(RUN_BOOKS.glob("*.yaml")):
+        store.store(group="sweep", name=path.stem, node=OmegaConf.load(path), package="_global_")
 
 
 def start_time() -> str:
@@ -71,10 +86,16 @@ def job(run: Callable[[DictConfig], float | None]) -> Callable[[DictConfig], flo
 def _run_job(run: Callable[[DictConfig], float | None], composed: DictConfig) -> float | None:
     if _process is not None:
         _process.entered = True
+    hydra = HydraConfig.get()
+    failure = Path(hydra.runtime.output_dir) / FAILURE
+    failure.unlink(missing_ok=True)
     try:
         return run(composed)
-    except UserError as error:
-        hydra = HydraConfig.get()
+    except (Exception, KeyboardInterrupt) as error:
+        with contextlib.suppress(OSError):  # the error itself is what counts
+            failure.write_text(_reason(error) + "\n", encoding="utf-8")
+        if not isinstance(error, UserError):
+            raise
         if hydra.mode != RunMode.MULTIRUN:
             _end(error)
         if _process is None:
@@ -140,11 +161,17 @@ def _say(line: str) -> None:
     print(f"error: {line}", file=sys.stderr)
 
 
+def _reason(error: BaseException) -> str:
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
+
+
 def one_line(error: BaseException) -> str:
     """The message for an error of the user's input, also one that Hydra found."""
     if isinstance(error, UserError):
         return " ".join(str(error).split())
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        return f"{group}={choice}: no such choice; {group} may be {', '.join(sorted(error.options))}"
+        options = f"{group}={choice}: no such choice; {group} may be {', '.join(sorted(error.options))}"
+        return options + EXTRAS.get(f"{group}={choice}", "")
     return " ".join(explain(error).split())

@@ -155,6 +155,9 @@ def test_a_bad_run_of_a_multirun_ends_alone(workplace: Workplace) -> None:
     assert error_of(finished).startswith("job 0 (")
     assert "grpo.sigma0=0.5" in finished.err
     assert "kept" in finished.out  # the second job
+    reason = (workplace.folder / "sweep" / "0" / "failure.txt").read_text()
+    assert reason.startswith("no problem left to train on")
+    assert not (workplace.folder / "sweep" / "1" / "failure.txt").exists()
 
 
 # --- in a fresh interpreter --------------------------------------------------------------------------------

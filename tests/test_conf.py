@@ -55,7 +55,7 @@ def roots_of(option: Path) -> list[str]:
 def test_there_is_a_file_of_every_kind():
     assert [root.name for root in ROOTS] == ["decode", "train"]
     assert {"stage", "model", "dataset", "grpo", "engine", "sandbox", "trainer", "decoder", "scorer", "paths",
-            "sampling", "evaluation", "experiment", "sweep", "debug"} <= set(GROUPS)  # fmt: skip
+            "sampling", "evaluation", "experiment", "debug"} <= set(GROUPS)  # fmt: skip
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=str)
@@ -79,7 +79,7 @@ def test_the_defaults_list(root):
     assert dict(defaults[-1]) == {"override hydra/launcher": "basic"}
     names = [next(iter(entry)) for entry in defaults if not isinstance(entry, str)]
     groups = {name for name in names if not name.startswith("override")}
-    assert groups <= {*GROUPS, "optional local"}
+    assert groups <= {*GROUPS, "sweep", "optional local"}  # the options of sweep are the run-books
     check(run_config(composed(root)))
 
 
@@ -90,17 +90,6 @@ def test_what_names_a_run_is_not_repeated_in_folder_names():
     assert {"stage", "experiment", "seed"} <= set(excluded)
     named = config.hydra.job.override_dirname
     assert named == "grpo.sigma0=0.1"
-
-
-def test_every_sweep_is_a_multirun_over_keys_that_exist():
-    job = run_config(composed("train"))
-    for path in sorted((CONF / "sweep").glob("*.yaml")):
-        hydra = composed("train", f"sweep={path.stem}").hydra
-        assert hydra.mode.name == "MULTIRUN"
-        for key, values in hydra.sweeper.params.items():
-            assert OmegaConf.select(job, key) is not None
-            for value in values.split(","):
-                check(OmegaConf.merge(job, OmegaConf.from_dotlist([f"{key}={value}"])))
 
 
 def test_experiments_override_what_they_say():
@@ -220,7 +209,7 @@ def test_uncommented_finds_them():
 
 
 # these repeat keys that the groups explain
-REPEATING = ("experiment", "sweep", "debug")
+REPEATING = ("experiment", "debug")
 DEFINING = [path for path in OPTIONS if path.parts[0] not in (*REPEATING, "hydra")]
 
 

@@ -1,6 +1,7 @@
 """The layout of the code: who may import whom, and how long things are."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,7 @@ RANK = {part: rank for rank, parts in enumerate(RANKS) for part in parts}
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 350, 60
 FILES = sorted(path for path in (ROOT / "restrl").rglob("*.py"))
 SCRIPTS = sorted(path for name in ("train.py", "decode.py") if (path := ROOT / name).exists())
+SCRIPTS += sorted((ROOT / "sweeps").rglob("*.py"))  # commands on top of restrl
 
 
 def module_name(path, root):
@@ -153,6 +155,12 @@ def test_packages_hold_no_logic(path):
         docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         names = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
         assert isinstance(node, allowed) or docstring or names, ast.unparse(node)
+
+
+def test_nothing_in_the_library_imports_what_is_built_on_it():
+    """Of sweeps/, restrl/cli.py reads the YAML files alone."""
+    importing = [path for path in FILES if re.search(r"^\s*(from|import) sweeps\b", path.read_text(), re.M)]
+    assert importing == []
 
 
 def test_no_decoder_reaches_the_tests(graph):

@@ -11,6 +11,7 @@ from restrl.data.source import file_in
 from restrl.data.splits import Split
 from restrl.evaluate.average import Part, average
 from restrl.evaluate.failures import explanation, failed
+from restrl.evaluate.outcomes import write_outcomes
 from restrl.evaluate.outputs import write_outputs
 from restrl.evaluate.results import evaluate
 from restrl.evaluate.table import results_table
@@ -129,6 +130,9 @@ def _report(session: Session, resources: Resources, answers: Results) -> float |
     else:
         results = next(iter(parts.values())).results
     results |= {"oracle": method.oracle}
+    row = method.decoder.name
+    judged = {f"{row} {n}" if several else row: (p.outcomes, p.problems) for n, p in parts.items()}
+    session.write(lambda: write_outcomes(folder, judged))
     session.write(lambda: write_outputs(folder, outcomes, results, names))
     notes = "".join(
         f"; {name}{part.note}" if several else part.note for name, part in problems.items() if part.note

@@ -7,6 +7,7 @@ from typing import Any
 
 from restrl.artifacts import Artifact
 from restrl.config import Config
+from restrl.evaluate.outcomes import write_outcomes
 from restrl.evaluate.results import compare, evaluate
 from restrl.evaluate.table import comparison_table
 from restrl.records import Cost, Outcome, to_json
@@ -165,6 +166,8 @@ def compare_policies(
     cost = sum((step.cost for steps in iterations for step in steps.values()), Cost())
     results = {**policies, "paired": paired, "places": places, "training_cost": to_json(cost)}
     name = session.config.stage.name
+    rows = {name: (of_policy, problems.problems) for name, of_policy in outcomes.items()}
+    session.write(lambda: write_outcomes(folder, rows))
     session.write(lambda: write_report(folder, results, iterations, name, outcomes["trained"]))
     session.console.show(comparison_table(policies, paired, f"held-out problems{problems.note}"))
     for name, place in places.items():

@@ -10,6 +10,7 @@ from typing import Any
 from restrl.artifacts import Artifact
 from restrl.config import Config, DecoderConfig, ScorerConfig
 from restrl.evaluate.methods import methods_markdown, methods_table
+from restrl.evaluate.outcomes import write_outcomes
 from restrl.evaluate.results import compare, evaluate
 from restrl.files import write_json_atomic, write_text_atomic
 from restrl.model.value import check_value_class
@@ -138,6 +139,8 @@ def _report(session: Session, resources: Resources, rows: Sequence[Row], answers
             paired = compare(outcomes[other], outcomes[row], problems.problems, session.config.decoder, seed)
             results[str(row)] |= {"paired_with": str(other), "paired": paired}
     folder = session.folder
+    judged = {str(row): (outcomes[row], problems.problems) for row in rows}
+    session.write(lambda: write_outcomes(folder, judged))
     session.write(lambda: write_json_atomic(folder / "results.json", {"rows": results}))
     title = f"held-out problems of {session.config.dataset.name}{problems.note}"
     session.console.show(methods_table(results, title))

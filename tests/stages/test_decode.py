@@ -66,6 +66,9 @@ def test_sample_writes_the_files_and_goes_on_after_a_kill(workplace: Workplace) 
     ids = heldout(workplace)
     assert len(ids) == 4  # 40 % of 8 problems, rounded up
     check_files(workplace, dict.fromkeys(ids, 2))
+    judged = {line["task_id"]: line["rewards"] for line in workplace.lines("outcomes.jsonl")}
+    verdicts = workplace.lines("verdicts.jsonl")
+    assert judged == {name: [v["reward"] for v in verdicts if v["task_id"] == name] for name in ids}
     results, answers = workplace.results(), timeless(workplace.lines("answers.jsonl"))
     assert results["cost"]["completions"] == 8
     assert "pass@2" in results

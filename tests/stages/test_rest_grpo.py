@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from restrl.artifacts import Records
+from restrl.evaluate.outcomes import read_outcomes
 from restrl.records import Cost, Group, StartState
 from restrl.train.metrics_file import read_metrics
 from tests.stages.conftest import Workplace, make_workplace
@@ -48,6 +49,11 @@ def test_it_leaves_results_report_and_policies(undisturbed: Workplace, expected:
     assert results["training_cost"]["completions"] == 48 + 4 * states
     for place in results["places"].values():
         assert Path(place).exists()
+    lines = read_outcomes(undisturbed.last / "outcomes.jsonl")
+    assert [line.row for line in lines] == ["base"] * 4 + ["trained"] * 4
+    for row in ("base", "trained"):
+        rates = [line.pass_at_1 for line in lines if line.row == row]
+        assert sum(rates) / 4 == pytest.approx(results[row]["pass@1"])
     report = (undisturbed.last / "report.md").read_text()
     assert "| mean_reward |" in report
     assert [line for line in report.splitlines() if line.startswith("## ")] == [

@@ -48,6 +48,9 @@ def test_rest_rl_compares_every_row_at_equal_completions(workplace: Workplace) -
         most = 1 if "sample" in name else 6
         assert per_answer["completions"] == most or ("mcts" in name and 0 < per_answer["completions"] < most)
         assert (per_answer["scorer_calls"] > 0) == ("sample" not in name)
+    lines = workplace.lines("outcomes.jsonl")
+    assert list(dict.fromkeys(line["row"] for line in lines)) == ROWS
+    assert [len(line["passed"]) for line in lines] == [6 if "sample" in line["row"] else 2 for line in lines]
     paired = {name: row.get("paired_with") for name, row in results.items()}
     assert paired == {
         "base sample": None, "trained sample": "base sample", "trained best_of_n orm": "trained sample",

@@ -75,6 +75,8 @@ def test_several_data_sets_and_the_papers_average(workplace: Workplace, parts: P
         ("humaneval", "HumanEval/3"), ("humaneval_plus", "HumanEval/0"),
     ]  # fmt: skip
     assert len({(row["dataset"], row["task_id"]) for row in workplace.lines("answers.jsonl")}) == 10
+    rows = dict.fromkeys(line["row"] for line in workplace.lines("outcomes.jsonl"))
+    assert list(rows) == ["replay humaneval", "replay humaneval_plus", "replay apps"]
     for name in ("humaneval ", "humaneval_plus ", "apps ", "average "):
         assert f"│ {name}" in done.out
 

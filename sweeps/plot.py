@@ -1,0 +1,42 @@
+"""sweep.png: pass@1 of each group of runs with its interval, and the difference to the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Picture
+
+from sweeps.statistics import Figure, RowReport
+
+
+def draw(reports: Sequence[RowReport], swept: Sequence[str], path: Path) -> None:
+    """A line of panels per row of the report; a point and a bar per group of runs."""
+    most = max(len(report.groups) for report in reports)
+    picture = Picture(figsize=(13, len(reports) * (1.4 + 0.3 * most)), layout="constrained")
+    panels = picture.subplots(len(reports), 2, squeeze=False)
+    for report, (left, right) in zip(reports, panels, strict=True):
+        names = [", ".join(group.values) or "all runs" for group in report.groups]
+        _panel(left, [group.pass_at_1 for group in report.groups], names)
+        left.set(title=f"{report.row}: pass@1 %", ylabel=", ".join(swept))
+        if report.reference is None:
+            right.set_axis_off()
+            continue
+        _panel(right, [group.difference for group in report.groups], names)
+        right.axvline(0, color="black", linewidth=0.8)
+        right.set(title=f"{report.row} less {report.reference}, paired by problem")
+    picture.savefig(path, dpi=110)
+
+
+def _panel(axes: Axes, figures: Sequence[Figure | None], names: Sequence[str]) -> None:
+    for place, figure in enumerate(figures):
+        if figure is None:
+            continue
+        axes.plot(100 * figure.mean, place, "o", color="C0")
+        if figure.interval is not None:
+            axes.plot(100 * np.array(figure.interval), [place, place], color="C0")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)  # the first group on top
+    axes.grid(axis="x", color="gainsboro")

@@ -1,0 +1,122 @@
+"""sweeps/*.yaml: every run of every run-book is a valid configuration, from any working directory."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+from hydra.errors import MissingConfigException
+
+from restrl.cli import RUN_BOOKS
+from restrl.config_check import check
+from sweeps.cells import planned
+from tests.test_conf import composed, run_config
+
+OPTUNA = importlib.util.find_spec("hydra_plugins.hydra_optuna_sweeper") is not None
+BOOKS = sorted(path.stem for path in RUN_BOOKS.glob("*.yaml"))
+GRIDS = [name for name in BOOKS if name != "optuna"]
+
+
+def comments(name: str) -> str:
+    text = (RUN_BOOKS / f"{name}.yaml").read_text()
+    return text[: re.search(r"^[^#]", text, re.M).start()]
+
+
+def cells(name: str) -> list[dict[str, str]]:
+    config = composed("train", f"sweep={name}")
+    assert config.hydra.mode.name == "MULTIRUN"
+    return planned(config.hydra.sweeper.params, [f"sweep={name}"])
+
+
+def test_there_is_one_per_question():
+    names = "ablation alpha optuna r0 ratio samples search seeds shaping sigma0 sigma0_r0_alpha"
+    assert [*names.split(), "sigma0_r0_alpha_small", "start_states", "value_model"] == BOOKS
+
+
+@pytest.mark.parametrize("name", BOOKS)
+def test_it_opens_with_question_command_and_cost(name):
+    text = comments(name)
+    assert text.startswith("# Question: ")
+    assert f"\n# Command:  python train.py sweep={name}" in text
+    assert re.search(rf"\n# On SLURM: python train\.py sweep={name}.* hydra/launcher=slurm_1gpu", text)
+    assert re.search(r"\n# Cost: (\d+) runs", text)
+    assert re.search(r"(?i)measured|estimated", text)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_every_cell_is_valid(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the run-books are found from anywhere
+    runs = cells(name)
+    assert int(re.search(r"# Cost: (\d+) runs", comments(name))[1]) == len(runs)
+    seeds = {run.get("seed") for run in runs}
+    first = [run for run in runs if run.get("seed") == runs[0].get("seed")]  # a seed changes no validity
+    assert len(first) * len(seeds) == len(runs)
+    found = set()
+    for run in first:
+        config = check(run_config(composed("train", *(f"{key}={value}" for key, value in run.items()))))
+        found.add(repr(config))
+    assert len(found) == len(first)  # each override reaches the configuration
+
+
+def test_shaping_is_switched_as_a_whole():
+    runs = [run for run in cells("shaping") if run["seed"] == "0"]
+    found = []
+    for run in runs:
+        config = check(run_config(composed("train", *(f"{key}={value}" for key, value in run.items()))))
+        shaping = config.grpo.shaping
+        found.append((config.grpo.name, shaping.symbol_reward, shaping.trailing_penalty))
+    assert found == [
+        ("rest", 1e-3, 1e-6),
+        ("rest", 0.0, 0.0),
+        ("naive", 1e-3, 1e-6),
+        ("naive", 0.0, 0.0),
+    ]
+
+
+def test_the_small_grid_is_an_override_of_the_quickstart():
+    config = composed("train", "sweep=sigma0_r0_alpha_small")
+    run = check(run_config(config))
+    assert (run.dataset.train_limit, run.dataset.heldout_limit, run.grpo.max_steps) == (96, 96, 8)
+    assert (run.grpo.lr, run.grpo.iterations, run.model.lora.r) == (1e-4, 1, 16)
+    assert len(cells("sigma0_r0_alpha_small")) == 16
+
+
+def test_the_command_line_wins():
+    params = composed("train", "sweep=sigma0").hydra.sweeper.params
+    runs = planned(params, ["sweep=sigma0", "seed=7", "grpo.sigma0=0.3,0.4"])
+    assert runs == [
+        {"grpo.sigma0": "0.3", "seed": "7", "sweep": "sigma0"},
+        {"grpo.sigma0": "0.4", "seed": "7", "sweep": "sigma0"},
+    ]
+
+
+def test_optuna_maximizes():
+    if not OPTUNA:
+        with pytest.raises(MissingConfigException, match="hydra/sweeper/optuna"):
+            composed("train", "sweep=optuna")
+        return
+    config = composed("train", "sweep=optuna")
+    assert config.hydra.sweeper.direction == "maximize"
+    check(run_config(config))
+
+
+@pytest.mark.skipif(not OPTUNA, reason="needs the extra optuna")
+def test_optuna_places_runs_where_the_objective_is_high(tmp_path):
+    import subprocess
+    import sys
+
+    (tmp_path / "app.py").write_text(
+        "import hydra\n"
+        "@hydra.main(version_base='1.3', config_path=None)\n"
+        "def main(config):\n"
+        "    return -(config.x - 0.3) ** 2\n"
+        "main()\n"
+    )
+    sweeper = ["hydra/sweeper=optuna", "hydra.sweeper.direction=maximize", "hydra.sweeper.n_trials=20"]
+    sweeper += ["hydra.sweeper.n_jobs=1", "hydra.sweeper.sampler.seed=0", "+x=interval(0.0,1.0)"]
+    command = [sys.executable, "app.py", "-m", "hydra.sweep.dir=out", *sweeper]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    found = re.search(r"x: ([\d.]+)", Path(tmp_path / "out" / "optimization_results.yaml").read_text())
+    assert abs(float(found[1]) - 0.3) < 0.05
