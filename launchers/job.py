@@ -99,6 +99,8 @@ class Job:
                 stderr=subprocess.STDOUT,
                 preexec_fn=_ignore_preemption,
             )
+            if rank > 0:  # submitit lets the first task alone act on its signal
+                signal.signal(signal.SIGUSR2, self._pass_on)
             code = self._process.wait()
         if code in TERMINATED and not self._leaving:
             # SLURM has told the command that the job ends.  A job that ended by itself now would count as
@@ -108,6 +110,11 @@ class Job:
             self.files.ended(code)
         if code != 0:
             raise RuntimeError(f"exit code {code}; see {self.files.log(rank)}")
+
+    def _pass_on(self, _number: int, _frame: Any) -> None:
+        """Lets this rank's training save its part, as the first rank's does."""
+        if self._process is not None and not _ended(self._process.pid):
+            os.kill(self._process.pid, signal.SIGTERM)
 
     def checkpoint(self) -> Any:
         """Ends the command, so that it saves what it has; the same job is queued again."""

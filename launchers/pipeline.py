@@ -50,7 +50,7 @@ GRACE_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Launcher:
-    """A file of ``conf/launcher/``."""
+    """A file launchers/NAME.yaml."""
 
     kind: str  # slurm or local
     shapes: dict[str, str]  # what a step needs (``plan.Machine``) -> a shape of conf/hydra/launcher/
@@ -63,7 +63,7 @@ class Launcher:
 def read_launcher(overrides: Sequence[str]) -> Launcher:
     """``overrides``: launcher=NAME and launcher.KEY=VALUE.  Raises UserError."""
     name = next((value for key, _, value in map(_split, overrides) if key == "launcher"), "local")
-    path = CONF / "launcher" / f"{name}.yaml"
+    path = Path(__file__).with_name(f"{name}.yaml")
     if not path.exists():
         known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
         raise UserError(f"launcher={name}: no such launcher; there are {known}")

@@ -159,7 +159,9 @@ def connect(ranks: Ranks, *, gpu: bool = False) -> None:
     from torch import distributed
 
     if not distributed.is_initialized():
-        for name, value in meeting_point(os.environ).items():
+        # srun's variables in torchrun's names, which DeepSpeed reads
+        own = {"RANK": str(ranks.rank), "WORLD_SIZE": str(ranks.size), "LOCAL_RANK": str(ranks.local)}
+        for name, value in (own | meeting_point(os.environ)).items():
             os.environ.setdefault(name, value)
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if gpu else "gloo",

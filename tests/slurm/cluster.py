@@ -87,7 +87,9 @@ class Cluster:
         return {job: (state, name) for job, state, name in (line.strip().split("|") for line in lines)}
 
     def release(self) -> None:
-        """Starts jobs that were queued again: SLURM holds them for two minutes."""
+        """Starts jobs that were queued again, which SLURM holds for two minutes; brings nodes back."""
+        for node in self.run("sinfo", "-h", "-N", "-p", "debug", "-t", "down", "-o", "%N").split():
+            self.run("scontrol", "update", f"NodeName={node}", "State=RESUME", check=False)
         for job, (state, _) in self.jobs().items():
             if state == "PENDING":
                 self.run("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
