@@ -99,12 +99,11 @@ class Pipeline:
                     part.status = part.status if part.status == "done" else "blocked"
 
     def advance(self, backend: Backend) -> None:
-        """Submits the jobs that were not submitted yet, and those that failed and have attempts left.
+        """Submits, after a ``look``, jobs that were not submitted yet or failed and have attempts left.
 
         A job that waits for one that failed is told to wait for its next attempt: SLURM would let it wait for
         ever.  Jobs that need what was given up are cancelled.
         """
-        self.look(backend)
         for step in self.steps.values():
             if "blocked" in step.statuses:
                 backend.cancel([part.ids[-1] for part in step.parts if part.ids and part.status == "blocked"])

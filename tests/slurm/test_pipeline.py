@@ -65,6 +65,13 @@ def environment(cluster: Cluster, tmp_path: Path) -> dict[str, str]:
     }
 
 
+def job_id(variables: Mapping[str, str]) -> str:
+    """As SLURM's commands take it, for a process in a job; the plain id may mean a whole array."""
+    if "SLURM_ARRAY_TASK_ID" in variables:
+        return f"{variables['SLURM_ARRAY_JOB_ID']}_{variables['SLURM_ARRAY_TASK_ID']}"
+    return variables["SLURM_JOB_ID"]
+
+
 class Disturbances:
     """Disturbs each waiting process once, in its own way."""
 
@@ -99,12 +106,12 @@ class Disturbances:
 
     def requeue(self, pid: int, job: Mapping[str, str]) -> None:
         del pid
-        self.cluster.run("scontrol", "requeue", job["SLURM_JOB_ID"])
+        self.cluster.run("scontrol", "requeue", job_id(job))
 
     def time_is_over(self, pid: int, job: Mapping[str, str]) -> None:
         """What SLURM does a while before a job's time is over."""
         del pid
-        self.cluster.run("scancel", "--signal=USR2", job["SLURM_JOB_ID"])
+        self.cluster.run("scancel", "--signal=USR2", job_id(job))
         (self.pauses / "fit.reached").unlink()  # so that it can end its step and save its work
 
     def node_fails(self, pid: int, job: Mapping[str, str]) -> None:
