@@ -19,6 +19,9 @@ from restrl.errors import UserError
 State = Literal["waiting", "running"]  # of a job that has not ended
 
 
+WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "SUSPENDED")
+
+
 @dataclass(frozen=True)
 class Task:
     """A job to submit: its folder, its command, and the working directory."""
@@ -40,7 +43,8 @@ class Backend(Protocol):
     def wait_for(self, job: str, after: Sequence[str]) -> None:
         """Lets a job that has not started wait for other jobs than before."""
 
-    def cancel(self, jobs: Sequence[str]) -> None: ...
+    def cancel(self, jobs: Sequence[str]) -> None:
+        """Ends jobs, also those that have ended already."""
 
     def close(self) -> None:
         """Called when nobody watches any more."""
@@ -77,20 +81,31 @@ class Slurm:
         return [job.job_id for job in submitted]
 
     def states(self) -> dict[str, State]:
-        lines = _slurm("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i|%T").splitlines()
-        waiting = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "SUSPENDED")
-        pairs = (line.strip().split("|") for line in lines if "|" in line)
-        return {job: "waiting" if state in waiting else "running" for job, state in pairs}
+        return slurm_states()
 
     def wait_for(self, job: str, after: Sequence[str]) -> None:
         _slurm("scontrol", "update", f"JobId={job}", f"Dependency={_after(after)}")
 
     def cancel(self, jobs: Sequence[str]) -> None:
         if jobs:
-            _slurm("scancel", *jobs)
+            _slurm("scancel", "--quiet", *jobs)
 
     def close(self) -> None:
         """The jobs go on."""
+
+
+def slurm_states() -> dict[str, State]:
+    """This user's jobs that have not ended, by id, without those that SLURM holds after a failed launch.
+
+    Nobody but a user would release these.  Raises UserError if SLURM does not answer.
+    """
+    lines = _slurm("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i|%T|%r").splitlines()
+    jobs = (line.strip().split("|", 2) for line in lines)
+    return {
+        job: "waiting" if state in WAITING else "running"
+        for job, state, reason in jobs
+        if reason.replace(" ", "_") != "launch_failed_requeued_held"
+    }
 
 
 def _after(jobs: Sequence[str]) -> str:

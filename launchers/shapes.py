@@ -20,7 +20,7 @@ CONF = Path(__file__).parents[1] / "conf"
 COMMON = (
     "timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "stderr_to_stdout",
 )  # fmt: skip
-NOT_RESOLVED = ("_target_", "submitit_folder", "name")  # they depend on a multirun
+NOT_RESOLVED = ("_target_", "submitit_folder", "name", "at_a_time")  # they depend on a multirun
 NOT_PASSED = (*NOT_RESOLVED, "max_num_timeout")
 
 

@@ -149,6 +149,9 @@ class Pipeline:
         return [part.ids[-1] for part in needed if part.status != "done"]
 
     def _submit(self, backend: Backend, step: StepJobs, parts: Sequence[Part], after: Sequence[str]) -> None:
+        backend.cancel(
+            [part.ids[-1] for part in parts if part.status == "lost"]
+        )  # SLURM may hold it for ever
         for part in parts:
             part.files.forget()
         tasks = [Task(part.files.folder, part.command, self.cwd) for part in parts]

@@ -45,7 +45,8 @@ RANK = {part: rank for rank, parts in enumerate(RANKS) for part in parts}
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 350, 60
 FILES = sorted(path for path in (ROOT / "restrl").rglob("*.py"))
 SCRIPTS = sorted(path for name in ("train.py", "decode.py") if (path := ROOT / name).exists())
-SCRIPTS += sorted((ROOT / "sweeps").rglob("*.py"))  # commands on top of restrl
+for name in ("launchers", "sweeps", "hydra_plugins"):
+    SCRIPTS += sorted((ROOT / name).rglob("*.py"))  # commands on top of restrl
 
 
 def module_name(path, root):

@@ -11,11 +11,12 @@ import shutil
 import socket
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 NEEDED = ("slurmctld", "slurmd", "sbatch", "munged")
 START_SECONDS = 60.0
+REPAIR_SECONDS = 12.0  # until a node that failed comes back: longer than its old jobs take to end there
 CONFIG = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -66,6 +67,7 @@ def missing() -> str | None:
 @dataclass(frozen=True)
 class Cluster:
     folder: Path
+    failed: dict[str, float] = field(default_factory=dict)  # nodes that are down, and since when
 
     @property
     def environment(self) -> dict[str, str]:
@@ -88,8 +90,11 @@ class Cluster:
 
     def release(self) -> None:
         """Starts jobs that were queued again, which SLURM holds for two minutes; brings nodes back."""
-        for node in self.run("sinfo", "-h", "-N", "-p", "debug", "-t", "down", "-o", "%N").split():
-            self.run("scontrol", "update", f"NodeName={node}", "State=RESUME", check=False)
+        for node in self.run("sinfo", "-h", "-N", "-p", "debug", "-t", "down,drain", "-o", "%N").split():
+            since = self.failed.setdefault(node, time.monotonic())
+            if time.monotonic() - since > REPAIR_SECONDS:
+                self.run("scontrol", "update", f"NodeName={node}", "State=RESUME", check=False)
+                del self.failed[node]
         for job, (state, _) in self.jobs().items():
             if state == "PENDING":
                 self.run("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)

@@ -7,20 +7,18 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.slurm.cluster import Cluster
+from tests.slurm.pausing import Pauses, Way, followed, job_id, parent, preempt
 from tests.stages.conftest import SMALL, TRAINING, Workplace, make_workplace
 from tests.stages.processes import ROOT, contents, timeless
 from tests.stages.test_rest_rl import override
 
 pytestmark = pytest.mark.timeout(900)  # a busy machine is no failure
-SECONDS = 400.0
 PARTS = 2
 ROWS = ["base sample", "trained best_of_n orm", "trained mcts vm"]
 OWN = (
@@ -51,89 +49,32 @@ def places(workplace: Workplace) -> tuple[str, ...]:
     return (f"dataset.path={workplace.folder / 'problems.jsonl'}", f"paths.outputs={workplace.outputs}")
 
 
-@pytest.fixture
-def environment(cluster: Cluster, tmp_path: Path) -> dict[str, str]:
-    """With the pauses above."""
-    folder = tmp_path / "pauses"
-    folder.mkdir()
-    for name, text in PAUSES.items():
-        (folder / f"{name}.pause").write_text(text)
-    return cluster.environment | {
-        "RESTRL_PAUSES": str(folder),
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent / "pauses"), str(ROOT)]),
-        "OMP_NUM_THREADS": "1",
-    }
+def ways_of(cluster: Cluster, pauses: Pauses) -> dict[str, Way]:
+    """How each waiting process is disturbed."""
 
-
-def job_id(variables: Mapping[str, str]) -> str:
-    """As SLURM's commands take it, for a process in a job; the plain id may mean a whole array."""
-    if "SLURM_ARRAY_TASK_ID" in variables:
-        return f"{variables['SLURM_ARRAY_JOB_ID']}_{variables['SLURM_ARRAY_TASK_ID']}"
-    return variables["SLURM_JOB_ID"]
-
-
-class Disturbances:
-    """Disturbs each waiting process once, in its own way."""
-
-    def __init__(self, cluster: Cluster, pauses: Path) -> None:
-        self.cluster, self.pauses = cluster, pauses
-        self.ways: dict[str, Callable[[int, Mapping[str, str]], None]] = {
-            "sample": self.kill, "grpo": self.preempt, "collect": self.requeue, "fit": self.time_is_over,
-            "evaluate": self.node_fails,
-        }  # fmt: skip
-        self.done: list[str] = []
-
-    def act(self) -> None:
-        for path in self.pauses.glob("*.pid"):
-            if path.stem in self.done or not (text := path.read_text()):
-                continue
-            self.done.append(path.stem)
-            variables = Path(f"/proc/{text}/environ").read_bytes().decode().split("\0")
-            self.ways[path.stem](int(text), dict(v.split("=", 1) for v in variables if "=" in v))
-
-    def kill(self, pid: int, job: Mapping[str, str]) -> None:
+    def kill(pid: int, _job: Mapping[str, str]) -> None:
         """The command and what started it: nobody is left to tell how the job ended."""
-        del job
-        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        for process in (parent, pid):
+        for process in (parent(pid), pid):
             os.kill(process, signal.SIGKILL)
 
-    def preempt(self, pid: int, job: Mapping[str, str]) -> None:
-        """A job with a higher priority takes both nodes."""
-        del pid, job
-        (self.pauses / "grpo.reached").unlink()
-        self.cluster.run("sbatch", "-p", "high", "-N2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
+    def be_preempted(_pid: int, _job: Mapping[str, str]) -> None:
+        preempt(cluster)
+        pauses.let_go("grpo")
 
-    def requeue(self, pid: int, job: Mapping[str, str]) -> None:
-        del pid
-        self.cluster.run("scontrol", "requeue", job_id(job))
+    def requeue(_pid: int, job: Mapping[str, str]) -> None:
+        cluster.run("scontrol", "requeue", job_id(job))
 
-    def time_is_over(self, pid: int, job: Mapping[str, str]) -> None:
+    def time_is_over(_pid: int, job: Mapping[str, str]) -> None:
         """What SLURM does a while before a job's time is over."""
-        del pid
-        self.cluster.run("scancel", "--signal=USR2", job_id(job))
-        (self.pauses / "fit.reached").unlink()  # so that it can end its step and save its work
+        cluster.run("scancel", "--signal=USR2", job_id(job))
+        pauses.let_go("fit")
 
-    def node_fails(self, pid: int, job: Mapping[str, str]) -> None:
-        """Its jobs are queued again."""
-        del pid
-        node = f"NodeName={job['SLURMD_NODENAME']}"
-        self.cluster.run("scontrol", "update", node, "State=DOWN", "Reason=test")
+    def node_fails(_pid: int, job: Mapping[str, str]) -> None:
+        cluster.run("scontrol", "update", f"NodeName={job['SLURMD_NODENAME']}", "State=DOWN", "Reason=test")
 
-
-def followed(
-    process: subprocess.Popen[bytes], cluster: Cluster, each: Callable[[], Any] = lambda: None
-) -> int:
-    """The exit code; ``each`` is called again and again until the process ends."""
-    deadline = time.monotonic() + SECONDS
-    while process.poll() is None:
-        if time.monotonic() > deadline:
-            process.kill()
-            raise TimeoutError(cluster.jobs())
-        each()
-        cluster.release()
-        time.sleep(0.5)
-    return process.returncode
+    return {
+        "sample": kill, "grpo": be_preempted, "collect": requeue, "fit": time_is_over, "evaluate": node_fails,
+    }  # fmt: skip
 
 
 def undisturbed(folder: Path) -> Workplace:
@@ -160,8 +101,10 @@ def outputs(tmp_path: Path) -> Iterator[Workplace]:
 
 
 def test_a_pipeline_that_is_disturbed_in_every_kind_of_step(
-    cluster: Cluster, environment: dict[str, str], outputs: Workplace, tmp_path: Path
+    cluster: Cluster, outputs: Workplace, tmp_path: Path
 ) -> None:
+    pauses = Pauses(tmp_path / "pauses", PAUSES)
+    environment, ways = pauses.environment(cluster), ways_of(cluster, pauses)
     arguments = (*STAGE, *places(outputs), *LAUNCHER)
     dry = subprocess.run(command("--dry-run", *arguments), env=environment, cwd=ROOT, capture_output=True)
     assert dry.returncode == 0
@@ -169,14 +112,13 @@ def test_a_pipeline_that_is_disturbed_in_every_kind_of_step(
     submitted = subprocess.run(command(*arguments), env=environment, cwd=ROOT, capture_output=True, text=True)
     assert (submitted.returncode, submitted.stderr) == (0, "")
     folder = next((outputs.outputs / "pipelines").iterdir())
-    disturbances = Disturbances(cluster, tmp_path / "pauses")
     watching = command("--folder", str(folder), "--watch", "--poll", "1")
     with open(tmp_path / "watch.log", "wb") as log:
         watch = subprocess.Popen(watching, env=environment, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
-        code = followed(watch, cluster, disturbances.act)
+        code = followed(watch, cluster, lambda: pauses.act(ways))
     said = (tmp_path / "watch.log").read_text()
     assert code == 0, said
-    assert sorted(disturbances.done) == sorted(PAUSES), said
+    assert sorted(pauses.done) == sorted(PAUSES), said
     assert "was killed without a trace" in said
     (tmp_path / "whole").mkdir()
     expected = undisturbed(tmp_path / "whole")

@@ -1,0 +1,157 @@
+"""The cells of a multirun as jobs: none hides how the others ended.
+
+Hydra's plugin for submitit hands out the results in order, so the first cell that failed would hide the rest,
+and it learns of a job's death only from SLURM's accounts, which not every cluster keeps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus, filter_overrides
+from rich.console import Console
+from rich.table import Table
+
+from restrl.errors import UserError
+from restrl.progress import LINE_EVERY_SECONDS
+
+POLL_SECONDS = 1.0
+GRACE = 3  # looks for which a result may come later than the cluster forgets the job
+ENDED = ("done", "bad input", "failed", "killed")
+
+
+class CellsFailed(UserError):  # noqa: N818 (it is the failure that is reported)
+    """Some cells have no result; the table says which.  ``exit_code`` is 2 if all of them had bad input."""
+
+    def __init__(self, text: str, exit_code: int) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+@dataclass
+class Cell:
+    """A run of the multirun.  ``job``: submitit's; None: not submitted yet."""
+
+    number: int
+    overrides: Sequence[str]
+    name: str  # the overrides in which it differs from the others
+    job: Any = None
+    status: str = "waiting"
+    value: Any = None  # what the run returned, such as pass@1
+    error: str = ""
+    absent: int = 0  # looks in a row without a trace of it
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
+
+    @property
+    def log(self) -> Path | None:
+        return None if self.job is None else Path(self.job.paths.stderr)
+
+    def look(self, alive: Mapping[str, str]) -> None:
+        """``alive``: id -> waiting or running, of jobs that have not ended."""
+        if self.ended or self.job is None:
+            return
+        if (result := Path(self.job.paths.result_pickle)).exists():
+            self._ended(*_outcome(result))
+        elif self.job.job_id in alive:
+            self.status, self.absent = alive[self.job.job_id], 0
+        else:
+            self.absent += 1
+            if self.absent >= GRACE:
+                self.status, self.error = "killed", "killed without a trace"
+
+    def _ended(self, returned: JobReturn | None, error: str) -> None:
+        if returned is not None and returned.status == JobStatus.COMPLETED:
+            self.status, self.value = "done", returned.return_value
+            return
+        if returned is not None:  # Hydra keeps the exception of a run that failed
+            failure = returned._return_value
+            bad = isinstance(failure, UserError)
+            error = str(failure) if bad else f"{type(failure).__name__}: {failure}"
+        else:
+            _, bad_input, text = error.partition("restrl.errors.UserError: ")
+            bad, error = bool(bad_input), text if bad_input else error
+        self.status, self.error = "bad input" if bad else "failed", " ".join(error.split())
+
+    def returned(self, problem: CellsFailed | None) -> JobReturn:
+        """What Hydra's sweeper gets; the basic one raises ``problem`` in place of a missing result."""
+        result = JobReturn(overrides=self.overrides, status=JobStatus.COMPLETED)
+        result.return_value = self.value
+        if self.status != "done":
+            result.status = JobStatus.FAILED
+            result.return_value = problem
+        return result
+
+
+def cells_of(overrides: Sequence[Sequence[str]], first: int) -> list[Cell]:
+    """The cells of a multirun, counted from ``first``."""
+    common = set(overrides[0]).intersection(*overrides) if len(overrides) > 1 else set()
+    return [
+        Cell(first + i, list(own), " ".join(item for item in filter_overrides(own) if item not in common))
+        for i, own in enumerate(overrides)
+    ]
+
+
+def _outcome(path: Path) -> tuple[JobReturn | None, str]:
+    """The run's result, or the last line of its traceback."""
+    from submitit.core.utils import pickle_load
+
+    outcome, result = pickle_load(path)
+    if outcome == "success":
+        return result, ""
+    return None, next((line for line in reversed(str(result).splitlines()) if line.strip()), "")
+
+
+def follow(
+    cells: Sequence[Cell],
+    alive: Callable[[], Mapping[str, str]],
+    start: Callable[[Sequence[Cell]], None],
+    console: Console,
+) -> None:
+    """Returns when all cells have ended.
+
+    ``alive`` gives the jobs that have not ended; ``start`` submits some or all of the cells that wait.
+    """
+    at = time.monotonic()
+    while not all(cell.ended for cell in cells):
+        known = alive()
+        for cell in cells:
+            before = cell.status
+            cell.look(known)
+            if cell.status != before and (cell.ended or cell.status == "running"):
+                at = time.monotonic()
+                text = f"cell {cell.number} ({cell.name}): {cell.status}"
+                console.print(text + (f", {cell.error}" if cell.error else ""), markup=False, highlight=False)
+        if waiting := [cell for cell in cells if cell.job is None]:
+            start(waiting)
+        if time.monotonic() - at > LINE_EVERY_SECONDS:
+            at = time.monotonic()
+            done = sum(cell.ended for cell in cells)
+            console.print(f"{done} of {len(cells)} cells have ended", highlight=False)
+        time.sleep(POLL_SECONDS)
+
+
+def table(cells: Sequence[Cell]) -> Table:
+    """How each cell ended, and where its log is."""
+    shown = Table("cell", "overrides", "ended", "pass@1", title="multirun")
+    shown.add_column("log", overflow="fold")
+    for cell in cells:
+        value = f"{cell.value:.3f}" if isinstance(cell.value, float) else ""
+        status = f"{cell.status}: {cell.error}" if cell.error else cell.status
+        shown.add_row(str(cell.number), cell.name, status, value, str(cell.log or ""))
+    return shown
+
+
+def failure(cells: Sequence[Cell]) -> CellsFailed | None:
+    """The error that ends the multirun; None: all cells are done."""
+    failed = [cell for cell in cells if cell.status != "done"]
+    if not failed:
+        return None
+    code = UserError.exit_code if all(cell.status == "bad input" for cell in failed) else 1
+    return CellsFailed(f"{len(failed)} of {len(cells)} cells have no result; the table above says why", code)
