@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import os
 import sys
@@ -28,6 +27,7 @@ from restrl.errors import UserError
 from restrl.launch import EXIT_INTERRUPTED, EXIT_USER_ERROR, RankFailure
 from restrl.ranks import ranks_of
 
+NAME_BYTES = 200  # of a folder's name that lists overrides
 OTHERS_SECONDS = 3.0  # time for the first rank to report the error, and for torchrun to end this one
 
 
@@ -58,8 +58,14 @@ def start_time() -> str:
     return f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}-{os.getpid()}"
 
 
+def short(name: str) -> str:
+    """A part of a folder's name, cut where file systems would refuse it (255 bytes)."""
+    return name if len(name.encode()) <= NAME_BYTES else name.encode()[:NAME_BYTES].decode(errors="ignore")
+
+
 # for conf/; at import, since the processes of a launcher know only the functions of this module
 OmegaConf.register_new_resolver("start_time", start_time, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("short", short, replace=True)
 
 
 @dataclass
@@ -125,10 +131,9 @@ def guarded(main: Callable[[], Any]) -> None:
     except OSError as error:
         if process.entered:
             raise
-        remedy = "set paths.outputs to another folder"
-        if error.errno == errno.ENAMETOOLONG:  # folders of a multirun are named by its overrides
-            remedy = "set 'hydra.sweep.subdir=${hydra.job.num}'"
-        _end(UserError(f"cannot write {error.filename}: {error.strerror}; {remedy}"))
+        _end(
+            UserError(f"cannot write {error.filename}: {error.strerror}; set paths.outputs to another folder")
+        )
     except KeyboardInterrupt:
         print("interrupted: the same command goes on where this one stopped", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
