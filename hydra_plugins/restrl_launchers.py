@@ -30,8 +30,8 @@ class _Followed(BaseSubmititLauncher):  # type: ignore[misc]  # it has no types
         console = Console() if sys.stdout.isatty() else Console(width=160)
         try:
             follow(cells, lambda: self.alive(cells), lambda waiting: self.start(cells, waiting), console)
-        except KeyboardInterrupt:
-            console.print(self.interrupted(cells), highlight=False)
+        except BaseException:
+            console.print(self.interrupted(cells), highlight=False, soft_wrap=True)
             raise
         finally:
             console.print(table(cells))

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from rich.console import Console
@@ -20,6 +20,7 @@ from restrl.errors import UserError
 from restrl.progress import LINE_EVERY_SECONDS
 
 POLL_SECONDS = 1.0
+PATIENCE_SECONDS = 600.0  # without an answer from the cluster
 GRACE = 3  # looks for which a result may come later than the cluster forgets the job
 ENDED = ("done", "bad input", "failed", "killed")
 
@@ -30,6 +31,9 @@ class CellsFailed(UserError):  # noqa: N818 (it is the failure that is reported)
     def __init__(self, text: str, exit_code: int) -> None:
         super().__init__(text)
         self.exit_code = exit_code
+
+
+S = TypeVar("S", bound=str)
 
 
 @dataclass
@@ -108,6 +112,21 @@ def _outcome(path: Path) -> tuple[JobReturn | None, str]:
     return None, next((line for line in reversed(str(result).splitlines()) if line.strip()), "")
 
 
+def patient(ask: Callable[[], Mapping[str, S]]) -> Mapping[str, S]:
+    """The answer of a cluster whose controller may be away for a while.
+
+    Raises the last UserError after PATIENCE_SECONDS.
+    """
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return ask()
+        except UserError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(POLL_SECONDS)
+
+
 def follow(
     cells: Sequence[Cell],
     alive: Callable[[], Mapping[str, str]],
@@ -120,7 +139,7 @@ def follow(
     """
     at = time.monotonic()
     while not all(cell.ended for cell in cells):
-        known = alive()
+        known = patient(alive)
         for cell in cells:
             before = cell.status
             cell.look(known)

@@ -18,7 +18,7 @@ from tests.stages.conftest import SMALL, TRAINING, Workplace, make_workplace
 from tests.stages.processes import ROOT, contents, timeless
 from tests.stages.test_rest_rl import override
 
-pytestmark = pytest.mark.timeout(900)  # a busy machine is no failure
+pytestmark = pytest.mark.timeout(1500)  # a busy machine is no failure
 PARTS = 2
 ROWS = ["base sample", "trained best_of_n orm", "trained mcts vm"]
 OWN = (
