@@ -92,7 +92,7 @@ class Pipeline:
     def look(
         self, backend: Backend, ask: Callable[[Ask], Mapping[str, State]] = lambda states: states()
     ) -> None:
-        """Updates the status of each job, and submits nothing.  ``ask`` may ask again where it gets no answer."""
+        """Updates the status of each job, and submits nothing; ``ask`` may ask a silent cluster again."""
         alive = ask(backend.states)
         for step in self.steps.values():
             for part in step.parts:

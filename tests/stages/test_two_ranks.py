@@ -180,7 +180,8 @@ def test_two_machines_of_torchrun_train_what_one_process_trains(
         subprocess.Popen(
             [
                 sys.executable, "-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={node}",
-                "--nproc-per-node=1", "--master-addr=127.0.0.1", f"--master-port={port}", "train.py", *arguments,
+                "--nproc-per-node=1", "--master-addr=127.0.0.1", f"--master-port={port}", "train.py",
+                *arguments,
             ],
             cwd=ROOT,
             stdout=subprocess.PIPE,
