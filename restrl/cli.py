@@ -27,8 +27,8 @@ from restrl.errors import UserError
 from restrl.launch import EXIT_INTERRUPTED, EXIT_USER_ERROR, RankFailure
 from restrl.ranks import ranks_of
 
-# Time for the first rank to report the error, and for torchrun to end this one.  On a busy machine ranks reach
-# the same error at different times, and torch takes seconds to unload.
+# Time for the first rank to report the error, and for torchrun to end this one.  On a busy machine ranks
+# reach the same error at different times, and torch takes seconds to unload.
 OTHERS_SECONDS = 10.0
 
 

@@ -23,16 +23,22 @@ ONE_STEP = ("grpo.iterations=1", "grpo.lr=1e-3", "stage.evaluate=false", "traine
 
 def torchrun(workplace: Workplace, nodes: int, each: int, *overrides: str) -> list[subprocess.Popen[str]]:
     """``train.py`` under a torchrun for each of the ``nodes``, which start ``each`` ranks."""
-    port, environment = free_port(), {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    places = ["--nnodes", str(nodes), "--nproc-per-node", str(each), "--master-addr", "127.0.0.1"]
+    settings = {
+        "nnodes": nodes, "nproc-per-node": each, "master-addr": "127.0.0.1", "master-port": free_port(),
+    }  # fmt: skip
+    launcher = [sys.executable, "-m", "torch.distributed.run", *(f"--{k}={v}" for k, v in settings.items())]
+    command = ["train.py", *workplace.arguments, *TRAINING, *overrides]
     return [
         subprocess.Popen(
-            [sys.executable, "-m", "torch.distributed.run", *places, "--master-port", str(port), "--node-rank",
-             str(node), "train.py", *workplace.arguments, *TRAINING, *overrides],
-            cwd=ROOT, env=os.environ | environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            [*launcher, f"--node-rank={node}", *command],
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         for node in range(nodes)
-    ]  # fmt: skip
+    ]
 
 
 def finish(runs: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
