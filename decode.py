@@ -20,6 +20,11 @@ register_schema()
 def main(composed: DictConfig) -> float | None:
     runtime = HydraConfig.get().runtime
     config = check(composed, Path(runtime.cwd))
+    if config.trainer.estimate:
+        from restrl.stages.estimate import estimate  # torch loads late
+
+        estimate(config, decodes=True)
+        return None
     return on_all_ranks("restrl.stages.run:run_decode", config, Path(runtime.output_dir))
 
 

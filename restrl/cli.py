@@ -28,7 +28,9 @@ from restrl.launch import EXIT_INTERRUPTED, EXIT_USER_ERROR, RankFailure
 from restrl.ranks import ranks_of
 
 NAME_BYTES = 200  # of a folder's name that lists overrides
-OTHERS_SECONDS = 3.0  # time for the first rank to report the error, and for torchrun to end this one
+# Time for the first rank to report the error, and for torchrun to end this one.  On a busy machine ranks
+# reach the same error at different times, and torch takes seconds to unload.
+OTHERS_SECONDS = 10.0
 
 
 FAILURE = "failure.txt"  # in a run's folder: why it ended without a result
@@ -156,7 +158,8 @@ def _own_folders() -> Iterator[None]:
 def _end(error: BaseException) -> NoReturn:
     if (rank := ranks_of().rank) > 0:
         time.sleep(OTHERS_SECONDS)
-        _say(f"rank {rank}: {one_line(error)}")
+        if not (isinstance(error, UserError) and error.of_all_ranks):
+            _say(f"rank {rank}: {one_line(error)}")
     else:
         _say(one_line(error))
     sys.exit(error.exit_code if isinstance(error, UserError) else EXIT_USER_ERROR)

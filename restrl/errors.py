@@ -10,3 +10,4 @@ class UserError(Exception):
     """
 
     exit_code = 2
+    of_all_ranks = False  # every rank raises it, so the first rank alone reports it

@@ -100,6 +100,7 @@ class Ranks:
             try:
                 result = do()
             except UserError as error:
+                error.of_all_ranks = True
                 result = error
         result = self.agree(result)
         if isinstance(result, UserError):

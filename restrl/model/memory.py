@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -38,6 +38,9 @@ CHANGES: tuple[tuple[str, Any], ...] = (  # changes that save memory, the least 
     ("trainer.strategy", "deepspeed_zero3_offload"),
 )
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+Estimate = Callable[[Config, Geometry, Iterable[str], torch.device], list[Peak]]  # ``peaks``, or one like it
 
 
 @dataclass(frozen=True)
@@ -71,18 +74,24 @@ def check_memory(config: Config, paths: PathsConfig, trains: Iterable[str], devi
 
 
 def verdict(
-    config: Config, paths: PathsConfig, trains: Iterable[str], device: torch.device, *, free: bool = False
+    config: Config,
+    paths: PathsConfig,
+    trains: Iterable[str],
+    device: torch.device,
+    *,
+    free: bool = False,
+    estimate: Estimate = peaks,
 ) -> Verdict | None:
     """None: the model's sizes are unknown.  ``free``: a GPU has only what no process uses now."""
     sizes = geometry(config.model, paths)
     if sizes is None:
         return None
     room, trains = _room(config, device, free), tuple(trains)
-    found = peaks(config, sizes, trains, device)
+    found = estimate(config, sizes, trains, device)
     if room.used(found) <= 1:
         return Verdict(sizes, found, room, None)
     peak = max(found, key=lambda peak: peak.total)
-    ways = _ways(config, sizes, trains, device, room)
+    ways = _ways(config, trains, room, lambda changed: estimate(changed, sizes, trains, device))
     smaller = f"a model of about {count(int(sizes.parameters / room.used(found)))} weights"
     problem = (
         f"model={config.model.name} with its {count(sizes.parameters)} weights does not fit: "
@@ -141,12 +150,12 @@ def count(weights: int) -> str:
 
 
 def _ways(
-    config: Config, sizes: Geometry, trains: Iterable[str], device: torch.device, room: Room
+    config: Config, trains: Iterable[str], room: Room, estimate: Callable[[Config], list[Peak]]
 ) -> list[str]:
     """Changes of the configuration that each make the run fit, or else one combination that does."""
 
     def used(changed: Config) -> float:
-        return room.used(peaks(changed, sizes, trains, device))
+        return room.used(estimate(changed))
 
     changes = [(key, value) for key, value in CHANGES if _saves(config, key, value, trains)]
     fits = [_said(key, value) for key, value in changes if used(_changed(config, key, value)) <= 1]

@@ -26,7 +26,7 @@ PROMPT_TOKENS = 256
 FRAMEWORK = {"cpu": 0.45 * GIB, "cuda": 0.6 * GIB}  # libraries; on a GPU the context and kernels
 CONTENTS = (
     "parameters", "bfloat16 copies", "gathered weights", "gradients", "optimizer state", "reference policy",
-    "engine weights", "keys and values", "activations", "logits", "framework",
+    "engine weights", "scorer", "keys and values", "activations", "logits", "framework",
 )  # fmt: skip
 
 
@@ -96,8 +96,13 @@ def peaks(config: Config, sizes: Geometry, trains: Iterable[str], device: torch.
         phases += _grpo(run)
     if "fit" in trains:
         phases.append(_fit(run, after_grpo="grpo" in trains))
+    return [with_framework(phase, device) for phase in phases]
+
+
+def with_framework(peak: Peak, device: torch.device) -> Peak:
+    """The peak with what the libraries take."""
     framework = {"framework": FRAMEWORK["cuda" if device.type == "cuda" else "cpu"]}
-    return [Peak(phase.what, phase.parts | framework, phase.host) for phase in phases]
+    return Peak(peak.what, peak.parts | framework, peak.host)
 
 
 def _sampling(run: Run) -> Peak:
@@ -106,14 +111,18 @@ def _sampling(run: Run) -> Peak:
         return Peak("sampling", {})
     divisor = run.config.engine.tensor_parallel if kind == "copy" else 1
     parts = {"parameters": run.sizes.parameters * run.sampling_bytes / divisor}
-    return Peak("sampling", parts | _rows(run, run.config.grpo.sample, run.sampling_bytes))
+    prompts = run.config.engine.chunk_problems
+    return Peak("sampling", parts | engine_rows(run, run.config.grpo.sample, prompts, run.sampling_bytes))
 
 
-def _rows(run: Run, sampling: SamplingConfig, item: int) -> dict[str, float]:
-    """Keys and values: every row has room for as many tokens as the longest one; and logits in float32."""
+def engine_rows(run: Run, sampling: SamplingConfig, prompts: int, item: int) -> dict[str, float]:
+    """Keys and values: every row has room for as many tokens as the longest one; and logits in float32.
+
+    ``prompts``: how many are sampled from at the same time.  ``item``: bytes of a number.
+    """
     engine = run.config.engine
     each = (PROMPT_TOKENS + sampling.max_tokens) * run.sizes.kv_per_token * item
-    rows = min(engine.batch_size, sampling.n * engine.chunk_problems)
+    rows = min(engine.batch_size, sampling.n * prompts)
     held = min(rows * each, engine.kv_gb * GIB)
     return {"keys and values": held, "logits": min(rows, held / each) * run.sizes.vocabulary * 4 * 2}
 
@@ -129,9 +138,10 @@ def _engine(run: Run, product: int) -> dict[str, float]:
         if run.division.parameters and run.ranks > 1:  # gathered, since each rank samples on its own
             item = run.bytes(False).product if run.division.master else run.bytes(False).weight
             whole = {"engine weights": float(weights * item)}
-        return whole | _rows(run, config.grpo.rollout, product)
+        return whole | engine_rows(run, config.grpo.rollout, config.engine.chunk_problems, product)
     copy = weights * run.sampling_bytes / config.engine.tensor_parallel
-    return {"engine weights": copy, **_rows(run, config.grpo.rollout, run.sampling_bytes)}
+    rows = engine_rows(run, config.grpo.rollout, config.engine.chunk_problems, run.sampling_bytes)
+    return {"engine weights": copy, **rows}
 
 
 def _grpo(run: Run) -> list[Peak]:
@@ -149,7 +159,7 @@ def _grpo(run: Run) -> list[Peak]:
     group = PROMPT_TOKENS + grpo.rollout.n * grpo.rollout.max_tokens
     tokens = min(grpo.tokens_per_microbatch, grpo.prompts_per_step * group)
     learning = gradients | {
-        "activations": _activations(run, sizes.layers, tokens, item),
+        "activations": activations(run, sizes.layers, tokens, item),
         "logits": _logits(run, min(grpo.logit_chunk, tokens), item),
     }
     what = "training " + ("all weights" if r is None else f"adapters of rank {r}")
@@ -170,8 +180,8 @@ def _fit(run: Run, after_grpo: bool) -> Peak:
         held, gradients, host = _held(run, weights - still, still, item._replace(frozen=item.weight))
     else:
         held, gradients, host = _held(run, float(run.adapters), weights, item)
-    activations = _activations(run, layers - vm.freeze_layers, vm.tokens_per_microbatch, item)
-    return Peak("fitting the value model", held | gradients | {"activations": activations}, host)
+    kept = activations(run, layers - vm.freeze_layers, vm.tokens_per_microbatch, item)
+    return Peak("fitting the value model", held | gradients | {"activations": kept}, host)
 
 
 Parts = dict[str, float]
@@ -211,7 +221,7 @@ def _put(run: Run, device: Parts, host: Parts, content: str, size: float, divide
     place[content] = size / run.ranks if divided else size
 
 
-def _activations(run: Run, layers: int, tokens: int, item: Bytes) -> float:
+def activations(run: Run, layers: int, tokens: int, item: Bytes) -> float:
     """Activations that the backward pass of ``tokens`` tokens needs.
 
     Of a layer's two norms the input in float32, the normalized input if their weights are trained, and the

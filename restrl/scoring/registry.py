@@ -58,7 +58,7 @@ def build_scorer(config: ScorerConfig, inputs: ScorerInputs) -> Scorer:
         return Verifier(inputs.judge, inputs.problems)
     if config.name == "none":
         raise UserError("scorer=none rates nothing; choose a scorer, such as scorer=vm")
-    path = _path(config)
+    path = scorer_path(config)
     if config.name in VALUE_MODELS:
         model = load_value_model(path, inputs.device, trust_remote_code=config.trust_remote_code)
         check_value_model(model)
@@ -94,12 +94,13 @@ def scorer_fingerprint(config: ScorerConfig, paths: PathsConfig, device: torch.d
     """Everything that decides the scores, as plain data: settings, the model's fingerprint and its dtype."""
     if config.name in ("none", "verifier"):
         return {"name": config.name}
-    model = ModelConfig(path=_path(config), trust_remote_code=config.trust_remote_code)
+    model = ModelConfig(path=scorer_path(config), trust_remote_code=config.trust_remote_code)
     dtype = str(weights_dtype(model, device))
     return {**deciding(config), "model": model_fingerprint(model, paths), "dtype": dtype}
 
 
-def _path(config: ScorerConfig) -> str:
+def scorer_path(config: ScorerConfig) -> str:
+    """The folder or hub id of the scorer's model.  Raises UserError if none is configured."""
     if config.path is None:
         raise UserError(
             f"scorer={config.name}: set scorer.path to the folder of a value model, such as the one that "

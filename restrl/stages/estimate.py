@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
 
-from restrl.config import Config
+from restrl.config import Config, ModelConfig
 from restrl.errors import UserError
-from restrl.model.memory import count, gib, verdict
-from restrl.model.peaks import CONTENTS, GIB, Peak
+from restrl.model.decode_peaks import decode_peaks
+from restrl.model.geometry import Geometry, geometry
+from restrl.model.memory import Estimate, count, gib, verdict
+from restrl.model.peaks import CONTENTS, GIB, Peak, peaks
 from restrl.ranks import ranks_of
+from restrl.scoring.registry import scorer_path
+from restrl.stages.answering import JUDGED_ONLY
+from restrl.stages.evaluation import configured_method
 from restrl.stages.run import trained_steps
+from restrl.stages.settings import SCORED
 
 
-def estimate(config: Config) -> None:
-    """Prints a table.  Raises UserError if the run does not fit, or if the model's sizes are not known."""
+def estimate(config: Config, *, decodes: bool = False) -> None:
+    """Prints a table.  Raises UserError if the run does not fit, or if a model's sizes are not known.
+
+    ``decodes``: the command is ``decode.py``.
+    """
     if not ranks_of().first:
         return
     device = _device(config)
-    found = verdict(config, config.paths, trained_steps(config), device, free=True)
+    if decodes or config.stage.name == "evaluate":
+        trains: Sequence[str] = []
+        peaks_of: Estimate = functools.partial(decode_peaks, scorer=_scorer(config))
+    else:
+        trains, peaks_of = trained_steps(config), peaks
+    found = verdict(config, config.paths, trains, device, free=True, estimate=peaks_of)
     if found is None:
         raise UserError(
             f"model={config.model.name}: its configuration was not found, so its sizes are unknown; set "
@@ -44,6 +59,21 @@ def estimate(config: Config) -> None:
         f"it fits: {largest.what} needs most, {gib(largest.total)} GiB, and {found.room.where} "
         f"{gib(found.room.device)} GiB"
     )
+
+
+def _scorer(config: Config) -> Geometry | None:
+    """The sizes of the scorer's model; None: the decoder uses none.  Raises UserError if they are unknown."""
+    scorer = configured_method(config).scorer
+    if config.decoder.name not in SCORED or scorer.name in JUDGED_ONLY:
+        return None
+    model = ModelConfig(path=scorer_path(scorer), trust_remote_code=scorer.trust_remote_code)
+    sizes = geometry(model, config.paths)
+    if sizes is None:
+        raise UserError(
+            f"scorer.path={scorer.path}: its configuration was not found, so its sizes are unknown; name a "
+            "folder with its config.json"
+        )
+    return sizes
 
 
 def _device(config: Config) -> torch.device:

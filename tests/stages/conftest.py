@@ -45,13 +45,18 @@ class Workplace:
     def lines(self, name: str) -> list[dict]:
         return [json.loads(line) for line in (self.last / name).read_text().splitlines()]
 
-    def _run(self, script: str, *overrides: str, strikes: tuple[Strike, ...]) -> Run:
-        places = (
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The settings that every command here begins with."""
+        return (
+            *SMALL,
             f"dataset.path={self.folder / 'problems.jsonl'}",
             f"paths.outputs={self.outputs}",
             f"hydra.run.dir={self.last}",
         )
-        return run(script, self.folder / "console", *SMALL, *places, *overrides, strikes=strikes)
+
+    def _run(self, script: str, *overrides: str, strikes: tuple[Strike, ...]) -> Run:
+        return run(script, self.folder / "console", *self.arguments, *overrides, strikes=strikes)
 
 
 def make_workplace(folder: Path) -> Workplace:

@@ -10,14 +10,18 @@ import pytest
 
 from restrl.config import (
     Config,
+    DecoderConfig,
     EngineConfig,
     EvaluationConfig,
     ModelConfig,
     RowConfig,
+    SamplingConfig,
+    ScorerConfig,
     StageConfig,
     TrainerConfig,
-)  # fmt: skip
+)
 from restrl.errors import UserError
+from restrl.model.tiny import tiny_model
 from restrl.stages.estimate import estimate
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +52,7 @@ def shown(capsys: pytest.CaptureFixture[str], stage: str, **trainer: object) -> 
     config = Config(
         stage=StageConfig(name=stage), model=ModelConfig(name="tiny", source="random"),
         engine=EngineConfig(kv_gb=0.5), trainer=TrainerConfig(memory_gb=80, **trainer),
-        evaluation=EvaluationConfig(rows=[RowConfig("base", "best_of_n", "vm")]),
+        evaluation=EvaluationConfig(rows=[RowConfig("trained", "best_of_n", "vm")]),
     )  # fmt: skip
     estimate(config)
     return capsys.readouterr().out.splitlines()
@@ -92,3 +96,65 @@ def test_a_gpu_that_is_not_here(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_model_that_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"model=x: its configuration was not found"):
         estimate(Config(model=ModelConfig(name="x", path=str(tmp_path))))
+
+
+def test_decoding(tmp_path: Path) -> None:
+    """Nothing is answered, and no rank is started."""
+    places = ("model=tiny", f"paths.outputs={tmp_path / 'outputs'}", f"hydra.run.dir={tmp_path / 'run'}")
+    settings = ("trainer.estimate=true", "trainer=ddp", "decoder=greedy", "decoder.k=[1]")
+    command = [sys.executable, "decode.py", *places, *settings]
+    found = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+    assert found.returncode == 0, found.stderr
+    first, *_, last = found.stdout.splitlines()
+    assert first.startswith("model=tiny: 0.0986 million weights; ")
+    assert last.startswith("it fits: sampling needs most, ")
+    assert not (tmp_path / "outputs").exists()
+    assert {path.name for path in (tmp_path / "run").iterdir()} <= {".hydra", "decode.log"}
+
+
+@pytest.mark.parametrize(
+    ("decoder", "scorer", "phases"),
+    [
+        ("greedy", "none", ["sampling"]),
+        ("best_of_n", "verifier", ["sampling"]),
+        ("best_of_n", "vm", ["sampling", "rating"]),
+        ("mcts", "vm", ["searching", "rating"]),
+        ("replay", "none", ["replay"]),
+    ],
+)
+@pytest.mark.parametrize("stage", ["evaluate", "rest_grpo"])  # of train.py, and of decode.py
+def test_phases_of_a_decoding(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    stage: str,
+    decoder: str,
+    scorer: str,
+    phases: list[str],
+) -> None:
+    model = tiny_model().config
+    model.hidden_size = 4096  # not small in GiB
+    model.save_pretrained(tmp_path)
+    config = Config(
+        stage=StageConfig(name=stage), model=ModelConfig(name="x", path=str(tmp_path), dtype="float32"),
+        decoder=DecoderConfig(name=decoder, sampling=SamplingConfig(n=8, max_tokens=1000)),
+        scorer=ScorerConfig(name=scorer, path=str(tmp_path)), engine=EngineConfig(kv_gb=0.5),
+        trainer=TrainerConfig(accelerator="cpu", memory_gb=80),
+    )  # fmt: skip
+    estimate(config, decodes=stage != "evaluate")
+    lines = capsys.readouterr().out.splitlines()
+    assert [cell.strip() for cell in lines[1].split("|")[2:-1]] == phases
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[3:-1]]
+    rows = {row[0]: row[1:] for row in cells}
+    rated = [phase == "rating" or (phase == "searching" and scorer == "vm") for phase in phases]
+    assert [bool(cell) for cell in rows.get("scorer", [""] * len(phases))] == rated
+    assert [bool(cell) for cell in rows.get("parameters", [""])] == [decoder != "replay"] * len(phases)
+
+
+def test_a_scorer_that_is_not_found(tmp_path: Path) -> None:
+    config = Config(
+        model=ModelConfig(name="tiny", source="random"),
+        decoder=DecoderConfig(name="best_of_n"),
+        scorer=ScorerConfig(name="vm", path=str(tmp_path)),
+    )
+    with pytest.raises(UserError, match=r"scorer\.path=.*: its configuration was not found"):
+        estimate(config, decodes=True)

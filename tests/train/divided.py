@@ -97,9 +97,18 @@ def skipped(folder: Path, name: str, ranks: Ranks) -> Any:
 
 
 def values(
-    folder: Path, name: str, ranks: Ranks, labels: int, settings: dict[str, Any], precision: str = "32-true"
+    folder: Path,
+    name: str,
+    ranks: Ranks,
+    labels: int,
+    settings: dict[str, Any],
+    precision: str = "32-true",
+    r: int | None = None,
 ) -> Any:
+    """``r``: the rank of adapters; None: all weights are trained."""
     model = test_fit.value_model(labels)
+    if r is not None:
+        add_value_lora(model, LoraConfig(r=r))
     if labels == 2:  # as ``model.gradient_checkpointing``
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     _, result = test_fit.run(folder, model, trainer=trainer(name, ranks, precision), ranks=ranks, **settings)
@@ -108,10 +117,7 @@ def values(
 
 
 def value_adapters(folder: Path, name: str, ranks: Ranks) -> Any:
-    model = test_fit.value_model(1)
-    add_value_lora(model, LoraConfig(r=2), 0)
-    _, result = test_fit.run(folder, model, trainer=trainer(name, ranks), ranks=ranks, **VALUES)
-    return {"weights": model.state_dict(), "metrics": result.metrics, "predictions": result.predictions}
+    return values(folder / "value adapters", name, ranks, 1, VALUES, r=2)
 
 
 def everything(folder: Path, name: str, ranks: Ranks = ALONE) -> dict[str, Any]:
@@ -123,7 +129,7 @@ def everything(folder: Path, name: str, ranks: Ranks = ALONE) -> dict[str, Any]:
         "skipped": lambda: skipped(folder / "skipped", name, ranks),
         "values": lambda: values(folder / "values", name, ranks, 1, VALUES),
         "orm": lambda: values(folder / "orm", name, ranks, 2, ORM),
-        "value_adapters": lambda: value_adapters(folder / "value_adapters", name, ranks),
+        "value adapters": lambda: value_adapters(folder, name, ranks),
     }
     results = {}
     for training, train in trainings.items():
@@ -179,6 +185,7 @@ def main(folder: Path) -> None:
         found = everything(folder / name, name, ranks)
         found["resumed"] = policy(folder / name / "interrupted", name, ranks)
         results[name] = found
+    results["ddp"] = {"value adapters": value_adapters(folder / "ddp", "ddp", ranks)}
     for name, other in (
         ("ddp", "deepspeed_zero3"),
         ("deepspeed_zero2", "fsdp2"),

@@ -19,7 +19,7 @@ from tests.train.processes import ROOT, run_ranks
 from tests.train.test_ranks import saved
 
 pytestmark = pytest.mark.timeout(400)  # a busy machine is no failure
-TRAININGS = ("policy", "adapters", "skipped", "values", "orm", "value_adapters")
+TRAININGS = ("policy", "adapters", "skipped", "values", "orm", "value adapters")
 PROGRAM = "import sys, pathlib; from tests.train.divided import main; main(pathlib.Path(sys.argv[1]))"
 
 
@@ -68,8 +68,10 @@ def test_the_toy_has_what_it_should(alone: dict[str, Any]) -> None:
     assert max(row["grad_norm"] for row in alone["values"]["metrics"]) > divided.VALUES["clip_norm"]
 
 
-@pytest.mark.parametrize("name", DIVIDED)
-@pytest.mark.parametrize("training", TRAININGS)
+@pytest.mark.parametrize(
+    ("training", "name"),
+    [*((training, name) for training in TRAININGS for name in DIVIDED), ("value adapters", "ddp")],
+)
 def test_two_ranks_train_what_one_trains(
     folder: Path, alone: dict[str, Any], name: str, training: str
 ) -> None:
