@@ -57,12 +57,20 @@ class _Followed(BaseSubmititLauncher):  # type: ignore[misc]  # it has no types
             return super().__call__([*sweep_overrides, *own], *arguments)  # type: ignore[no-any-return]
 
     def submit(self, executor: Any, cells: Sequence[Cell]) -> None:
-        """Submits cells, as one array where the executor has arrays."""
+        """Submits cells, as one array where the executor has arrays.  Raises UserError if they are refused."""
+        from submitit.core.utils import FailedJobError
+
+        from restrl.errors import UserError
+
         state = Singleton.get_state()
         rows = [
             (list(c.overrides), "hydra.sweep.dir", c.number, f"job_id_for_{c.number}", state) for c in cells
         ]
-        for cell, job in zip(cells, executor.map_array(self, *zip(*rows, strict=True)), strict=True):
+        try:
+            jobs = executor.map_array(self, *zip(*rows, strict=True))
+        except (FailedJobError, OSError) as error:
+            raise UserError(f"the jobs were not taken: {' '.join(str(error).split())}") from error
+        for cell, job in zip(cells, jobs, strict=True):
             cell.job = job
 
     def start(self, cells: Sequence[Cell], waiting: Sequence[Cell]) -> None:

@@ -6,6 +6,8 @@ and it learns of a job's death only from SLURM's accounts, which not every clust
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +17,15 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from restrl.errors import UserError
 from restrl.progress import LINE_EVERY_SECONDS
 
 POLL_SECONDS = 1.0
-GRACE = 3  # looks for which a result may come later than the cluster forgets the job
+# time for a result to become visible after the cluster has forgotten the job: a network file system may show
+# a new file to other machines only then
+GRACE_SECONDS = 15.0
 ENDED = ("done", "bad input", "failed", "killed")
 
 
@@ -43,7 +48,7 @@ class Cell:
     status: str = "waiting"
     value: Any = None  # what the run returned, such as pass@1
     error: str = ""
-    absent: int = 0  # looks in a row without a trace of it
+    absent_since: float | None = None  # the first of the looks in a row without a trace of it
 
     @property
     def ended(self) -> bool:
@@ -55,16 +60,25 @@ class Cell:
 
     def look(self, alive: Mapping[str, str]) -> None:
         """``alive``: id -> waiting or running, of jobs that have not ended."""
-        if self.ended or self.job is None:
+        if self.look_for_result() or self.job is None:
             return
-        if (result := Path(self.job.paths.result_pickle)).exists():
+        if self.job.job_id in alive:
+            self.status, self.absent_since = alive[self.job.job_id], None
+        elif self.absent_since is None:
+            self.absent_since = time.monotonic()
+        elif time.monotonic() - self.absent_since >= GRACE_SECONDS:
+            self.status, self.error = "killed", "killed without a trace"
+
+    def look_for_result(self) -> bool:
+        """Whether the cell has ended, also if the cluster does not say what its job is doing."""
+        if self.ended or self.job is None:
+            return self.ended
+        result = Path(self.job.paths.result_pickle)
+        with contextlib.suppress(OSError):  # makes a network file system look again
+            os.listdir(result.parent)
+        if result.exists():
             self._ended(*_outcome(result))
-        elif self.job.job_id in alive:
-            self.status, self.absent = alive[self.job.job_id], 0
-        else:
-            self.absent += 1
-            if self.absent >= GRACE:
-                self.status, self.error = "killed", "killed without a trace"
+        return self.ended
 
     def _ended(self, returned: JobReturn | None, error: str) -> None:
         if returned is not None and returned.status == JobStatus.COMPLETED:
@@ -102,7 +116,10 @@ def _outcome(path: Path) -> tuple[JobReturn | None, str]:
     """The run's result, or the last line of its traceback."""
     from submitit.core.utils import pickle_load
 
-    outcome, result = pickle_load(path)
+    try:
+        outcome, result = pickle_load(path)
+    except Exception as error:  # such as one raised by a class of the run's own
+        return None, f"{path}: the result is not readable ({type(error).__name__}: {error})"
     if outcome == "success":
         return result, ""
     return None, next((line for line in reversed(str(result).splitlines()) if line.strip()), "")
@@ -118,23 +135,59 @@ def follow(
 
     ``alive`` gives the jobs that have not ended; ``start`` submits some or all of the cells that wait.
     """
-    at = time.monotonic()
+    said = Said(console)
     while not all(cell.ended for cell in cells):
-        known = alive()
-        for cell in cells:
-            before = cell.status
-            cell.look(known)
-            if cell.status != before and (cell.ended or cell.status == "running"):
-                at = time.monotonic()
+        before = [cell.status for cell in cells]
+        _look(cells, alive, said)
+        for cell, status in zip(cells, before, strict=True):
+            if cell.status != status and (cell.ended or cell.status == "running"):
                 text = f"cell {cell.number} ({cell.name}): {cell.status}"
-                console.print(text + (f", {cell.error}" if cell.error else ""), markup=False, highlight=False)
+                said.line(text + (f", {cell.error}" if cell.error else ""))
         if waiting := [cell for cell in cells if cell.job is None]:
             start(waiting)
-        if time.monotonic() - at > LINE_EVERY_SECONDS:
-            at = time.monotonic()
-            done = sum(cell.ended for cell in cells)
-            console.print(f"{done} of {len(cells)} cells have ended", highlight=False)
+        said.summary(f"{sum(cell.ended for cell in cells)} of {len(cells)} cells have ended")
         time.sleep(POLL_SECONDS)
+
+
+def _look(cells: Sequence[Cell], alive: Callable[[], Mapping[str, str]], said: Said) -> None:
+    """Updates the cells.  A cluster that does not answer for a while ends nothing: its jobs go on."""
+    try:
+        known = alive()
+    except UserError as error:
+        if all(cell.job is None for cell in cells):
+            raise
+        said.once(f"{error}; asking again")
+        for cell in cells:
+            cell.absent_since = None
+            cell.look_for_result()
+        return
+    said.forget()
+    for cell in cells:
+        cell.look(known)
+
+
+class Said:
+    """Lines about the progress: each event, and a summary where nothing has been said for a while."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._at, self._last = console, time.monotonic(), ""
+
+    def line(self, text: str) -> None:
+        self._at = time.monotonic()
+        self._console.print(text, markup=False, highlight=False)
+
+    def summary(self, text: str) -> None:
+        if time.monotonic() - self._at > LINE_EVERY_SECONDS:
+            self.line(text)
+
+    def once(self, text: str) -> None:
+        """Not again before ``forget``."""
+        if text != self._last:
+            self._last = text
+            self.line(text)
+
+    def forget(self) -> None:
+        self._last = ""
 
 
 def table(cells: Sequence[Cell]) -> Table:
@@ -144,7 +197,8 @@ def table(cells: Sequence[Cell]) -> Table:
     for cell in cells:
         value = f"{cell.value:.3f}" if isinstance(cell.value, float) else ""
         status = f"{cell.status}: {cell.error}" if cell.error else cell.status
-        shown.add_row(str(cell.number), cell.name, status, value, str(cell.log or ""))
+        # Text: brackets in overrides and errors are not rich's markup
+        shown.add_row(*map(Text, (str(cell.number), cell.name, status, value, str(cell.log or ""))))
     return shown
 
 

@@ -52,8 +52,11 @@ class RankFailure(Exception):  # noqa: N818 (it is the failure that is reported)
     """Another rank died.  The text is the message to print; ``code``: the exit code of the run."""
 
     def __init__(self, text: str, code: int) -> None:
-        super().__init__(text)
+        super().__init__(text, code)  # both, so that it can be pickled: it may end a run in another process
         self.code = code
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def on_all_ranks(task: str, config: Config, folder: Path) -> float | None:
