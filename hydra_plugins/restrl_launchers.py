@@ -89,6 +89,12 @@ class _Followed(BaseSubmititLauncher):  # type: ignore[misc]  # it has no types
 class SlurmMultirun(_Followed):
     """One array of jobs."""
 
+    def __call__(self, *arguments: Any) -> JobReturn:
+        from launchers.multirun import run_until_taken
+
+        run = super().__call__
+        return run_until_taken(lambda: run(*arguments))
+
     def start(self, cells: Sequence[Cell], waiting: Sequence[Cell]) -> None:
         import submitit
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from launchers.job import ENDING_SECONDS, TERMINATED
 from restrl.errors import UserError
 from restrl.progress import LINE_EVERY_SECONDS
 
@@ -123,6 +125,33 @@ def _outcome(path: Path) -> tuple[JobReturn | None, str]:
     if outcome == "success":
         return result, ""
     return None, next((line for line in reversed(str(result).splitlines()) if line.strip()), "")
+
+
+def run_until_taken(run: Callable[[], JobReturn]) -> JobReturn:
+    """Runs a cell in its job on SLURM.
+
+    Where SIGTERM has announced that SLURM takes the machine away, the run's end is no failure: this waits for
+    SLURM, which then queues the job again.  A job that ended by itself in the meantime would count as failed.
+    """
+    logged, told = signal.getsignal(signal.SIGTERM), list[int]()
+
+    def note(number: int, frame: Any) -> None:
+        told.append(number)
+        if callable(logged):
+            logged(number, frame)
+
+    signal.signal(signal.SIGTERM, note)
+    try:
+        result = run()
+    except SystemExit as error:  # of a training, which has its own handler and has saved its work
+        if error.code in TERMINATED:
+            time.sleep(ENDING_SECONDS)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, logged)
+    if told and result.status != JobStatus.COMPLETED:
+        time.sleep(ENDING_SECONDS)
+    return result
 
 
 def follow(

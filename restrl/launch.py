@@ -137,7 +137,7 @@ class _Others:
         environment = {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         for rank, log in self.logs.items():
             identity = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-            with open(log, "wb") as out:
+            with open(log, "wb") as out, _blocked(signal.SIGUSR2):
                 process = subprocess.Popen(
                     [sys.executable, "-m", "restrl.launch", str(self._ready_end), str(os.getpid())],
                     stdin=subprocess.PIPE,
@@ -303,6 +303,19 @@ def _signals(others: _Others) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _blocked(number: int) -> Iterator[None]:
+    """Processes that are started in the meantime never receive the signal.
+
+    SLURM sends submitit's SIGUSR2 to all processes of a job, and the first rank alone acts on it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [number])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _free_port() -> int:

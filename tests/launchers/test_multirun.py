@@ -79,7 +79,8 @@ class Cluster:
         return self.output.getvalue()
 
 
-def test_every_cell_is_told(tmp_path: Path, clock: list[float]) -> None:
+@pytest.mark.usefixtures("clock")
+def test_every_cell_is_told(tmp_path: Path) -> None:
     outcomes = [
         returned(0.25),
         returned(UserError("no such\nfile [/x]")),
@@ -130,7 +131,8 @@ def test_a_result_may_come_later_than_the_cluster_forgets_the_job(tmp_path: Path
     assert (cell.status, cell.value) == ("done", 0.5)
 
 
-def test_a_cluster_that_does_not_answer_ends_nothing(tmp_path: Path, clock: list[float]) -> None:
+@pytest.mark.usefixtures("clock")
+def test_a_cluster_that_does_not_answer_ends_nothing(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path, [returned(0.25), None], silent=range(5, 60))
     said = cluster.follow()
     assert said.count("squeue: does not answer; asking again") == 1
@@ -140,7 +142,8 @@ def test_a_cluster_that_does_not_answer_ends_nothing(tmp_path: Path, clock: list
     assert lines.count("1 of 2 cells have ended") == 4  # a line in 15 s
 
 
-def test_a_cluster_that_is_not_there_is_said_at_once(tmp_path: Path, clock: list[float]) -> None:
+@pytest.mark.usefixtures("clock")
+def test_a_cluster_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="squeue: does not answer"):
         Cluster(tmp_path, [None], silent=[1]).follow()
 
