@@ -30,8 +30,8 @@ class _Followed(BaseSubmititLauncher):  # type: ignore[misc]  # it has no types
         console = Console() if sys.stdout.isatty() else Console(width=160)
         try:
             follow(cells, lambda: self.alive(cells), lambda waiting: self.start(cells, waiting), console)
-        except KeyboardInterrupt:
-            console.print(self.interrupted(cells), highlight=False)
+        except BaseException:
+            console.print(self.interrupted(cells), highlight=False, soft_wrap=True)
             raise
         finally:
             console.print(table(cells))
@@ -57,7 +57,7 @@ class _Followed(BaseSubmititLauncher):  # type: ignore[misc]  # it has no types
             return super().__call__([*sweep_overrides, *own], *arguments)  # type: ignore[no-any-return]
 
     def submit(self, executor: Any, cells: Sequence[Cell]) -> None:
-        """Submits cells, as one array where the executor has arrays.  Raises UserError if they are refused."""
+        """Submits cells, as one array where the executor has arrays.  Raises UserError."""
         from submitit.core.utils import FailedJobError
 
         from restrl.errors import UserError

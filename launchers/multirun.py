@@ -13,18 +13,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from launchers.backends import NoAnswer
 from launchers.job import ENDING_SECONDS, TERMINATED
 from restrl.errors import UserError
 from restrl.progress import LINE_EVERY_SECONDS
 
 POLL_SECONDS = 1.0
+PATIENCE_SECONDS = 600.0  # without an answer from the cluster
 # time for a result to become visible after the cluster has forgotten the job: a network file system may show
 # a new file to other machines only then
 GRACE_SECONDS = 15.0
@@ -37,6 +39,9 @@ class CellsFailed(UserError):  # noqa: N818 (it is the failure that is reported)
     def __init__(self, text: str, exit_code: int) -> None:
         super().__init__(text)
         self.exit_code = exit_code
+
+
+S = TypeVar("S", bound=str)
 
 
 @dataclass
@@ -62,25 +67,19 @@ class Cell:
 
     def look(self, alive: Mapping[str, str]) -> None:
         """``alive``: id -> waiting or running, of jobs that have not ended."""
-        if self.look_for_result() or self.job is None:
-            return
-        if self.job.job_id in alive:
-            self.status, self.absent_since = alive[self.job.job_id], None
-        elif self.absent_since is None:
-            self.absent_since = time.monotonic()
-        elif time.monotonic() - self.absent_since >= GRACE_SECONDS:
-            self.status, self.error = "killed", "killed without a trace"
-
-    def look_for_result(self) -> bool:
-        """Whether the cell has ended, also if the cluster does not say what its job is doing."""
         if self.ended or self.job is None:
-            return self.ended
+            return
         result = Path(self.job.paths.result_pickle)
         with contextlib.suppress(OSError):  # makes a network file system look again
             os.listdir(result.parent)
         if result.exists():
             self._ended(*_outcome(result))
-        return self.ended
+        elif self.job.job_id in alive:
+            self.status, self.absent_since = alive[self.job.job_id], None
+        elif self.absent_since is None:
+            self.absent_since = time.monotonic()
+        elif time.monotonic() - self.absent_since >= GRACE_SECONDS:
+            self.status, self.error = "killed", "killed without a trace"
 
     def _ended(self, returned: JobReturn | None, error: str) -> None:
         if returned is not None and returned.status == JobStatus.COMPLETED:
@@ -154,6 +153,21 @@ def run_until_taken(run: Callable[[], JobReturn]) -> JobReturn:
     return result
 
 
+def patient(ask: Callable[[], Mapping[str, S]]) -> Mapping[str, S]:
+    """The answer of a cluster whose controller may be away for a while.
+
+    Raises NoAnswer after PATIENCE_SECONDS, and at once a UserError that no waiting would mend.
+    """
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return ask()
+        except NoAnswer:
+            if time.monotonic() > until:
+                raise
+            time.sleep(POLL_SECONDS)
+
+
 def follow(
     cells: Sequence[Cell],
     alive: Callable[[], Mapping[str, str]],
@@ -164,59 +178,23 @@ def follow(
 
     ``alive`` gives the jobs that have not ended; ``start`` submits some or all of the cells that wait.
     """
-    said = Said(console)
+    at = time.monotonic()
     while not all(cell.ended for cell in cells):
-        before = [cell.status for cell in cells]
-        _look(cells, alive, said)
-        for cell, status in zip(cells, before, strict=True):
-            if cell.status != status and (cell.ended or cell.status == "running"):
+        known = patient(alive)
+        for cell in cells:
+            before = cell.status
+            cell.look(known)
+            if cell.status != before and (cell.ended or cell.status == "running"):
+                at = time.monotonic()
                 text = f"cell {cell.number} ({cell.name}): {cell.status}"
-                said.line(text + (f", {cell.error}" if cell.error else ""))
+                console.print(text + (f", {cell.error}" if cell.error else ""), markup=False, highlight=False)
         if waiting := [cell for cell in cells if cell.job is None]:
             start(waiting)
-        said.summary(f"{sum(cell.ended for cell in cells)} of {len(cells)} cells have ended")
+        if time.monotonic() - at > LINE_EVERY_SECONDS:
+            at = time.monotonic()
+            done = sum(cell.ended for cell in cells)
+            console.print(f"{done} of {len(cells)} cells have ended", highlight=False)
         time.sleep(POLL_SECONDS)
-
-
-def _look(cells: Sequence[Cell], alive: Callable[[], Mapping[str, str]], said: Said) -> None:
-    """Updates the cells.  A cluster that does not answer for a while ends nothing: its jobs go on."""
-    try:
-        known = alive()
-    except UserError as error:
-        if all(cell.job is None for cell in cells):
-            raise
-        said.once(f"{error}; asking again")
-        for cell in cells:
-            cell.absent_since = None
-            cell.look_for_result()
-        return
-    said.forget()
-    for cell in cells:
-        cell.look(known)
-
-
-class Said:
-    """Lines about the progress: each event, and a summary where nothing has been said for a while."""
-
-    def __init__(self, console: Console) -> None:
-        self._console, self._at, self._last = console, time.monotonic(), ""
-
-    def line(self, text: str) -> None:
-        self._at = time.monotonic()
-        self._console.print(text, markup=False, highlight=False)
-
-    def summary(self, text: str) -> None:
-        if time.monotonic() - self._at > LINE_EVERY_SECONDS:
-            self.line(text)
-
-    def once(self, text: str) -> None:
-        """Not again before ``forget``."""
-        if text != self._last:
-            self._last = text
-            self.line(text)
-
-    def forget(self) -> None:
-        self._last = ""
 
 
 def table(cells: Sequence[Cell]) -> Table:

@@ -29,6 +29,7 @@ from rich.table import Table
 
 from launchers.backends import Backend, Local, Slurm
 from launchers.job import JobFiles
+from launchers.multirun import patient
 from launchers.shapes import CONF, Shape, shape_of
 from launchers.states import Part, Pipeline, StepJobs
 from restrl.cli import one_line, register_schema
@@ -203,7 +204,7 @@ class Watch:
     def run(self) -> int:
         """Returns the exit code: 0 if all jobs succeeded."""
         while True:
-            self.pipeline.look(self.backend)
+            self.pipeline.look(self.backend, patient)
             self._say()
             if self.pipeline.over:
                 break

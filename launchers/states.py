@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,9 @@ JOBS = "jobs.json"
 # Of a job: new (not submitted), waiting, running, done, failed (it will be tried again), lost (the same, and
 # it was killed without a trace), given up (no attempt is left), blocked (a step that it needs was given up).
 OVER = ("done", "given up", "blocked")
+
+
+Ask = Callable[[], Mapping[str, State]]
 
 
 @dataclass
@@ -86,9 +89,11 @@ class Pipeline:
     def succeeded(self) -> bool:
         return all(part.status == "done" for step in self.steps.values() for part in step.parts)
 
-    def look(self, backend: Backend) -> None:
-        """Updates the status of each job, and submits nothing."""
-        alive = backend.states()
+    def look(
+        self, backend: Backend, ask: Callable[[Ask], Mapping[str, State]] = lambda states: states()
+    ) -> None:
+        """Updates the status of each job, and submits nothing; ``ask`` may ask a silent cluster again."""
+        alive = ask(backend.states)
         for step in self.steps.values():
             for part in step.parts:
                 part.look(alive)

@@ -17,6 +17,6 @@ class ClusterConfig:
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
-    timeout_min: int = _limits(1440, ge=1)
+    timeout_min: int = _limits(1440, ge=11)  # below, submitit takes a preemption for the end of the time
     setup: list[str] | None = None
     parameters: dict[str, Any] = field(default_factory=dict)  # of sbatch

@@ -52,11 +52,11 @@ class RankFailure(Exception):  # noqa: N818 (it is the failure that is reported)
     """Another rank died.  The text is the message to print; ``code``: the exit code of the run."""
 
     def __init__(self, text: str, code: int) -> None:
-        super().__init__(text, code)  # both, so that it can be pickled: it may end a run in another process
+        super().__init__(text)
         self.code = code
 
-    def __str__(self) -> str:
-        return str(self.args[0])
+    def __reduce__(self) -> tuple[type[RankFailure], tuple[str, int]]:
+        return RankFailure, (str(self), self.code)  # it may end a run in another process
 
 
 def on_all_ranks(task: str, config: Config, folder: Path) -> float | None:
@@ -137,7 +137,10 @@ class _Others:
         environment = {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         for rank, log in self.logs.items():
             identity = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-            with open(log, "wb") as out, _blocked(signal.SIGUSR2):
+            with open(log, "wb") as out, contextlib.ExitStack() as after:
+                # SLURM sends submitit's SIGUSR2 to all processes of a job: only the first rank acts on it
+                blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+                after.callback(signal.pthread_sigmask, signal.SIG_SETMASK, blocked)
                 process = subprocess.Popen(
                     [sys.executable, "-m", "restrl.launch", str(self._ready_end), str(os.getpid())],
                     stdin=subprocess.PIPE,
@@ -303,19 +306,6 @@ def _signals(others: _Others) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _blocked(number: int) -> Iterator[None]:
-    """Processes that are started in the meantime never receive the signal.
-
-    SLURM sends submitit's SIGUSR2 to all processes of a job, and the first rank alone acts on it.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [number])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _free_port() -> int:

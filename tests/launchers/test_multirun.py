@@ -14,7 +14,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from rich.console import Console
 
 from launchers import multirun
-from launchers.multirun import Cell, cells_of, failure, follow, table
+from launchers.backends import NoAnswer, slurm_states
+from launchers.multirun import Cell, cells_of, failure, follow, patient, table
 from restrl.errors import UserError
 from restrl.launch import RankFailure
 
@@ -61,7 +62,7 @@ class Cluster:
     def alive(self) -> Mapping[str, str]:
         self.looks += 1
         if self.looks in self.silent:
-            raise UserError("squeue: does not answer")
+            raise NoAnswer("squeue: does not answer")
         if self.looks == 4:
             for cell, outcome in zip(self.cells, self.outcomes, strict=True):
                 if outcome is not None:
@@ -132,20 +133,26 @@ def test_a_result_may_come_later_than_the_cluster_forgets_the_job(tmp_path: Path
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_cluster_that_does_not_answer_ends_nothing(tmp_path: Path) -> None:
-    cluster = Cluster(tmp_path, [returned(0.25), None], silent=range(5, 60))
-    said = cluster.follow()
-    assert said.count("squeue: does not answer; asking again") == 1
-    assert [cell.status for cell in cluster.cells] == ["done", "killed"]
-    assert cluster.looks == 60 + multirun.GRACE_SECONDS  # nobody is taken for dead while SLURM is silent
-    lines = said.splitlines()
-    assert lines.count("1 of 2 cells have ended") == 4  # a line in 15 s
+def test_a_cluster_that_does_not_answer_for_a_while_ends_nothing(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, [returned(0.25), returned(0.5)], silent=range(2, 4))
+    cluster.follow()
+    assert [cell.value for cell in cluster.cells] == [0.25, 0.5]
 
 
-@pytest.mark.usefixtures("clock")
-def test_a_cluster_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="squeue: does not answer"):
-        Cluster(tmp_path, [None], silent=[1]).follow()
+def test_patience_has_an_end(clock: list[float]) -> None:
+    def ask() -> Mapping[str, str]:
+        raise NoAnswer("squeue: does not answer")
+
+    with pytest.raises(NoAnswer):
+        patient(ask)
+    assert clock[0] == pytest.approx(100 + multirun.PATIENCE_SECONDS, abs=2)
+
+
+def test_a_machine_without_slurm_is_said_at_once(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(UserError, match="squeue: not found; is this a machine of the SLURM cluster"):
+        patient(slurm_states)
+    assert clock[0] == 100
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 from tests.slurm.cluster import Cluster
 from tests.stages.processes import ROOT
 
-SECONDS = 400.0
+SECONDS = 900.0
 Way = Callable[[int, Mapping[str, str]], None]  # receives the process's id and environment
 
 

@@ -16,7 +16,7 @@ from tests.slurm.pausing import Pauses, followed, preempt
 from tests.stages.conftest import SMALL, TRAINING, Workplace, make_workplace
 from tests.stages.processes import ROOT, artifacts, contents
 
-pytestmark = pytest.mark.timeout(900)  # a busy machine is no failure
+pytestmark = pytest.mark.timeout(1500)  # a busy machine is no failure
 STAGE = (*SMALL, *TRAINING, "grpo.iterations=1", "grpo.max_steps=2", "grpo.checkpoint_every=1", "trainer=cpu")
 SWEEP = ("grpo.r0=0.5", "grpo.alpha=0.9,0.95")
 SIGMAS = ("0.0", "0.05")

@@ -19,7 +19,8 @@ pytestmark = pytest.mark.timeout(900)  # a busy machine is no failure
 CELL = (*STAGE, "grpo.max_steps=3", "trainer.strategy=ddp")
 STARTED_BY_JOB = ("trainer.devices=2", "hydra/launcher=slurm_cpu", "hydra.launcher.cpus_per_task=1")
 STARTED_BY_SRUN = (
-    "trainer.num_nodes=2", "hydra/launcher=slurm_cpu", "hydra.launcher.nodes=2", "hydra.launcher.cpus_per_task=1",
+    "trainer.num_nodes=2", "hydra/launcher=slurm_cpu", "hydra.launcher.nodes=2",
+    "hydra.launcher.cpus_per_task=1",
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.stages.conftest import Workplace, make_workplace
+from tests.stages.conftest import SMALL, TRAINING, Workplace, make_workplace
 from tests.stages.processes import ROOT, Strike, contents, timeless
 from tests.stages.test_rest_rl import REST_RL
 from tests.stages.test_search import COLLECT, DECODE, search_workplace
@@ -67,12 +67,16 @@ def trained(folder: Path, *overrides: str) -> tuple[Weights, Any]:
     workplace = make_workplace(folder)
     run = workplace.train(*REST_RL, "grpo.lr=1e-3", *overrides)
     assert (run.code, run.err) == (0, "")
+    return weights_of(workplace), timeless(workplace.results()["rows"])
+
+
+def weights_of(workplace: Workplace) -> Weights:
     weights = {}
     for path in workplace.outputs.rglob("model.safetensors"):
         step = json.loads((path.parents[1] / "manifest.json").read_text())
         name = step["step"] + step["config"].get("vm", {}).get("targets", "")
         weights |= {f"{name} {key}": value for key, value in load_file(path).items()}
-    return weights, timeless(workplace.results()["rows"])
+    return weights
 
 
 def test_samples_and_start_states(tmp_path: Path, alone: Workplace) -> None:
@@ -159,3 +163,50 @@ def test_ranks_of_torchrun_leave_one_run_folder(tmp_path: Path) -> None:
     assert others == ("", "")
     (folder,) = (workplace.outputs / "runs" / "decode_greedy").iterdir()
     assert {"results.json", ".hydra", "decode.log"} <= {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_two_machines_of_torchrun_train_what_one_process_trains(
+    tmp_path: Path, both_stages: tuple[Weights, Any], strategy: str
+) -> None:
+    workplace = make_workplace(tmp_path)
+    arguments = [
+        *SMALL, *TRAINING, *REST_RL, "grpo.lr=1e-3", f"dataset.path={tmp_path / 'problems.jsonl'}",
+        f"paths.outputs={workplace.outputs}", "trainer=cpu", f"trainer.strategy={strategy}",
+        "trainer.devices=1", "trainer.num_nodes=2",
+    ]  # fmt: skip
+    port = 30000 + os.getpid() % 10000
+    machines = [
+        subprocess.Popen(
+            [
+                sys.executable, "-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={node}",
+                "--nproc-per-node=1", "--master-addr=127.0.0.1", f"--master-port={port}", "train.py",
+                *arguments,
+            ],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        for node in (0, 1)
+    ]  # fmt: skip
+    outputs = [machine.communicate(timeout=300)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], "\n".join(outputs)
+    alone, _ = both_stages
+    weights = weights_of(workplace)
+    for name in (name for name in alone if name.startswith("grpo ")):
+        assert float((alone[name] - weights[name]).abs().max()) < 1e-5, name
+    assert len(list((workplace.outputs / "runs" / "rest_rl").iterdir())) == 1
+
+
+def test_bad_input_under_torchrun_ends_all_ranks(tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port",
+        str(20000 + os.getpid() % 10000), "train.py", "debug=tiny", f"paths.outputs={tmp_path}", *TWO,
+        "grpo.sigma0=7",
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode != 0
+    assert "error: grpo.sigma0=7.0: must be >= 0 and <= 0.5" in done.stderr
+    assert "exitcode  : 2" in done.stderr

@@ -22,6 +22,7 @@ from restrl.cli import guarded
 from restrl.config import Config, LoraConfig, ObjectiveConfig, TrainerConfig
 from restrl.launch import on_all_ranks
 from restrl.model.adapters import add_lora
+from restrl.model.value import add_value_lora
 from restrl.ranks import ALONE, Ranks, connect, disconnect, ranks_of
 from restrl.records import StartState
 from restrl.train.grpo_module import GrpoModule
@@ -106,6 +107,13 @@ def values(
     return {"weights": weights, "metrics": result.metrics, "predictions": result.predictions}
 
 
+def value_adapters(folder: Path, name: str, ranks: Ranks) -> Any:
+    model = test_fit.value_model(1)
+    add_value_lora(model, LoraConfig(r=2), 0)
+    _, result = test_fit.run(folder, model, trainer=trainer(name, ranks), ranks=ranks, **VALUES)
+    return {"weights": model.state_dict(), "metrics": result.metrics, "predictions": result.predictions}
+
+
 def everything(folder: Path, name: str, ranks: Ranks = ALONE) -> dict[str, Any]:
     """The results of all trainings under the strategy ``name``."""
     copy = (folder / "policy" / "checkpoints", folder / "interrupted" / "checkpoints")
@@ -115,6 +123,7 @@ def everything(folder: Path, name: str, ranks: Ranks = ALONE) -> dict[str, Any]:
         "skipped": lambda: skipped(folder / "skipped", name, ranks),
         "values": lambda: values(folder / "values", name, ranks, 1, VALUES),
         "orm": lambda: values(folder / "orm", name, ranks, 2, ORM),
+        "value_adapters": lambda: value_adapters(folder / "value_adapters", name, ranks),
     }
     results = {}
     for training, train in trainings.items():
