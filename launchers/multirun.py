@@ -199,8 +199,9 @@ def follow(
 
 def table(cells: Sequence[Cell]) -> Table:
     """How each cell ended, and where its log is."""
-    shown = Table("cell", "overrides", "ended", "pass@1", title="multirun")
-    shown.add_column("log", overflow="fold")
+    shown = Table("cell", title="multirun")
+    for name in ("overrides", "ended", "pass@1", "log"):
+        shown.add_column(name, overflow="fold")  # so that long paths are not cut
     for cell in cells:
         value = f"{cell.value:.3f}" if isinstance(cell.value, float) else ""
         status = f"{cell.status}: {cell.error}" if cell.error else cell.status
