@@ -57,12 +57,20 @@ class _Followed(BaseSubmititLauncher):  # type: ignore[misc]  # it has no types
             return super().__call__([*sweep_overrides, *own], *arguments)  # type: ignore[no-any-return]
 
     def submit(self, executor: Any, cells: Sequence[Cell]) -> None:
-        """Submits cells, as one array where the executor has arrays."""
+        """Submits cells, as one array where the executor has arrays.  Raises UserError."""
+        from submitit.core.utils import FailedJobError
+
+        from restrl.errors import UserError
+
         state = Singleton.get_state()
         rows = [
             (list(c.overrides), "hydra.sweep.dir", c.number, f"job_id_for_{c.number}", state) for c in cells
         ]
-        for cell, job in zip(cells, executor.map_array(self, *zip(*rows, strict=True)), strict=True):
+        try:
+            jobs = executor.map_array(self, *zip(*rows, strict=True))
+        except (FailedJobError, OSError) as error:
+            raise UserError(f"the jobs were not taken: {' '.join(str(error).split())}") from error
+        for cell, job in zip(cells, jobs, strict=True):
             cell.job = job
 
     def start(self, cells: Sequence[Cell], waiting: Sequence[Cell]) -> None:
@@ -80,6 +88,12 @@ class _Followed(BaseSubmititLauncher):  # type: ignore[misc]  # it has no types
 
 class SlurmMultirun(_Followed):
     """One array of jobs."""
+
+    def __call__(self, *arguments: Any) -> JobReturn:
+        from launchers.multirun import run_until_taken
+
+        run = super().__call__
+        return run_until_taken(lambda: run(*arguments))
 
     def start(self, cells: Sequence[Cell], waiting: Sequence[Cell]) -> None:
         import submitit

@@ -19,6 +19,10 @@ from restrl.errors import UserError
 State = Literal["waiting", "running"]  # of a job that has not ended
 
 
+class NoAnswer(UserError):  # noqa: N818 (it may be over soon)
+    """SLURM's controller does not answer, or refuses."""
+
+
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "SUSPENDED")
 
 
@@ -97,7 +101,7 @@ class Slurm:
 def slurm_states() -> dict[str, State]:
     """This user's jobs that have not ended, by id, without those that SLURM holds after a failed launch.
 
-    Nobody but a user would release these.  Raises UserError if SLURM does not answer.
+    Nobody but a user would release these.  Raises UserError where SLURM is missing, and NoAnswer.
     """
     lines = _slurm("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i|%T|%r").splitlines()
     jobs = (line.strip().split("|", 2) for line in lines)
@@ -118,7 +122,7 @@ def _slurm(*command: str) -> str:
     except FileNotFoundError as error:
         raise UserError(f"{command[0]}: not found; is this a machine of the SLURM cluster?") from error
     except subprocess.CalledProcessError as error:
-        raise UserError(f"{' '.join(command)}: {' '.join(error.stderr.split())}") from error
+        raise NoAnswer(f"{' '.join(command)}: {' '.join(error.stderr.split())}") from error
 
 
 class Local:

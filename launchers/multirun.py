@@ -6,6 +6,9 @@ and it learns of a job's death only from SLURM's accounts, which not every clust
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +18,18 @@ from typing import Any, TypeVar
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from launchers.backends import NoAnswer
+from launchers.job import ENDING_SECONDS, TERMINATED
 from restrl.errors import UserError
 from restrl.progress import LINE_EVERY_SECONDS
 
 POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 600.0  # without an answer from the cluster
-GRACE = 3  # looks for which a result may come later than the cluster forgets the job
+# time for a result to become visible after the cluster has forgotten the job: a network file system may show
+# a new file to other machines only then
+GRACE_SECONDS = 15.0
 ENDED = ("done", "bad input", "failed", "killed")
 
 
@@ -47,7 +55,7 @@ class Cell:
     status: str = "waiting"
     value: Any = None  # what the run returned, such as pass@1
     error: str = ""
-    absent: int = 0  # looks in a row without a trace of it
+    absent_since: float | None = None  # the first of the looks in a row without a trace of it
 
     @property
     def ended(self) -> bool:
@@ -61,14 +69,17 @@ class Cell:
         """``alive``: id -> waiting or running, of jobs that have not ended."""
         if self.ended or self.job is None:
             return
-        if (result := Path(self.job.paths.result_pickle)).exists():
+        result = Path(self.job.paths.result_pickle)
+        with contextlib.suppress(OSError):  # makes a network file system look again
+            os.listdir(result.parent)
+        if result.exists():
             self._ended(*_outcome(result))
         elif self.job.job_id in alive:
-            self.status, self.absent = alive[self.job.job_id], 0
-        else:
-            self.absent += 1
-            if self.absent >= GRACE:
-                self.status, self.error = "killed", "killed without a trace"
+            self.status, self.absent_since = alive[self.job.job_id], None
+        elif self.absent_since is None:
+            self.absent_since = time.monotonic()
+        elif time.monotonic() - self.absent_since >= GRACE_SECONDS:
+            self.status, self.error = "killed", "killed without a trace"
 
     def _ended(self, returned: JobReturn | None, error: str) -> None:
         if returned is not None and returned.status == JobStatus.COMPLETED:
@@ -106,22 +117,52 @@ def _outcome(path: Path) -> tuple[JobReturn | None, str]:
     """The run's result, or the last line of its traceback."""
     from submitit.core.utils import pickle_load
 
-    outcome, result = pickle_load(path)
+    try:
+        outcome, result = pickle_load(path)
+    except Exception as error:  # such as one raised by a class of the run's own
+        return None, f"{path}: the result is not readable ({type(error).__name__}: {error})"
     if outcome == "success":
         return result, ""
     return None, next((line for line in reversed(str(result).splitlines()) if line.strip()), "")
 
 
+def run_until_taken(run: Callable[[], JobReturn]) -> JobReturn:
+    """Runs a cell in its job on SLURM.
+
+    Where SIGTERM has announced that SLURM takes the machine away, the run's end is no failure: this waits for
+    SLURM, which then queues the job again.  A job that ended by itself in the meantime would count as failed.
+    """
+    logged, told = signal.getsignal(signal.SIGTERM), list[int]()
+
+    def note(number: int, frame: Any) -> None:
+        told.append(number)
+        if callable(logged):
+            logged(number, frame)
+
+    signal.signal(signal.SIGTERM, note)
+    try:
+        result = run()
+    except SystemExit as error:  # of a training, which has its own handler and has saved its work
+        if error.code in TERMINATED:
+            time.sleep(ENDING_SECONDS)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, logged)
+    if told and result.status != JobStatus.COMPLETED:
+        time.sleep(ENDING_SECONDS)
+    return result
+
+
 def patient(ask: Callable[[], Mapping[str, S]]) -> Mapping[str, S]:
     """The answer of a cluster whose controller may be away for a while.
 
-    Raises the last UserError after PATIENCE_SECONDS.
+    Raises NoAnswer after PATIENCE_SECONDS, and at once a UserError that no waiting would mend.
     """
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             return ask()
-        except UserError:
+        except NoAnswer:
             if time.monotonic() > until:
                 raise
             time.sleep(POLL_SECONDS)
@@ -158,12 +199,14 @@ def follow(
 
 def table(cells: Sequence[Cell]) -> Table:
     """How each cell ended, and where its log is."""
-    shown = Table("cell", "overrides", "ended", "pass@1", title="multirun")
-    shown.add_column("log", overflow="fold")
+    shown = Table("cell", title="multirun")
+    for name in ("overrides", "ended", "pass@1", "log"):
+        shown.add_column(name, overflow="fold")  # so that long paths are not cut
     for cell in cells:
         value = f"{cell.value:.3f}" if isinstance(cell.value, float) else ""
         status = f"{cell.status}: {cell.error}" if cell.error else cell.status
-        shown.add_row(str(cell.number), cell.name, status, value, str(cell.log or ""))
+        # Text: brackets in overrides and errors are not rich's markup
+        shown.add_row(*map(Text, (str(cell.number), cell.name, status, value, str(cell.log or ""))))
     return shown
 
 

@@ -55,6 +55,9 @@ class RankFailure(Exception):  # noqa: N818 (it is the failure that is reported)
         super().__init__(text)
         self.code = code
 
+    def __reduce__(self) -> tuple[type[RankFailure], tuple[str, int]]:
+        return RankFailure, (str(self), self.code)  # it may end a run in another process
+
 
 def on_all_ranks(task: str, config: Config, folder: Path) -> float | None:
     """The task's result on this rank.  ``folder``: the run's folder; that of the first rank is used by all.
@@ -134,7 +137,10 @@ class _Others:
         environment = {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         for rank, log in self.logs.items():
             identity = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-            with open(log, "wb") as out:
+            with open(log, "wb") as out, contextlib.ExitStack() as after:
+                # SLURM sends submitit's SIGUSR2 to all processes of a job: only the first rank acts on it
+                blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+                after.callback(signal.pthread_sigmask, signal.SIG_SETMASK, blocked)
                 process = subprocess.Popen(
                     [sys.executable, "-m", "restrl.launch", str(self._ready_end), str(os.getpid())],
                     stdin=subprocess.PIPE,

@@ -7,12 +7,15 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from restrl.cli import guarded
 from restrl.config import Config, TrainerConfig
 from restrl.errors import UserError
 from restrl.launch import on_all_ranks
 from restrl.ranks import Ranks
+
+REQUEUED = 77
 
 
 def task(_config: Config, ranks: Ranks, folder: Path) -> float | None:
@@ -35,7 +38,13 @@ def task(_config: Config, ranks: Ranks, folder: Path) -> float | None:
     return None
 
 
+def requeued(_number: int, _frame: Any) -> None:
+    """As submitit's handler ends a job before SLURM takes the machine away."""
+    sys.exit(REQUEUED)
+
+
 def main() -> None:
+    signal.signal(signal.SIGUSR2, requeued)
     config = Config(trainer=TrainerConfig(accelerator="cpu", devices=2))
     on_all_ranks("tests.launched:task", config, Path(sys.argv[1]))
 

@@ -14,6 +14,7 @@ import pytest
 from restrl.config import Config, TrainerConfig
 from restrl.errors import UserError
 from restrl.launch import on_all_ranks
+from tests.launched import REQUEUED
 from tests.stages.processes import ROOT
 
 pytestmark = pytest.mark.timeout(200)
@@ -55,6 +56,13 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
     except FileNotFoundError:
         return False
+
+
+def pending(pid: int) -> set[int]:
+    """Signals that the process holds back."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (mask,) = (int(line.split()[1], 16) for line in status.splitlines() if line.startswith("ShdPnd"))
+    return {number for number in range(1, 65) if mask >> (number - 1) & 1}
 
 
 def test_two_ranks_work_together(tmp_path: Path) -> None:
@@ -101,6 +109,18 @@ def test_no_rank_outlives_the_first(tmp_path: Path, number: int, code: int) -> N
     run.send_signal(number)
     assert finish(run)[0] == code
     wait_for(lambda: not alive(other), f"rank 1 is still there after {signal.Signals(number).name}")
+
+
+def test_submitits_signal_reaches_the_first_rank_alone(tmp_path: Path) -> None:
+    """SLURM sends it to all processes of a job, and the first rank's handler queues the job again."""
+    run = start(tmp_path, "sleep")
+    other = pid_of(tmp_path, 1)
+    os.kill(other, signal.SIGUSR2)
+    wait_for(lambda: signal.SIGUSR2 in pending(other) or not alive(other), "no trace of the signal")
+    assert alive(other)
+    run.send_signal(signal.SIGUSR2)
+    assert finish(run) == (REQUEUED, "")
+    assert not alive(other)
 
 
 def test_ranks_that_torchrun_started_are_taken_as_they_are(tmp_path: Path) -> None:
