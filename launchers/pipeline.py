@@ -92,6 +92,8 @@ def build(overrides: Sequence[str], launcher: Launcher, cwd: Path) -> Pipeline:
     register_schema()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = check(compose("train", list(overrides)), cwd)
+        if any(item.startswith(("sweep=", "+sweep=")) for item in overrides):
+            raise UserError("sweep: a pipeline makes one run; train.py with hydra/launcher=... makes a sweep")
         if config.stage.only is not None:
             raise UserError("stage.only: a pipeline makes all steps; leave it out")
         steps = plan_of(config).steps

@@ -1,0 +1,144 @@
+"""What a pipeline submits next, on a cluster that only remembers what it was told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from launchers.backends import State, Task
+from launchers.job import JobFiles
+from launchers.shapes import Shape
+from launchers.states import Part, Pipeline, StepJobs
+
+RETRIES = 1
+
+
+class FakeCluster:
+    watched = False
+
+    def __init__(self) -> None:
+        self.alive: dict[str, State] = {}
+        self.submitted: list[tuple[str, list[str], list[str]]] = []  # step, ids, jobs to wait for
+        self.told: list[tuple[str, list[str]]] = []
+        self.cancelled: list[str] = []
+
+    def submit(self, name: str, tasks: Sequence[Task], shape: Shape, after: Sequence[str]) -> list[str]:
+        assert shape.name == "small"
+        first = sum(len(ids) for _, ids, _ in self.submitted)
+        ids = [str(first + i + 1) for i in range(len(tasks))]
+        self.submitted.append((name, ids, list(after)))
+        self.alive |= dict.fromkeys(ids, "waiting")
+        return ids
+
+    def states(self) -> dict[str, State]:
+        return dict(self.alive)
+
+    def wait_for(self, job: str, after: Sequence[str]) -> None:
+        self.told.append((job, list(after)))
+
+    def cancel(self, jobs: Sequence[str]) -> None:
+        self.cancelled += jobs
+        for job in jobs:
+            self.alive.pop(job, None)
+
+    def close(self) -> None:
+        pass
+
+    def ends(self, part: Part, code: int | None) -> None:
+        """None: without a trace."""
+        self.alive.pop(part.ids[-1])
+        if code is not None:
+            part.files.folder.mkdir(parents=True, exist_ok=True)
+            part.files.ended(code)
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    return FakeCluster()
+
+
+def pipeline(folder: Path) -> Pipeline:
+    """sample (two parts) -> train -> report."""
+
+    def step(name: str, needs: Sequence[str], parts: int) -> StepJobs:
+        files = [JobFiles(folder / name / str(number)) for number in range(parts)]
+        return StepJobs(name, needs, Shape("small", {}), [Part(f, ["true"]) for f in files])
+
+    steps = [step("sample", (), 2), step("train", ("sample",), 1), step("report", ("sample", "train"), 1)]
+    return Pipeline(folder, steps, RETRIES, folder)
+
+
+def step(pipeline: Pipeline, cluster: FakeCluster) -> None:
+    pipeline.look(cluster)
+    pipeline.advance(cluster)
+
+
+def test_all_jobs_are_submitted_at_once_and_wait_for_each_other(tmp_path: Path, cluster: FakeCluster) -> None:
+    step(pipeline(tmp_path), cluster)
+    assert cluster.submitted == [
+        ("sample", ["1", "2"], []), ("train", ["3"], ["1", "2"]), ("report", ["4"], ["1", "2", "3"]),
+    ]  # fmt: skip
+
+
+def test_another_process_finds_the_jobs_again(tmp_path: Path, cluster: FakeCluster) -> None:
+    step(pipeline(tmp_path), cluster)
+    again = pipeline(tmp_path)
+    again.forget_failures(cluster)
+    step(again, cluster)
+    assert len(cluster.submitted) == 3
+    for part in (part for s in again.steps.values() for part in s.parts):
+        cluster.ends(part, 0)
+    step(again, cluster)
+    assert (again.over, again.succeeded, len(cluster.submitted)) == (True, True, 3)
+
+
+def test_what_failed_is_tried_again_and_those_behind_it_are_told(
+    tmp_path: Path, cluster: FakeCluster
+) -> None:
+    jobs = pipeline(tmp_path)
+    step(jobs, cluster)
+    first, second = jobs.steps["sample"].parts
+    cluster.ends(first, 0)
+    cluster.ends(second, 1)
+    step(jobs, cluster)
+    assert cluster.submitted[3:] == [("sample", ["5"], [])]
+    assert cluster.told == [("3", ["5"]), ("4", ["5", "3"])]
+    step(jobs, cluster)
+    assert len(cluster.told) == 2  # once
+
+
+def test_a_job_without_a_trace_gets_time_for_its_exit_code(tmp_path: Path, cluster: FakeCluster) -> None:
+    jobs = pipeline(tmp_path)
+    step(jobs, cluster)
+    part = jobs.steps["sample"].parts[0]
+    cluster.ends(part, None)
+    step(jobs, cluster)
+    assert (part.status, len(cluster.submitted)) == ("running", 3)
+    jobs.look(cluster)
+    assert part.status == "lost"
+    jobs.advance(cluster)
+    assert cluster.submitted[3:] == [("sample", ["5"], [])]
+
+
+@pytest.mark.parametrize(("code", "attempts"), [(1, 1 + RETRIES), (2, 1)])
+def test_what_is_given_up_blocks_those_behind_it(
+    tmp_path: Path, cluster: FakeCluster, code: int, attempts: int
+) -> None:
+    """Bad input is given up at once."""
+    jobs = pipeline(tmp_path)
+    step(jobs, cluster)
+    part = jobs.steps["sample"].parts[0]
+    cluster.ends(jobs.steps["sample"].parts[1], 0)
+    for _ in range(attempts):
+        cluster.ends(part, code)
+        step(jobs, cluster)
+    assert len(part.ids) == attempts
+    assert [s.statuses for s in jobs.steps.values()] == [["given up", "done"], ["blocked"], ["blocked"]]
+    assert set(cluster.cancelled) >= {"3", "4"}
+    assert (jobs.over, jobs.succeeded) == (True, False)
+    jobs.forget_failures(cluster)  # the user asks again
+    step(jobs, cluster)
+    assert [name for name, _, _ in cluster.submitted[-3:]] == ["sample", "train", "report"]
+    assert not jobs.over
