@@ -7,6 +7,8 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests.stages.conftest import Workplace, make_workplace
 from tests.stages.processes import Run, Strike, artifacts
@@ -15,6 +17,7 @@ pytestmark = pytest.mark.timeout(400)  # a busy machine is no failure
 GRPO = ("grpo.iterations=1", "stage.evaluate=false")
 FIT = ("stage=value_model", "mcts.iterations=4", "dataset.max_tokens=4")
 TWO_RANKS = ("trainer=cpu", "trainer.devices=2")
+LEARNS = ("grpo.lr=1e-3", "vm.lr=1e-3")
 UPDATE = "restrl.train.grpo_module:GrpoModule._update"
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}  # as a shell reports them
 
@@ -65,3 +68,54 @@ def test_the_next_run_of_a_sweep_is_not_started(tmp_path: Path, blow: signal.Sig
     assert statuses(workplace, "grpo") == ["running"]
     assert workplace.train(*sweep).code == 0
     assert statuses(workplace, "grpo") == ["done", "done"]
+
+
+# Every strategy and training, and either signal, but not each with each: a case takes 20 seconds.
+DIVIDED = [
+    ("fsdp2", "grpo", signal.SIGINT),
+    ("deepspeed_zero2", "grpo", signal.SIGTERM),
+    ("deepspeed_zero3", "grpo", signal.SIGINT),
+    ("fsdp2", "fit", signal.SIGTERM),
+    ("deepspeed_zero2", "fit", signal.SIGINT),
+    ("deepspeed_zero3", "fit", signal.SIGTERM),
+]
+
+
+def trained(workplace: Workplace, step: str) -> dict[str, torch.Tensor]:
+    (path,) = workplace.outputs.glob(f"artifacts/{step}-*/*/model.safetensors")
+    return load_file(path)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, torch.Tensor]]:
+    """The weights that one process trains."""
+    weights = {}
+    for step in ("grpo", "fit"):
+        workplace = make_workplace(tmp_path_factory.mktemp(step))
+        run = workplace.train(*MOMENTS[step][0], *LEARNS)
+        assert (run.code, run.err) == (0, "")
+        weights[step] = trained(workplace, step)
+    return weights
+
+
+@pytest.mark.parametrize(("strategy", "moment", "blow"), DIVIDED)
+def test_a_divided_training_that_a_signal_ends(
+    tmp_path: Path,
+    undisturbed: dict[str, dict[str, torch.Tensor]],
+    strategy: str,
+    moment: str,
+    blow: signal.Signals,
+) -> None:
+    overrides, target, call = MOMENTS[moment]
+    command = (*overrides, *LEARNS, f"trainer={strategy}", "trainer.devices=2", "trainer.accelerator=cpu")
+    workplace = make_workplace(tmp_path)
+    struck = workplace.train(*command, strikes=(Strike(target, blow, call),))
+    assert shell_code(struck) == CODES[blow], struck.err
+    assert "Traceback" not in struck.err + (workplace.last / "rank1.log").read_text()
+    assert statuses(workplace, moment) == ["running"]
+    assert list(workplace.outputs.glob(f"artifacts/{moment}-*/checkpoints/step-*"))
+    finished = workplace.train(*command)
+    assert (finished.code, finished.err) == (0, "")
+    weights = trained(workplace, moment)
+    for name, weight in undisturbed[moment].items():
+        torch.testing.assert_close(weights[name], weight, rtol=0, atol=1e-5)
