@@ -6,8 +6,10 @@ no accounting, as on many small clusters: ``sacct`` does not work.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -16,6 +18,7 @@ from pathlib import Path
 
 NEEDED = ("slurmctld", "slurmd", "sbatch", "munged")
 START_SECONDS = 60.0
+STOP_SECONDS = 5.0
 REPAIR_SECONDS = 12.0  # until a node that failed comes back: longer than its old jobs take to end there
 CONFIG = """
 ClusterName=test
@@ -127,11 +130,22 @@ def start(folder: Path) -> Cluster:
 
 
 def stop(cluster: Cluster) -> None:
+    """Ends the jobs and the daemons; a daemon that hangs on its way out is killed."""
     cluster.run("scancel", "-u", "root", check=False)
-    for path in (*cluster.folder.glob("slurmd.*.pid"), *cluster.folder.glob("slurmctld.pid"),
-                 cluster.folder / "munge" / "pid"):  # fmt: skip
-        if path.exists():
-            subprocess.run(["kill", path.read_text().strip()], check=False)
+    files = (*cluster.folder.glob("slurmd.*.pid"), *cluster.folder.glob("slurmctld.pid"))
+    daemons = [int(path.read_text()) for path in (*files, cluster.folder / "munge" / "pid") if path.exists()]
+    for pid in daemons:
+        _signal(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    while any(Path(f"/proc/{pid}").exists() for pid in daemons) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for pid in daemons:
+        _signal(pid, signal.SIGKILL)
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _start_munge(folder: Path) -> None:
