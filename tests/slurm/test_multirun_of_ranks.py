@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -45,9 +45,7 @@ def announced_by_sigterm_alone(cluster: Cluster) -> Iterator[None]:
     cluster.run("scontrol", "reconfigure")
 
 
-def swept(
-    cluster: Cluster, folder: Path, shape: tuple[str, ...], pauses: Pauses
-) -> tuple[Workplace, int, str]:
+def swept(cluster: Cluster, folder: Path, shape: Sequence[str], pauses: Pauses) -> tuple[Workplace, int, str]:
     """The multirun's workplace, exit code and output; each pause is a preemption."""
     (folder / "swept").mkdir()
     workplace = make_workplace(folder / "swept")
@@ -65,12 +63,11 @@ def swept(
     return workplace, code, (folder / "log").read_text()
 
 
-@pytest.mark.parametrize("shape", [STARTED_BY_JOB, STARTED_BY_SRUN], ids=["job", "srun"])
 def test_a_preempted_cell_ends_in_the_undisturbed_result(
-    cluster: Cluster, tmp_path: Path, expected: Workplace, shape: tuple[str, ...]
+    cluster: Cluster, tmp_path: Path, expected: Workplace
 ) -> None:
     pauses = Pauses(tmp_path / "pauses", {"preempted": UPDATE})
-    workplace, code, said = swept(cluster, tmp_path, shape, pauses)
+    workplace, code, said = swept(cluster, tmp_path, STARTED_BY_SRUN, pauses)
     assert pauses.done == ["preempted"], said
     assert code == 0, said
     assert contents(workplace.outputs) == contents(expected.outputs)
