@@ -31,13 +31,14 @@ NODES = [f"launcher.resources.{machine}.{key}" for machine in ("cpu", "model", "
          for key in ("cpus_per_task=1", "mem_gb=1")]  # fmt: skip
 LAUNCHER = ("launcher=slurm_cpu", f"launcher.parts={PARTS}", "launcher.resources.training.nodes=2", *NODES)
 
-# Where a process waits to be disturbed, and how it is.  Between them they are every kind of step.
+# Where a process waits to be disturbed.  Between them they are every kind of step.  No other step runs beside
+# the last one, where a node fails: it would be disturbed too, before its own moment.
 PAUSES = {
     "sample": "restrl.stages.chunks:_ChunkFiles.write 1",
     "grpo": "restrl.train.grpo_module:GrpoModule._update 2",
     "collect": "restrl.stages.searches:SearchFiles.append 2",
     "fit": "restrl.train.value_module:ValueModule._learn 2",
-    "evaluate": "restrl.stages.evaluation:_judge 1",
+    "evaluate": "restrl.decode.mcts:answer_of 1",
 }
 
 
