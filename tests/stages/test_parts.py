@@ -79,6 +79,8 @@ def test_a_part_that_was_killed_goes_on(undisturbed: Workplace, tmp_path: Path) 
 
 
 def test_a_search_that_was_killed_goes_on_in_its_part(tmp_path: Path) -> None:
+    for name in ("whole", "parted"):
+        (tmp_path / name).mkdir()
     whole, parted = (search_workplace(tmp_path / name) for name in ("whole", "parted"))
     assert whole.train(*COLLECT).code == 0
     for part in (1, 0):
