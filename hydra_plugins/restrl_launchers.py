@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,17 +74,17 @@ class _Followed(BaseSubmititLauncher):  # type: ignore[misc]  # it has no types
         for cell, job in zip(cells, jobs, strict=True):
             cell.job = job
 
+    @abstractmethod
     def start(self, cells: Sequence[Cell], waiting: Sequence[Cell]) -> None:
         """Submits those of the ``waiting`` cells that may run now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def alive(self, cells: Sequence[Cell]) -> Mapping[str, str]:
         """id -> waiting or running, of the jobs that have not ended."""
-        raise NotImplementedError
 
+    @abstractmethod
     def interrupted(self, cells: Sequence[Cell]) -> str:
         """Called after Ctrl-C; returns a line about the jobs that have not ended."""
-        raise NotImplementedError
 
 
 class SlurmMultirun(_Followed):
