@@ -164,11 +164,11 @@ def test_a_killed_rank_ends_the_other_and_the_same_command_goes_on(
 ) -> None:
     command = [sys.executable, "-m", "tests.train.divided", name, str(tmp_path)]
     run = subprocess.run(
-        command, cwd=ROOT, env=os.environ | {"KILL": "1"}, capture_output=True, text=True, timeout=120
+        command, cwd=ROOT, env=os.environ | {"KILL": "1"}, capture_output=True, text=True, timeout=300
     )
     assert run.returncode == 1, run.stderr
     assert "error: rank 1 was killed by SIGKILL; " in run.stderr
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
     assert saved(tmp_path, 1)["from"] == 2
     assert_equal(saved(tmp_path, 1), saved(folder, 1)[name]["policy"])
