@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -21,14 +20,13 @@ class _Followed(BaseSubmititLauncher):  # type: ignore[misc]  # it has no types
     """Follows all cells to their end, prints how each ended, and fails if one has no result."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from rich.console import Console
-
-        from launchers.multirun import cells_of, failure, follow, table  # libraries load when they are needed
+        # libraries load when they are needed
+        from launchers.multirun import cells_of, failure, follow, new_console, table
 
         assert self.config is not None
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         cells = cells_of(job_overrides, initial_job_idx)
-        console = Console() if sys.stdout.isatty() else Console(width=160)
+        console = new_console()
         try:
             follow(cells, lambda: self.alive(cells), lambda waiting: self.start(cells, waiting), console)
         except BaseException:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -26,20 +25,11 @@ class NoAnswer(UserError):  # noqa: N818 (it may be over soon)
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "SUSPENDED")
 
 
-@dataclass(frozen=True)
-class Task:
-    """A job to submit: its folder, its command, and the working directory."""
-
-    folder: Path
-    command: Sequence[str]
-    cwd: Path
-
-
 class Backend(Protocol):
     watched: bool  # jobs start and go on only while somebody watches
 
-    def submit(self, name: str, tasks: Sequence[Task], shape: Shape, after: Sequence[str]) -> list[str]:
-        """Submits tasks of one step, to start when the jobs ``after`` have succeeded; returns their ids."""
+    def submit(self, name: str, jobs: Sequence[Job], shape: Shape, after: Sequence[str]) -> list[str]:
+        """Submits jobs of one step, to start when the jobs ``after`` have succeeded; returns their ids."""
 
     def states(self) -> dict[str, State]:
         """The jobs that have not ended, by id; also others of this user."""
@@ -55,7 +45,7 @@ class Backend(Protocol):
 
 
 class Slurm:
-    """Jobs through submitit.  Tasks of one step are an array."""
+    """Jobs through submitit.  Those of one step are an array."""
 
     watched = False
 
@@ -63,7 +53,7 @@ class Slurm:
         """``folder``: for submitit's files."""
         self._folder = folder
 
-    def submit(self, name: str, tasks: Sequence[Task], shape: Shape, after: Sequence[str]) -> list[str]:
+    def submit(self, name: str, jobs: Sequence[Job], shape: Shape, after: Sequence[str]) -> list[str]:
         import submitit
 
         executor = submitit.AutoExecutor(
@@ -74,7 +64,6 @@ class Slurm:
         if after:
             extra["dependency"] = _after(after)
         executor.update_parameters(name=name, slurm_additional_parameters=extra, **parameters)
-        jobs = [Job(task.folder, task.command, task.cwd) for task in tasks]
         try:
             if len(jobs) == 1:
                 return [executor.submit(jobs[0]).job_id]
@@ -133,44 +122,44 @@ class Local:
     def __init__(self, at_a_time: int, others: Mapping[str, JobFiles]) -> None:
         """``others``: jobs that another process may have started, by id."""
         self._at_a_time, self._others = at_a_time, others
-        self._waiting: dict[str, tuple[Task, list[str]]] = {}
-        self._running: dict[str, tuple[Task, subprocess.Popen[bytes]]] = {}
+        self._waiting: dict[str, tuple[Job, list[str]]] = {}  # by id: and the ids that it waits for
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._failed: set[str] = set()
         self._count = 0
 
-    def submit(self, name: str, tasks: Sequence[Task], shape: Shape, after: Sequence[str]) -> list[str]:
+    def submit(self, name: str, jobs: Sequence[Job], shape: Shape, after: Sequence[str]) -> list[str]:
         del shape
         ids = []
-        for task in tasks:
+        for job in jobs:
             self._count += 1
             ids.append(f"{name}-{os.getpid()}-{self._count}")
-            self._waiting[ids[-1]] = (task, list(after))
+            self._waiting[ids[-1]] = (job, list(after))
         return ids
 
     def states(self) -> dict[str, State]:
-        for job, (_, process) in list(self._running.items()):
+        for id_, process in list(self._running.items()):
             if process.poll() is not None:
-                del self._running[job]
+                del self._running[id_]
                 if process.returncode != 0:
-                    self._failed.add(job)
-        for job, (task, after) in list(self._waiting.items()):
+                    self._failed.add(id_)
+        for id_, (job, after) in list(self._waiting.items()):
             if len(self._running) >= self._at_a_time:
                 break
             if not {*after} & {*self._waiting, *self._running, *self._failed}:
-                del self._waiting[job]
-                self._running[job] = (task, _started(task))
-        others = [job for job, files in self._others.items() if files.alive()]
+                del self._waiting[id_]
+                self._running[id_] = _started(job)
+        others = [id_ for id_, files in self._others.items() if files.alive()]
         return {
             **dict.fromkeys(self._waiting, "waiting"),
             **dict.fromkeys([*self._running, *others], "running"),
         }
 
     def wait_for(self, job: str, after: Sequence[str]) -> None:
-        task, _ = self._waiting[job]
-        self._waiting[job] = (task, list(after))
+        waiting, _ = self._waiting[job]
+        self._waiting[job] = (waiting, list(after))
 
     def cancel(self, jobs: Sequence[str]) -> None:
-        running = [self._running.pop(job)[1] for job in jobs if job in self._running]
+        running = [self._running.pop(job) for job in jobs if job in self._running]
         for job in jobs:
             self._waiting.pop(job, None)
         for process in running:
@@ -183,10 +172,9 @@ class Local:
         self.cancel([*self._waiting, *self._running])
 
 
-def _started(task: Task) -> subprocess.Popen[bytes]:
-    JobFiles(task.folder).folder.mkdir(parents=True, exist_ok=True)
+def _started(job: Job) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "launchers.job", str(task.folder), str(task.cwd), *task.command],
+        [sys.executable, "-m", "launchers.job", str(job.files.folder), str(job.cwd), *job.command],
         cwd=Path(__file__).parents[1],
         start_new_session=True,  # the terminal's Ctrl-C must not reach it: we end it ourselves
     )

@@ -8,7 +8,6 @@ gets SIGTERM, so that a training saves a checkpoint, and the job is queued again
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -23,13 +22,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from restrl.files import write_json_atomic
+from restrl.process import EXIT_TERMINATED, die_with_parent
 from restrl.ranks import ranks_of
 
 LEAVE_SECONDS = 60.0  # for a command to save its work after SIGTERM
 ENDING_SECONDS = 300.0  # for SLURM to end a job whose command it has ended
 LOG = "log.txt"
-_PR_SET_PDEATHSIG = 1
-TERMINATED = (128 + signal.SIGTERM, -signal.SIGTERM)
+TERMINATED = (EXIT_TERMINATED, -signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def main(arguments: list[str]) -> int:
     """Runs a job on this machine: ``python -m launchers.job FOLDER CWD COMMAND...``."""
     folder, cwd, *command = arguments
     job = Job(Path(folder), command, Path(cwd))
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # with the pipeline that started it
+    die_with_parent(os.getppid(), signal.SIGTERM)  # with the pipeline that started it
 
     def leave(number: int, _frame: Any) -> None:
         job.leave()

@@ -104,6 +104,12 @@ class Cell:
         return result
 
 
+def new_console() -> Console:
+    """With room for tables also where the output is a file."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
 def cells_of(overrides: Sequence[Sequence[str]], first: int) -> list[Cell]:
     """The cells of a multirun, counted from ``first``."""
     common = set(overrides[0]).intersection(*overrides) if len(overrides) > 1 else set()

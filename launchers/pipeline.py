@@ -28,6 +28,7 @@ from rich.console import Console
 
 from launchers.backends import Backend, Local, Slurm
 from launchers.job import JobFiles
+from launchers.multirun import new_console
 from launchers.shapes import CONF, Shape, shape_of
 from launchers.states import Part, Pipeline, StepJobs
 from launchers.watch import Watch, failures, plan_table, status_table
@@ -36,12 +37,12 @@ from restrl.config import Config
 from restrl.config_check import check
 from restrl.errors import UserError
 from restrl.files import write_json_atomic
+from restrl.process import EXIT_INTERRUPTED
 from restrl.stages.plan import Step
 from restrl.stages.run import plan_of
 
 ROOT = Path(__file__).parents[1]
 COMMAND = "command.json"
-INTERRUPTED = 130
 GRACE_SECONDS = 2.0
 
 
@@ -59,7 +60,8 @@ class Launcher:
 
 def read_launcher(overrides: Sequence[str]) -> Launcher:
     """``overrides``: launcher=NAME and launcher.KEY=VALUE.  Raises UserError."""
-    name = next((value for key, _, value in map(_split, overrides) if key == "launcher"), "local")
+    named = (item.removeprefix("launcher=") for item in overrides if item.startswith("launcher="))
+    name = next(named, "local")
     path = Path(__file__).with_name(f"{name}.yaml")
     if not path.exists():
         known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
@@ -81,10 +83,6 @@ def read_launcher(overrides: Sequence[str]) -> Launcher:
         if not isinstance(value, int) or value < least:
             raise UserError(f"launcher.{key}={value}: must be a number >= {least}")
     return launcher
-
-
-def _split(override: str) -> tuple[str, str, str]:
-    return override.partition("=")
 
 
 def build(overrides: Sequence[str], launcher: Launcher, cwd: Path) -> Pipeline:
@@ -163,8 +161,8 @@ def backend_of(pipeline: Pipeline, launcher: Launcher) -> Backend:
     if launcher.kind == "slurm":
         return Slurm(pipeline.folder / "submitit")
     if launcher.kind == "local":
-        parts = (part for step in pipeline.steps.values() for part in step.parts)
-        return Local(launcher.at_a_time or 1, {part.ids[-1]: part.files for part in parts if part.ids})
+        others = {part.ids[-1]: part.files for part in pipeline.parts if part.ids}
+        return Local(launcher.at_a_time or 1, others)
     raise UserError(f"launcher.kind={launcher.kind}: must be slurm or local")
 
 
@@ -229,7 +227,7 @@ def _status(pipeline: Pipeline, launcher: Launcher, console: Console) -> int:
     """Exit code 1 if a job failed and nobody tries it again."""
     backend = backend_of(pipeline, launcher)
     pipeline.look(backend)
-    if any(part.absent for step in pipeline.steps.values() for part in step.parts):
+    if any(part.absent for part in pipeline.parts):
         time.sleep(GRACE_SECONDS)  # an exit code may come a little later than the cluster forgets the job
         pipeline.look(backend)
     console.print(status_table(pipeline))
@@ -242,12 +240,7 @@ def _status(pipeline: Pipeline, launcher: Launcher, console: Console) -> int:
 
 def _cancel(pipeline: Pipeline, backend: Backend, console: Console) -> int:
     pipeline.look(backend)
-    alive = [
-        part.ids[-1]
-        for step in pipeline.steps.values()
-        for part in step.parts
-        if part.status in ("waiting", "running")
-    ]
+    alive = [part.ids[-1] for part in pipeline.parts if part.status in ("waiting", "running")]
     backend.cancel(alive)
     console.print(f"ended {len(alive)} jobs; the same command goes on where they stopped")
     return 0
@@ -265,18 +258,15 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what runs here saves its work
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
     try:
-        return run(arguments().parse_args(argv), console)
+        return run(arguments().parse_args(argv), new_console())
     except (UserError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return error.exit_code if isinstance(error, UserError) else UserError.exit_code
     except KeyboardInterrupt:
         text = "jobs on a cluster go on, and jobs of this machine have ended; the same command goes on"
         print(f"interrupted: {text}", file=sys.stderr)
-        return INTERRUPTED
+        return EXIT_INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from launchers.backends import Backend, State, Task
-from launchers.job import JobFiles
+from launchers.backends import Backend, State
+from launchers.job import Job, JobFiles
 from launchers.shapes import Shape
 from restrl.errors import UserError
 from restrl.files import write_json_atomic
+from restrl.process import EXIT_USER_ERROR
 
-BAD_INPUT = 2  # exit code: another attempt would end the same
 GRACE = 2  # looks for which an exit code may come later than the cluster forgets the job
 JOBS = "jobs.json"
 
@@ -82,12 +82,17 @@ class Pipeline:
         self._load()
 
     @property
+    def parts(self) -> list[Part]:
+        """The jobs of all steps."""
+        return [part for step in self.steps.values() for part in step.parts]
+
+    @property
     def over(self) -> bool:
-        return all(part.status in OVER for step in self.steps.values() for part in step.parts)
+        return all(part.status in OVER for part in self.parts)
 
     @property
     def succeeded(self) -> bool:
-        return all(part.status == "done" for step in self.steps.values() for part in step.parts)
+        return all(part.status == "done" for part in self.parts)
 
     def look(
         self, backend: Backend, ask: Callable[[Ask], Mapping[str, State]] = lambda states: states()
@@ -126,23 +131,22 @@ class Pipeline:
     def forget_failures(self, backend: Backend) -> None:
         """Gives jobs that failed or were interrupted all their attempts again, since the user asks for it."""
         self.look(backend)
-        for step in self.steps.values():
-            for part in step.parts:
-                if part.status not in ("done", "waiting", "running"):
-                    part.files.forget()
-                    part.ids, part.after, part.absent, part.status = [], [], 0, "new"
+        for part in self.parts:
+            if part.status not in ("done", "waiting", "running"):
+                part.files.forget()
+                part.ids, part.after, part.absent, part.status = [], [], 0, "new"
         self._save()
 
     def forget_unstarted(self) -> None:
         """After the end of a backend whose jobs do not outlive it."""
-        for step in self.steps.values():
-            for part in step.parts:
-                if part.status == "waiting":
-                    part.ids, part.after, part.status = part.ids[:-1], [], "new"
+        for part in self.parts:
+            if part.status == "waiting":
+                part.ids, part.after, part.status = part.ids[:-1], [], "new"
         self._save()
 
     def _hopeless(self, part: Part) -> bool:
-        return part.files.exit_code() == BAD_INPUT or len(part.ids) > self.retries
+        """Bad input would end another attempt the same."""
+        return part.files.exit_code() == EXIT_USER_ERROR or len(part.ids) > self.retries
 
     def _blocked(self, step: StepJobs) -> bool:
         needed = [status for name in step.needs for status in self.steps[name].statuses]
@@ -154,13 +158,12 @@ class Pipeline:
         return [part.ids[-1] for part in needed if part.status != "done"]
 
     def _submit(self, backend: Backend, step: StepJobs, parts: Sequence[Part], after: Sequence[str]) -> None:
-        backend.cancel(
-            [part.ids[-1] for part in parts if part.status == "lost"]
-        )  # SLURM may hold it for ever
+        # SLURM may hold for ever what was lost
+        backend.cancel([part.ids[-1] for part in parts if part.status == "lost"])
         for part in parts:
             part.files.forget()
-        tasks = [Task(part.files.folder, part.command, self.cwd) for part in parts]
-        ids = backend.submit(step.name, tasks, step.shape, after)
+        jobs = [Job(part.files.folder, part.command, self.cwd) for part in parts]
+        ids = backend.submit(step.name, jobs, step.shape, after)
         for part, job in zip(parts, ids, strict=True):
             part.ids.append(job)
             part.after, part.absent, part.status = list(after), 0, "waiting"

@@ -206,10 +206,13 @@ class Store:
         key = fingerprint(step, config, inputs, seed)
         folder = self.root / f"{step}-{key}"
         lock = FileLock(folder / ".lock")
-        running = {
-            "step": step, "fingerprint": key, "config": _plain(config), "inputs": dict(inputs),
-            "seed": seed, "versions": _versions(), "status": "running", "started": _now(),
-        }  # fmt: skip
+
+        def running() -> dict[str, Any]:
+            """The manifest of an artifact that is not there yet."""
+            return {
+                "step": step, "fingerprint": key, "config": _plain(config), "inputs": dict(inputs),
+                "seed": seed, "versions": _versions(), "status": "running", "started": _now(),
+            }  # fmt: skip
 
         def locked() -> dict[str, Any]:
             with user_errors(folder):
@@ -217,7 +220,7 @@ class Store:
             self._acquire(lock, folder)
             manifest = _read_manifest(folder)
             if manifest is None:
-                manifest = running
+                manifest = running()
                 write_json_atomic(folder / MANIFEST, manifest)
             elif lost := _lost(folder, manifest):
                 self._say(f"{step}: {folder} was done and has lost {lost}: it is made again")
@@ -228,7 +231,7 @@ class Store:
             with user_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)
             manifest = _read_manifest(folder)
-            return running if manifest is None or _lost(folder, manifest) else manifest
+            return running() if manifest is None or _lost(folder, manifest) else manifest
 
         try:
             yield Work(folder, self.ranks.by_first(unlocked if shared else locked), self.machine, self.ranks)

@@ -24,7 +24,8 @@ from omegaconf.errors import OmegaConfBaseException
 from restrl.config import Config
 from restrl.config_check import explain
 from restrl.errors import UserError
-from restrl.launch import EXIT_INTERRUPTED, EXIT_USER_ERROR, RankFailure
+from restrl.launch import RankFailure
+from restrl.process import EXIT_INTERRUPTED, EXIT_USER_ERROR, run_process
 from restrl.ranks import ranks_of
 
 NAME_BYTES = 200  # of a folder's name that lists overrides
@@ -113,11 +114,15 @@ def _run_job(run: Callable[[DictConfig], float | None], composed: DictConfig) ->
         return None
 
 
-def guarded(main: Callable[[], Any]) -> None:
-    """Runs a ``hydra.main`` function and exits: 0 done, 2 bad input (one line), 130 interrupted.
+def guarded(main: Callable[[], Any]) -> NoReturn:
+    """Runs a ``hydra.main`` function and ends the process: 0 done, 2 bad input (one line), 130 interrupted.
 
-    Exit code 1: another rank died; a line says which.
+    Exit code 1: a defect, or another rank died; a line says which.
     """
+    run_process(lambda: _guarded(main))
+
+
+def _guarded(main: Callable[[], Any]) -> int:
     global _process
     process = _process = _Process()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with 1
@@ -127,7 +132,7 @@ def guarded(main: Callable[[], Any]) -> None:
             main()
     except RankFailure as failure:
         _say(str(failure))
-        sys.exit(failure.code)
+        return failure.code
     except (UserError, HydraException, OmegaConfBaseException) as error:
         _end(error)
     except OSError as error:
@@ -138,9 +143,8 @@ def guarded(main: Callable[[], Any]) -> None:
         )
     except KeyboardInterrupt:
         print("interrupted: the same command goes on where this one stopped", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
-    if process.failed:
-        sys.exit(EXIT_USER_ERROR)
+        return EXIT_INTERRUPTED
+    return EXIT_USER_ERROR if process.failed else 0
 
 
 @contextlib.contextmanager
@@ -170,8 +174,9 @@ def _say(line: str) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())
+    if isinstance(error, UserError):
+        return one_line(error)
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def one_line(error: BaseException) -> str:

@@ -12,7 +12,6 @@ rest and raises RankFailure.  If the first rank is killed, the kernel kills the 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import os
 import pickle
@@ -31,11 +30,17 @@ from typing import Any
 import restrl
 from restrl.config import Config, TrainerConfig
 from restrl.errors import UserError
+from restrl.process import (
+    EXIT_INTERRUPTED,
+    EXIT_TERMINATED,
+    EXIT_USER_ERROR,
+    die_with_parent,
+    run_process,
+)
 from restrl.ranks import Ranks, connect, disconnect, ranks_of
 
 Task = Callable[[Config, Ranks, Path], float | None]
 
-EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 TAIL = 12  # lines of a dead rank's log that are shown
 POLL_SECONDS = 0.1
 # Bad input and signals usually end all ranks, so the first rank gets this much time to end by itself.
@@ -45,7 +50,6 @@ LEAVE_SECONDS = 5.0  # time for a rank to end by itself after a signal
 STUCK_SECONDS = 30.0  # time for the first rank to notice that another one died
 # Real-time, since submitit's SIGUSR2 means that SLURM will take the machine away, and others use SIGUSR1.
 RANK_DIED = signal.SIGRTMIN + 5
-_PR_SET_PDEATHSIG = 1
 
 
 class RankFailure(Exception):  # noqa: N818 (it is the failure that is reported)
@@ -323,7 +327,7 @@ def main(arguments: list[str]) -> int:
     ``arguments``: the descriptor to which it writes a byte when it is ready, and the first rank's process id.
     """
     ready, parent = map(int, arguments)
-    _die_with_parent(parent)
+    die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     task, config, folder = pickle.load(sys.stdin.buffer)
     try:
@@ -339,11 +343,5 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _die_with_parent(parent: int) -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # the first rank has died already
-        raise SystemExit(1)
-
-
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    run_process(lambda: main(sys.argv[1:]))

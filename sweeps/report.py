@@ -19,7 +19,7 @@ from rich.table import Table
 from restrl.errors import UserError
 from restrl.evaluate.table import percent
 from restrl.files import write_json_atomic, write_text_atomic
-from restrl.launch import EXIT_USER_ERROR
+from restrl.process import EXIT_USER_ERROR
 from sweeps.cells import SEED, Sweep, read_sweep
 from sweeps.plot import draw
 from sweeps.statistics import CONFIDENCE, Figure, Group, RowReport, row_report, rows_of

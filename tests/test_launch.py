@@ -68,7 +68,8 @@ def pending(pid: int) -> set[int]:
 def test_two_ranks_work_together(tmp_path: Path) -> None:
     assert finish(start(tmp_path, "work")) == (0, "")
     assert [(tmp_path / f"done{rank}").read_text() for rank in (0, 1)] == ["[0, 1, 4, 9, 16]"] * 2
-    assert (tmp_path / "rank1.log").read_text() == "rank 1: work\n"
+    assert (tmp_path / "rank1.log").read_text() == "rank 1: work\n"  # neither is taken apart, see Kept
+    assert [(tmp_path / f"left{rank}").exists() for rank in (0, 1)] == [True] * 2
 
 
 @pytest.mark.parametrize(

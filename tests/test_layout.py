@@ -25,6 +25,7 @@ RANKS = [
         "testcontent",
         "given",
         "progress",
+        "process",
         "attention",
         "record_files",
         "ranks",

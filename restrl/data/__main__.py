@@ -23,7 +23,7 @@ from restrl.cli import register_schema
 from restrl.config import Config
 from restrl.config_check import check, explain
 from restrl.errors import UserError
-from restrl.launch import EXIT_INTERRUPTED, EXIT_USER_ERROR
+from restrl.process import EXIT_INTERRUPTED, EXIT_USER_ERROR
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 USAGE = (

@@ -37,8 +37,8 @@ class SearchFiles:
     def __init__(self, folder: Path, ranks: Ranks, part: Part | None = None, makes: bool = True) -> None:
         """``part`` and ``makes`` as in ``Session``."""
         self._folder, self._ranks, self._part, self._makes = folder, ranks, part, makes
-        index, count = (0, 1) if part is None else (part.index, part.count)
-        self.worker, self.workers = index * ranks.size + ranks.rank, count * ranks.size
+        own = part or Part()
+        self.worker, self.workers = own.index * ranks.size + ranks.rank, own.count * ranks.size
         self._replies: RecordLog[ReplyBatch] | None = None
         self._trees: RecordLog[SavedTree] | None = None
         self._calls: list[tuple[int, str]] = []  # per tree: the index of its search, and its calls

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from launchers.backends import State, Task
-from launchers.job import JobFiles
+from launchers.backends import State
+from launchers.job import Job, JobFiles
 from launchers.shapes import Shape
 from launchers.states import Part, Pipeline, StepJobs
 
@@ -24,10 +24,10 @@ class FakeCluster:
         self.told: list[tuple[str, list[str]]] = []
         self.cancelled: list[str] = []
 
-    def submit(self, name: str, tasks: Sequence[Task], shape: Shape, after: Sequence[str]) -> list[str]:
+    def submit(self, name: str, jobs: Sequence[Job], shape: Shape, after: Sequence[str]) -> list[str]:
         assert shape.name == "small"
         first = sum(len(ids) for _, ids, _ in self.submitted)
-        ids = [str(first + i + 1) for i in range(len(tasks))]
+        ids = [str(first + i + 1) for i in range(len(jobs))]
         self.submitted.append((name, ids, list(after)))
         self.alive |= dict.fromkeys(ids, "waiting")
         return ids
@@ -88,7 +88,7 @@ def test_another_process_finds_the_jobs_again(tmp_path: Path, cluster: FakeClust
     again.forget_failures(cluster)
     step(again, cluster)
     assert len(cluster.submitted) == 3
-    for part in (part for s in again.steps.values() for part in s.parts):
+    for part in again.parts:
         cluster.ends(part, 0)
     step(again, cluster)
     assert (again.over, again.succeeded, len(cluster.submitted)) == (True, True, 3)

@@ -11,12 +11,12 @@ import pytest
 
 from tests.slurm.cluster import Cluster
 from tests.slurm.pausing import Pauses, followed, preempt
-from tests.slurm.test_multirun import STAGE, UPDATE, places
+from tests.slurm.test_multirun import OWN, UPDATE
 from tests.stages.conftest import SMALL, TRAINING, Workplace, make_workplace
 from tests.stages.processes import ROOT, contents
 
 pytestmark = pytest.mark.timeout(1500)  # a busy machine is no failure
-CELL = (*STAGE, "grpo.max_steps=3", "trainer.strategy=ddp")
+CELL = (*OWN, "grpo.max_steps=3", "trainer.strategy=ddp")
 STARTED_BY_JOB = ("trainer.devices=2", "hydra/launcher=slurm_cpu", "hydra.launcher.cpus_per_task=1")
 STARTED_BY_SRUN = (
     "trainer.num_nodes=2", "hydra/launcher=slurm_cpu", "hydra.launcher.nodes=2",
@@ -28,7 +28,7 @@ STARTED_BY_SRUN = (
 def expected(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     """The cell by itself, without a cluster."""
     workplace = make_workplace(tmp_path_factory.mktemp("whole"))
-    done = workplace.train(*CELL[len(SMALL) + len(TRAINING) :], "trainer.devices=2")
+    done = workplace.train(*CELL, "trainer.devices=2")
     assert (done.code, done.err) == (0, "")
     return workplace
 
@@ -45,8 +45,9 @@ def announced_by_sigterm_alone(cluster: Cluster) -> Iterator[None]:
     cluster.run("scontrol", "reconfigure")
 
 
-def swept(cluster: Cluster, folder: Path, shape: Sequence[str], pauses: Pauses) -> tuple[Workplace, int, str]:
-    """The multirun's workplace, exit code and output; each pause is a preemption."""
+def check_undisturbed(cluster: Cluster, folder: Path, shape: Sequence[str], expected: Workplace) -> Workplace:
+    """A multirun of the cell, preempted once, ends in the expected result; returns its workplace."""
+    pauses = Pauses(folder / "pauses", {"preempted": UPDATE})
     (folder / "swept").mkdir()
     workplace = make_workplace(folder / "swept")
 
@@ -55,22 +56,23 @@ def swept(cluster: Cluster, folder: Path, shape: Sequence[str], pauses: Pauses) 
         pauses.let_go("preempted")
 
     command = [
-        sys.executable, "train.py", "-m", *CELL, *places(workplace), *shape, "hydra.launcher.mem_gb=1",
+        sys.executable, "train.py", "-m", *SMALL, *TRAINING, *CELL, *workplace.places, *shape,
+        "hydra.launcher.mem_gb=1",
     ]  # fmt: skip
     with open(folder / "log", "wb") as log:
         run = subprocess.Popen(command, env=pauses.environment(cluster), cwd=ROOT, stdout=log, stderr=log)
         code = followed(run, cluster, lambda: pauses.act({"preempted": be_preempted}))
-    return workplace, code, (folder / "log").read_text()
+    said = (folder / "log").read_text()
+    assert pauses.done == ["preempted"], said
+    assert code == 0, said
+    assert contents(workplace.outputs) == contents(expected.outputs)
+    return workplace
 
 
 def test_a_preempted_cell_ends_in_the_undisturbed_result(
     cluster: Cluster, tmp_path: Path, expected: Workplace
 ) -> None:
-    pauses = Pauses(tmp_path / "pauses", {"preempted": UPDATE})
-    workplace, code, said = swept(cluster, tmp_path, STARTED_BY_SRUN, pauses)
-    assert pauses.done == ["preempted"], said
-    assert code == 0, said
-    assert contents(workplace.outputs) == contents(expected.outputs)
+    workplace = check_undisturbed(cluster, tmp_path, STARTED_BY_SRUN, expected)
     (sweep,) = (workplace.outputs / "sweeps" / "rest_grpo").iterdir()
     (cell,) = (path for path in sweep.iterdir() if path.is_dir() and path.name != ".submitit")
     assert {".hydra", "results.json"} <= {path.name for path in cell.iterdir()}
@@ -80,8 +82,4 @@ def test_a_preempted_cell_ends_in_the_undisturbed_result(
 def test_a_preemption_that_only_sigterm_announces(
     cluster: Cluster, tmp_path: Path, expected: Workplace
 ) -> None:
-    pauses = Pauses(tmp_path / "pauses", {"preempted": UPDATE})
-    workplace, code, said = swept(cluster, tmp_path, STARTED_BY_JOB, pauses)
-    assert pauses.done == ["preempted"], said
-    assert code == 0, said
-    assert contents(workplace.outputs) == contents(expected.outputs)
+    check_undisturbed(cluster, tmp_path, STARTED_BY_JOB, expected)

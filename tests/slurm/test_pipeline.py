@@ -46,10 +46,6 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "launchers.pipeline", *arguments]
 
 
-def places(workplace: Workplace) -> tuple[str, ...]:
-    return (f"dataset.path={workplace.folder / 'problems.jsonl'}", f"paths.outputs={workplace.outputs}")
-
-
 def ways_of(cluster: Cluster, pauses: Pauses) -> dict[str, Way]:
     """How each waiting process is disturbed."""
 
@@ -83,7 +79,7 @@ def undisturbed(folder: Path) -> Workplace:
     from launchers.pipeline import build, read_launcher
 
     workplace = make_workplace(folder)
-    arguments = (*STAGE, *places(workplace), f"hydra.run.dir={workplace.last}")
+    arguments = (*STAGE, *workplace.places, f"hydra.run.dir={workplace.last}")
     for step in build(list(arguments), read_launcher(LAUNCHER), folder).steps.values():
         training = step.shape.nodes > 1
         strategy = "deepspeed_zero2" if training else "auto"
@@ -106,7 +102,7 @@ def test_a_pipeline_that_is_disturbed_in_every_kind_of_step(
 ) -> None:
     pauses = Pauses(tmp_path / "pauses", PAUSES)
     environment, ways = pauses.environment(cluster), ways_of(cluster, pauses)
-    arguments = (*STAGE, *places(outputs), *LAUNCHER)
+    arguments = (*STAGE, *outputs.places, *LAUNCHER)
     dry = subprocess.run(command("--dry-run", *arguments), env=environment, cwd=ROOT, capture_output=True)
     assert dry.returncode == 0
     assert cluster.jobs() == {}
@@ -148,7 +144,7 @@ def test_two_pipelines_at_once_share_their_steps(
     environment = cluster.environment | {"OMP_NUM_THREADS": "1"}
     watches = [
         subprocess.Popen(
-            command("--watch", "--poll", "1", *SMALL, *TRAINING, *own, sigma0, *places(outputs), *LAUNCHER),
+            command("--watch", "--poll", "1", *SMALL, *TRAINING, *own, sigma0, *outputs.places, *LAUNCHER),
             env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
         for sigma0 in sigmas

@@ -46,14 +46,14 @@ class Workplace:
         return [json.loads(line) for line in (self.last / name).read_text().splitlines()]
 
     @property
+    def places(self) -> tuple[str, str]:
+        """Where its problems and outputs are."""
+        return (f"dataset.path={self.folder / 'problems.jsonl'}", f"paths.outputs={self.outputs}")
+
+    @property
     def arguments(self) -> tuple[str, ...]:
         """The settings that every command here begins with."""
-        return (
-            *SMALL,
-            f"dataset.path={self.folder / 'problems.jsonl'}",
-            f"paths.outputs={self.outputs}",
-            f"hydra.run.dir={self.last}",
-        )
+        return (*SMALL, *self.places, f"hydra.run.dir={self.last}")
 
     def _run(self, script: str, *overrides: str, strikes: tuple[Strike, ...]) -> Run:
         return run(script, self.folder / "console", *self.arguments, *overrides, strikes=strikes)

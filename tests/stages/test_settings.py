@@ -78,7 +78,7 @@ def other(item: Any, value: Any, kind: Any) -> Any:
         return choices[(choices.index(value) + 1) % len(choices)] if value in choices else choices[0]
     if value is None:
         kind = next((one for one in typing.get_args(kind) if one is not type(None)), str)
-        return {int: 64, float: 0.5, str: "other", bool: True}[kind]
+        return {int: 64, float: 0.5, str: "other", bool: True, list[str]: ["other"]}[kind]
     if isinstance(value, bool):
         return not value
     if isinstance(value, dict):

@@ -453,12 +453,6 @@ def test_bad_settings_are_named(tmp_path: Path, changes: dict[str, Any], message
         run(tmp_path, **changes)
 
 
-def test_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match=r"trainer.accelerator=gpu: no GPU is visible here"):
-        run(tmp_path, trainer=TrainerConfig(accelerator="gpu"))
-
-
 @pytest.mark.parametrize(("key", "value"), [("n", 1), ("temperature", 0.0)])
 def test_a_rollout_that_cannot_teach_is_refused(tmp_path: Path, key: str, value: float) -> None:
     rollout = dataclasses.replace(toy_grpo().rollout, **{key: value})

@@ -1,0 +1,48 @@
+"""How processes end: exit codes, with the parent, and without taking the interpreter apart."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import NoReturn
+
+EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
+_PR_SET_PDEATHSIG = 1
+
+
+def run_process(main: Callable[[], int]) -> NoReturn:
+    """Runs ``main`` and ends this process with its exit code, as ``sys.exit(main())`` would.
+
+    But the interpreter is not taken apart.  Threads of gloo may still hold a tensor; a thread that drops its
+    tensor while the interpreter is being taken apart aborts the process (SIGABRT), and a finished rank would
+    count as one that died (PyTorch's pull request 179291).
+    """
+    code: object
+    try:
+        code = main()
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as the interpreter does
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it
+            stream.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+def die_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Lets the kernel send this process ``number`` when its parent dies, the process with id ``parent``."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:  # it has died already
+        raise SystemExit(1)
