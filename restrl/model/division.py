@@ -17,6 +17,8 @@ class Division:
     # parameters, gradients and optimizer are in the memory of the machine, not of the device
     offload: bool = False
     buffer: float = 0.0  # numbers that are gathered or reduced at a time, at most
+    # gradients that are collected before they are reduced, at most; there is a copy in the order of ranks
+    bucket: float = 0.0
 
 
 # of DeepSpeed's own sizes: numbers of gradients and of weights on their way at a time, and the weights that
@@ -27,6 +29,8 @@ DIVISIONS = {
     "ddp": Division(),
     "fsdp2": Division(parameters=True, gradients=True, optimizer=True),
     "deepspeed_zero2": Division(gradients=True, optimizer=True, master=True, buffer=REDUCE + GATHER),
-    "deepspeed_zero3": Division(True, True, True, master=True, buffer=REDUCE + LIVE),
-    "deepspeed_zero3_offload": Division(True, True, True, master=True, offload=True, buffer=REDUCE + LIVE),
+    "deepspeed_zero3": Division(True, True, True, master=True, buffer=LIVE, bucket=REDUCE),
+    "deepspeed_zero3_offload": Division(
+        True, True, True, master=True, offload=True, buffer=LIVE, bucket=REDUCE
+    ),
 }

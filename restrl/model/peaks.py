@@ -25,7 +25,8 @@ GIB = 2**30
 PROMPT_TOKENS = 256
 FRAMEWORK = {"cpu": 0.45 * GIB, "cuda": 0.6 * GIB}  # libraries; on a GPU the context and kernels
 CONTENTS = (
-    "parameters", "bfloat16 copies", "gathered weights", "gradients", "optimizer state", "reference policy",
+    "parameters", "bfloat16 copies", "gathered weights", "gradients", "gradients on their way",
+    "optimizer state", "reference policy",
     "engine weights", "scorer", "keys and values", "activations", "logits", "framework",
 )  # fmt: skip
 
@@ -152,7 +153,7 @@ def _grpo(run: Run) -> list[Peak]:
     config, sizes, r = run.config, run.sizes, run.config.model.lora.r
     grpo, item = config.grpo, run.bytes(later=config.grpo.iterations > 1)
     trained, frozen = (sizes.parameters, 0) if r is None else (run.adapters, sizes.parameters)
-    held, gradients, host = _held(run, trained, frozen, item)
+    held, gradients, host = _held(run, trained, frozen, item, sizes.head)
     if grpo.objective.kl > 0 and r is None:
         copy = sizes.parameters * (item.product if run.division.master else item.weight)
         held["reference policy"] = copy / (run.ranks if run.division.parameters else 1)
@@ -187,10 +188,12 @@ def _fit(run: Run, after_grpo: bool) -> Peak:
 Parts = dict[str, float]
 
 
-def _held(run: Run, trained: float, frozen: float, item: Bytes) -> tuple[Parts, Parts, Parts]:
+def _held(
+    run: Run, trained: float, frozen: float, item: Bytes, head: float = 0.0
+) -> tuple[Parts, Parts, Parts]:
     """Weights and Adam's two moments, gradients, and what of these is in the machine's memory.
 
-    ``frozen`` weights are computed with, and not trained.
+    ``frozen`` weights are computed with, and not trained.  ``head``: weights of the output matrix.
     """
     division, sizes = run.division, run.sizes
     stored = item.product if division.master else item.weight
@@ -210,8 +213,10 @@ def _held(run: Run, trained: float, frozen: float, item: Bytes) -> tuple[Parts, 
     if copied:
         held["bfloat16 copies"] = copied * item.product
     if run.ranks > 1 and (division.parameters or division.buffer):
-        two_layers = 2 * sizes.per_layer + sizes.embedding + sizes.head if division.parameters else 0.0
+        two_layers = 2 * sizes.per_layer + sizes.embedding + head if division.parameters else 0.0
         held["gathered weights"] = max(two_layers, min(division.buffer, trained + frozen)) * stored
+    if run.ranks > 1 and division.bucket:
+        gradients["gradients on their way"] = 2 * min(division.bucket, trained) * stored
     return held, gradients, host
 
 

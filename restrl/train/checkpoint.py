@@ -1,9 +1,10 @@
 """Lightning's ModelCheckpoint with atomic checkpoints: an incomplete checkpoint is never used.
 
 A checkpoint is ``step-000040.ckpt``.  It is a file that appears by ``os.replace`` after it was written and
-synced, or, for strategies that divide the weights, a folder that is complete once it holds an end marker.
-The last two checkpoints are kept.  On resume, a warning is given for an incomplete checkpoint (a file whose
-archive does not verify, a folder without marker), and the one before it is used.
+synced, or, for strategies that divide the weights, a folder of such files, one of each rank, that is complete
+once it holds an end marker.  The last two checkpoints are kept.  On resume, a warning is given for an
+incomplete checkpoint (a file whose archive does not verify, a folder without marker), and the one before it
+is used.
 """
 
 from __future__ import annotations
@@ -157,10 +158,14 @@ class AtomicCheckpointIO(CheckpointIO):
         self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True
     ) -> dict[str, Any]:
         """The tensors are a map of the file: ranks that need a part of them do not read all."""
-        loaded: dict[str, Any] = torch.load(
-            path, map_location=map_location or "cpu", weights_only=bool(weights_only), mmap=True
+        return _joined(
+            [
+                torch.load(
+                    file, map_location=map_location or "cpu", weights_only=bool(weights_only), mmap=True
+                )
+                for file in _files(Path(path))
+            ]
         )
-        return loaded
 
     def remove_checkpoint(self, path: Any) -> None:
         _remove(Path(path))
@@ -187,16 +192,42 @@ def remove_checkpoints(folder: Path) -> None:
         _remove(path)
 
 
+def part_of(folder: Path, rank: int) -> Path:
+    """The file of a rank in a checkpoint that is a folder."""
+    return folder / f"rank{rank}"
+
+
+def _files(path: Path) -> list[Path]:
+    """The files of a checkpoint, that of the first rank first."""
+    if not path.is_dir():
+        return [path]
+    return [part_of(path, rank) for rank in range(len(list(path.glob("rank*"))))]
+
+
+def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """One process's checkpoint: every rank has some weights and moments, the first one also all the rest."""
+    whole, *others = parts
+    for part in others:
+        whole["state_dict"] |= part["state_dict"]
+        for mine, its in zip(whole["optimizer_states"], part["optimizer_states"], strict=True):
+            for index, entries in its["state"].items():
+                mine["state"].setdefault(index, {}).update(entries)
+    return whole
+
+
 def _is_whole(path: Path) -> bool:
     """Whether a checkpoint is complete.
 
     The archive of a file must have its directory (which is written last) and matching checksums.
     """
-    if path.is_dir():
-        return (path / END).exists()
+    if path.is_dir() and not (path / END).exists():
+        return False
     try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
+        for file in _files(path):
+            with zipfile.ZipFile(file) as archive:
+                if archive.testzip() is not None:
+                    return False
+        return True
     except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError):
         return False
 

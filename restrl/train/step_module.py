@@ -124,17 +124,21 @@ class StepModule(lightning.LightningModule):
         """Raises UserError if a weight is not finite: no run that starts from it would recover."""
         trained = {name for name, p in self.named_parameters() if p.requires_grad}
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
-        self.ranks.by_first(lambda: self._check_finite(checkpoint["state_dict"]))
+        self._check_finite(checkpoint["state_dict"])
         checkpoint["counters"] = {name: getattr(self, name) for name in COUNTERS}
         checkpoint["random_states"] = self._random_states
         checkpoint["signature"] = self.signature
 
     def _check_finite(self, weights: dict[str, Tensor]) -> None:
-        if bad := next((name for name, weight in weights.items() if not weight.isfinite().all()), None):
-            raise UserError(
-                f"{self.title}, step {self.steps_done}: the weights {bad} are not finite, and no "
+        """``weights``: this rank's part of the checkpoint, which may be all of it."""
+        bad = [name for name, weight in weights.items() if not weight.isfinite().all()]
+        if names := [name for found in self.ranks.gather(bad) for name in found]:
+            error = UserError(
+                f"{self.title}, step {self.steps_done}: the weights {names[0]} are not finite, and no "
                 "checkpoint was written; the last one is intact. Lower the learning rate"
             )
+            error.of_all_ranks = True
+            raise error
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raises UserError if the checkpoint has another signature."""

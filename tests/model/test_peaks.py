@@ -18,13 +18,23 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": str(256 * 1024)}
 
 
-@pytest.mark.parametrize("shape", ["60M", "135M"])
-@pytest.mark.parametrize("what", ["grpo", "fit"])
-def test_the_estimate_is_what_a_step_takes(what: str, shape: str) -> None:
+def check(*arguments: str) -> None:
     """``python -m tests.model.peak`` with ``--rank`` and ``--checkpointing`` measures more of them."""
     out = subprocess.run(
-        [sys.executable, "-m", "tests.model.peak", what, shape],
+        [sys.executable, "-m", "tests.model.peak", *arguments],
         cwd=ROOT, env=os.environ | ENVIRONMENT, check=True, text=True, stdout=subprocess.PIPE,
     ).stdout  # fmt: skip
     found = json.loads(out.splitlines()[-1])
     assert found["estimate"] == pytest.approx(found["measured"], rel=0.15), found
+
+
+@pytest.mark.parametrize("shape", ["60M", "135M"])
+@pytest.mark.parametrize("what", ["grpo", "fit"])
+def test_the_estimate_is_what_a_step_takes(what: str, shape: str) -> None:
+    check(what, shape)
+
+
+@pytest.mark.parametrize("strategy", ["fsdp2", "deepspeed_zero2", "deepspeed_zero3"])
+@pytest.mark.parametrize("what", ["grpo", "fit"])
+def test_the_estimate_is_what_a_rank_of_two_takes(what: str, strategy: str) -> None:
+    check(what, "60M", "--strategy", strategy)

@@ -23,6 +23,8 @@ def start_ranks(program: str, size: int, *arguments: str) -> list[subprocess.Pop
     """``python -c program arguments`` as ``size`` ranks of one machine, with a thread each."""
     shared = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     shared |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    # as real ranks end, see run_process
+    program = f"from restrl.process import run_process\nrun_process(lambda: exec({program!r}, globals()))"
     return [
         subprocess.Popen(
             [sys.executable, "-c", program, *arguments],

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import torch
 
 from restrl.errors import UserError
 from restrl.ranks import ALONE
+from restrl.train.checkpoint import END, AtomicCheckpointIO, latest_checkpoint
 from tests.train import divided
 from tests.train.divided import DIVIDED, everything
 from tests.train.processes import ROOT, run_ranks
@@ -113,6 +116,42 @@ def test_resumed_it_gives_the_same_bits(folder: Path, name: str) -> None:
         assert_equal(found["resumed"], found["policy"])
 
 
+@pytest.mark.parametrize("name", DIVIDED)
+def test_each_rank_writes_its_part_of_a_checkpoint(folder: Path, name: str) -> None:
+    checkpoint = folder / name / "interrupted" / "checkpoints" / "step-000002.ckpt"
+    assert sorted(path.name for path in checkpoint.iterdir()) == [END, "rank0", "rank1"]
+    whole, parts = AtomicCheckpointIO().load_checkpoint(checkpoint, weights_only=False), Counter[str]()
+    for rank in ("rank0", "rank1"):
+        part = torch.load(checkpoint / rank, weights_only=False)
+        (optimizer,) = part["optimizer_states"]
+        for key, tensor in [
+            *part["state_dict"].items(),
+            *((f"{i} {key}", t) for i, entries in optimizer["state"].items() for key, t in entries.items()),
+        ]:
+            parts[key] += 1
+            parts[rank] += tensor.numel()
+    total = parts.pop("rank0") + (second := parts.pop("rank1"))
+    assert set(parts.values()) == {1}  # no tensor is in both
+    assert 0.45 < second / total < 0.55
+    (optimizer,) = whole["optimizer_states"]
+    assert len(parts) == len(whole["state_dict"]) + 3 * len(optimizer["state"])
+
+
+def test_a_checkpoint_that_lacks_a_part_is_passed_over(folder: Path, tmp_path: Path) -> None:
+    checkpoints = folder / "fsdp2" / "interrupted" / "checkpoints"
+    for path in checkpoints.iterdir():
+        shutil.copytree(path, tmp_path / path.name)
+    first, last = sorted(tmp_path.iterdir())
+    assert latest_checkpoint(tmp_path) == last
+    part = last / "rank1"
+    part.write_bytes(part.read_bytes()[:-100])
+    with pytest.warns(UserWarning, match=f"{last.name} is damaged and passed over"):
+        assert latest_checkpoint(tmp_path) == first
+    (first / END).unlink()
+    with pytest.warns(UserWarning, match=f"{first.name} is damaged and passed over"):
+        assert latest_checkpoint(tmp_path) is None
+
+
 @pytest.mark.parametrize(
     "key", ["deepspeed_zero3 then ddp", "fsdp2 then deepspeed_zero2", "deepspeed_zero2 then fsdp2"]
 )
@@ -127,9 +166,8 @@ def test_another_number_of_ranks_goes_on(
     folder: Path, tmp_path: Path, alone: dict[str, Any], name: str
 ) -> None:
     """One rank; offloading is for one device too."""
-    (tmp_path / "checkpoints").mkdir()
-    for path in (folder / "fsdp2" / "interrupted" / "checkpoints").glob("step-000002*"):
-        (tmp_path / "checkpoints" / path.name).write_bytes(path.read_bytes())
+    step = "checkpoints/step-000002.ckpt"
+    shutil.copytree(folder / "fsdp2" / "interrupted" / step, tmp_path / step)
     found = divided.policy(tmp_path, name, ALONE)
     assert found["from"] == 2
     assert_close(found, alone["policy"])

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
-from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -24,6 +23,7 @@ from restrl.model.save import stored_form
 from restrl.ranks import Ranks
 from restrl.train.strategies.base import RanksEnvironment, Strategy
 from restrl.train.strategies.modules import Undivided, decoder_layers, places_of, without_hooks
+from restrl.train.strategies.parts import PartsCheckpoint
 
 
 class Sharded(Strategy):
@@ -137,13 +137,8 @@ def _shard_odd(module: nn.Module, mesh: DeviceMesh) -> None:
             fully_shard(m, mesh=mesh)
 
 
-class ShardedLightning(DDPStrategy):
-    """Lightning's DDPStrategy without DDP: the module is divided already (``Sharded.wrap``).
-
-    Checkpoints are those of one process: the first rank gathers weights and moments, one tensor at a time, in
-    its host memory (12 bytes per trained weight).  So a run may go on with another number of ranks, or with
-    another strategy.  Every rank reads such a file through a memory map and keeps its part.
-    """
+class ShardedLightning(PartsCheckpoint):
+    """Lightning's DDPStrategy without DDP: the module is divided already (``Sharded.wrap``)."""
 
     @property
     def restore_checkpoint_after_setup(self) -> bool:
@@ -154,11 +149,8 @@ class ShardedLightning(DDPStrategy):
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         assert self.lightning_module is not None
-        return {
-            name: self._collected(p)
-            for name, p in self.lightning_module.named_parameters()
-            if p.requires_grad
-        }
+        trained = ((name, p) for name, p in self.lightning_module.named_parameters() if p.requires_grad)
+        return self._own((name, _full(p)) for name, p in trained)
 
     def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
         del strict  # frozen weights are not in the checkpoint
@@ -170,11 +162,11 @@ class ShardedLightning(DDPStrategy):
 
     def optimizer_state(self, optimizer: Any) -> dict[str, Any]:
         state = getattr(optimizer, "_optimizer", optimizer).state_dict()  # Lightning wraps it
-        collected = {
-            index: {key: self._collected(value) for key, value in entries.items()}
+        own = {
+            index: self._own((key, _full(value)) for key, value in entries.items())
             for index, entries in state["state"].items()
         }
-        return {**state, "state": collected}
+        return {**state, "state": own}
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
         for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
@@ -184,13 +176,6 @@ class ShardedLightning(DDPStrategy):
                 for index, entries in state["state"].items()
             }
             optimizer.load_state_dict({**state, "state": divided})
-
-    def _collected(self, value: Any) -> Any:
-        """The whole tensor on the first rank's CPU; None on the others."""
-        full = _full(value)
-        if not self.is_global_zero:
-            return None
-        return full.detach().cpu() if isinstance(full, Tensor) else full
 
 
 def _divided(value: Any, parameter: Any) -> Any:

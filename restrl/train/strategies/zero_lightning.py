@@ -19,6 +19,7 @@ from torch import Tensor, distributed, nn
 
 from restrl.train.strategies.base import RanksEnvironment
 from restrl.train.strategies.modules import Undivided
+from restrl.train.strategies.parts import PartsCheckpoint
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's state of a weight, besides its count of steps
 
@@ -33,7 +34,7 @@ class AsTheyAre(DeepSpeedPrecision):
         return module
 
 
-class ZeroLightning(DeepSpeedStrategy):
+class ZeroLightning(PartsCheckpoint, DeepSpeedStrategy):
     """Lightning's DeepSpeedStrategy, with these differences.
 
     - It also runs on a CPU (gloo), as a trial without a GPU.  Lightning refuses that in three places: the
@@ -41,9 +42,7 @@ class ZeroLightning(DeepSpeedStrategy):
     - The process group is there already (``restrl.ranks.connect``).
     - The engine holds the PolicyLM or ValueLM, not the Lightning module, and a training step runs outside of
       ``engine.forward``: a step has many forward and backward passes, and DeepSpeed expects one of each.
-    - Checkpoints are those of one process: the first rank gathers weights (float32) and moments, one tensor
-      at a time, in its host memory (12 bytes per trained weight).  So a run may go on with another number of
-      ranks, or with another strategy.
+    - Checkpoints hold whole tensors (``PartsCheckpoint``), weights as float32.
     """
 
     def __init__(self, settings: dict[str, Any], cluster_environment: RanksEnvironment) -> None:
@@ -121,14 +120,11 @@ class ZeroLightning(DeepSpeedStrategy):
     def lightning_restore_optimizer(self) -> bool:
         return True
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
-        DDPStrategy.save_checkpoint(self, checkpoint, filepath, storage_options)
-
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         return DDPStrategy.load_checkpoint(self, checkpoint_path, weights_only)
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        return {name: self._collected(self._weight(p)) for name, p in self._named()}
+        return self._own((name, self._weight(p)) for name, p in self._named())
 
     def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
         del strict  # frozen weights are not in the checkpoint
@@ -141,11 +137,13 @@ class ZeroLightning(DeepSpeedStrategy):
 
         del optimizer
         _link_moments(self.deepspeed_engine.optimizer)
-        state: dict[int, dict[str, Any]] = {}
         steps = [entries["step"] for entries in self._adam.state.values() if "step" in entries]
-        for index, p in enumerate(self._order if steps else []):
-            moments = {key: self._collected(safe_get_full_optimizer_state(p, key)) for key in MOMENTS}
-            state[index] = {"step": steps[0].detach().cpu().clone(), **moments}
+        state = {
+            index: self._own(
+                [("step", steps[0]), *((key, safe_get_full_optimizer_state(p, key)) for key in MOMENTS)]
+            )
+            for index, p in enumerate(self._order if steps else [])
+        }
         return {"state": state, "param_groups": self._groups}
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
@@ -171,9 +169,6 @@ class ZeroLightning(DeepSpeedStrategy):
     @property
     def _adam(self) -> Any:
         return self.deepspeed_engine.optimizer.optimizer
-
-    def _collected(self, tensor: Tensor) -> Tensor | None:
-        return tensor.detach().cpu().clone() if self.is_global_zero else None
 
     # --- weights
 
