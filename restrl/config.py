@@ -18,6 +18,9 @@ from restrl.config_grpo import GrpoConfig as GrpoConfig
 from restrl.config_grpo import ObjectiveConfig as ObjectiveConfig
 from restrl.config_grpo import SamplingConfig as SamplingConfig
 from restrl.config_grpo import ShapingConfig as ShapingConfig
+from restrl.config_learning import DpoConfig as DpoConfig
+from restrl.config_learning import LearningConfig as LearningConfig
+from restrl.config_learning import SftConfig as SftConfig
 
 
 @dataclass
@@ -251,8 +254,8 @@ class StageConfig:
     name: str = _limits(
         "rest_grpo",
         choices=(
-            "rest_grpo", "sample", "assemble", "grpo", "evaluate", "collect", "value_model", "rest_rl",
-            "check",
+            "rest_grpo", "sample", "assemble", "grpo", "dapo", "rest_dpo", "rest_sft", "evaluate", "collect",
+            "value_model", "rest_rl", "check",
         ),
     )  # fmt: skip
     evaluate: bool = True  # base and trained policy on the held-out problems at the end
@@ -274,6 +277,8 @@ class Config:
     # the groups that use its values decide
     sampling: SharedSamplingConfig = field(default_factory=SharedSamplingConfig, metadata={"decides": False})
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
+    dpo: DpoConfig = field(default_factory=DpoConfig)
+    sft: SftConfig = field(default_factory=SftConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

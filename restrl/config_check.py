@@ -20,8 +20,9 @@ from restrl.config_fields import resolve_paths, unread
 from restrl.errors import UserError
 
 CHOOSING = ("best_of_n", "mcts")  # decoders that a scorer chooses for
-STAGE_1 = ("rest_grpo", "sample", "assemble", "grpo")
-ANSWERING = ("rest_grpo", "grpo", "evaluate")  # stages that, like decode.py, end with answers of `decoder`
+COMPARING = ("rest_grpo", "grpo", "dapo", "rest_dpo", "rest_sft")  # iterations, then base against trained
+STAGE_1 = ("sample", "assemble", *COMPARING)
+ANSWERING = (*COMPARING, "evaluate")  # stages that, like decode.py, end with answers of `decoder`
 
 
 def check(composed: DictConfig, folder: Path | None = None) -> Config:

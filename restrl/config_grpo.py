@@ -20,7 +20,8 @@ class ObjectiveConfig:
     advantage: str = _limits("group_std", choices=("group_std", "group_mean", "leave_one_out"))
     advantage_delta: float = _limits(1e-4, gt=0)  # added to the std, which has ddof 1
     ratio: str = _limits("token", choices=("token", "sequence"))
-    clip_low: float = _limits(0.2, ge=0, lt=1)
+    surrogate: str = _limits("ppo", choices=("ppo", "cispo"))
+    clip_low: float = _limits(0.2, ge=0, le=1)
     clip_high: float = _limits(0.2, ge=0)
     aggregate: str = _limits("sequence", choices=("sequence", "token", "constant"))
     kl: float = _limits(0.0, ge=0)  # beta of the k3 penalty against the frozen reference; 0 = no reference

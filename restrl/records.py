@@ -153,6 +153,19 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """Two completions of a problem, of which one is better: an example of DPO."""
+
+    task_id: str
+    prompt_ids: tuple[int, ...]  # as of Group
+    code: str  # as of Group
+    chosen: Completion
+    rejected: Completion
+    chosen_reward: float  # in [0, 1], greater than that of the rejected one
+    rejected_reward: float
+
+
+@dataclass(frozen=True)
 class StartState:
     """A state that GRPO generates from: a problem's initial state or a prefix of a best completion."""
 

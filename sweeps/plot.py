@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Picture
 
-from sweeps.statistics import Figure, RowReport
+from restrl.evaluate.interval_plot import interval_panel
+from sweeps.statistics import RowReport
 
 
 def draw(reports: Sequence[RowReport], swept: Sequence[str], path: Path) -> None:
@@ -19,24 +18,12 @@ def draw(reports: Sequence[RowReport], swept: Sequence[str], path: Path) -> None
     panels = picture.subplots(len(reports), 2, squeeze=False)
     for report, (left, right) in zip(reports, panels, strict=True):
         names = [", ".join(group.values) or "all runs" for group in report.groups]
-        _panel(left, [group.pass_at_1 for group in report.groups], names)
+        interval_panel(left, [group.pass_at_1 for group in report.groups], names)
         left.set(title=f"{report.row}: pass@1 %", ylabel=", ".join(swept))
         if report.reference is None:
             right.set_axis_off()
             continue
-        _panel(right, [group.difference for group in report.groups], names)
+        interval_panel(right, [group.difference for group in report.groups], names)
         right.axvline(0, color="black", linewidth=0.8)
         right.set(title=f"{report.row} less {report.reference}, paired by problem")
     picture.savefig(path, dpi=110)
-
-
-def _panel(axes: Axes, figures: Sequence[Figure | None], names: Sequence[str]) -> None:
-    for place, figure in enumerate(figures):
-        if figure is None:
-            continue
-        axes.plot(100 * figure.mean, place, "o", color="C0")
-        if figure.interval is not None:
-            axes.plot(100 * np.array(figure.interval), [place, place], color="C0")
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.5, -0.5)  # the first group on top
-    axes.grid(axis="x", color="gainsboro")

@@ -54,7 +54,7 @@ def error_of(finished: Run) -> str:
         ),
         (
             "stage=foo",
-            "stage=foo: no such choice; stage may be assemble, check, collect, evaluate, grpo, ",
+            "stage=foo: no such choice; stage may be assemble, check, collect, dapo, evaluate, grpo, ",
         ),
         (
             "experiment=foo",
@@ -189,7 +189,10 @@ def test_help_lists_groups_and_examples(script: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert not torch_loaded
     assert f"{script} GROUP=OPTION" in done.stdout
-    assert "grpo: dapo, dr_grpo, naive, rest, rest_paper" in done.stdout
+    assert (
+        "grpo: cispo, dapo, dr_grpo, gspo, naive, rest, rest_filter, rest_paper, rest_partial, rloo, tis"
+        in done.stdout
+    )
     assert done.stdout.count("\n  python ") >= 3
 
 

@@ -8,6 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from restrl.cli import register_schema
 from restrl.config import Config
 from restrl.decode.registry import DECODERS
 
@@ -75,6 +76,48 @@ def test_baselines_differ_in_what_they_are_about():
         "objective.aggregate": "constant",
         "objective.kl": 0.0,
     }
+    assert difference("rloo", "naive") == {
+        "objective.advantage": "leave_one_out",
+        "objective.aggregate": "constant",
+    }
+    assert difference("gspo", "naive") == {
+        "updates_per_step": 4,
+        "objective.ratio": "sequence",
+        "objective.clip_low": 3e-4,
+        "objective.clip_high": 4e-4,
+        "objective.kl": 0.0,
+    }
+    assert difference("cispo", "naive") == {
+        "updates_per_step": 4,
+        "objective.surrogate": "cispo",
+        "objective.clip_low": 1.0,
+        "objective.clip_high": 4.0,
+        "objective.aggregate": "token",
+        "objective.kl": 0.0,
+    }
+    assert difference("tis", "naive") == {"objective.tis_cap": 2.0}
+
+
+def test_the_ablations_are_halves_of_the_default():
+    assert difference("rest_filter", "rest") == {"partial_states": False}
+    assert difference("rest_partial", "rest") == {"sigma0": 0.0}
+    assert difference("naive", "rest") == {"partial_states": False, "sigma0": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["stage=grpo"], "naive"),
+        (["stage=dapo"], "dapo"),
+        (["stage=rest_dpo"], "rest"),
+        (["stage=grpo", "grpo=rloo"], "rloo"),
+        (["grpo=rest_paper", "stage=dapo"], "rest_paper"),
+    ],
+)
+def test_a_baseline_chooses_its_objective_unless_the_command_does(overrides, expected):
+    register_schema()
+    with initialize_config_dir(str(CONF), version_base=None):
+        assert compose("train", overrides=overrides).grpo.name == expected
 
 
 @pytest.mark.parametrize("name", sorted(DECODERS))

@@ -17,6 +17,7 @@ RANKS = [
         "config_cluster",
         "config_fields",
         "config_grpo",
+        "config_learning",
         "errors",
         "seeds",
         "files",
@@ -37,7 +38,7 @@ RANKS = [
     {"scoring"},
     {"search"},
     {"train", "decode", "evaluate", "pictures"},
-    {"stages"},
+    {"stages", "compare"},
     {"launch"},
     {"cli"},
     {"__main__"},  # commands, python -m restrl.x: each imports what it likes, and nobody imports it

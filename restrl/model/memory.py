@@ -21,7 +21,7 @@ import torch
 from restrl.config import Config, PathsConfig
 from restrl.errors import UserError
 from restrl.model.geometry import Geometry, geometry
-from restrl.model.peaks import GIB, Peak, peaks
+from restrl.model.peaks import GIB, OF_THE_POLICY, Peak, peaks
 
 MARGIN = 0.85  # of the estimate: a run that needs less than this is not refused
 CHANGES: tuple[tuple[str, Any], ...] = (  # changes that save memory, the least harmful first
@@ -32,6 +32,8 @@ CHANGES: tuple[tuple[str, Any], ...] = (  # changes that save memory, the least 
     ("engine.kv_gb", 1.0),
     ("model.checkpointing", True),
     ("grpo.tokens_per_microbatch", 512),
+    ("dpo.tokens_per_microbatch", 512),
+    ("sft.tokens_per_microbatch", 512),
     ("vm.tokens_per_microbatch", 512),
     ("model.dtype", "bfloat16"),
     ("trainer.precision", "bf16-true"),
@@ -182,8 +184,11 @@ def _saves(config: Config, key: str, value: Any, trains: Iterable[str]) -> bool:
     if key == "trainer.strategy":
         shares = config.trainer.devices * config.trainer.num_nodes > 1 or "offload" in value
         return bool(trains) and before in ("auto", "ddp") and shares
-    if key.startswith(("grpo.", "vm.")):
-        return ("grpo" if key.startswith("grpo.") else "fit") in trains and before > value
+    if key == "grpo.iterations":
+        return any(kind in trains for kind in OF_THE_POLICY) and before > value
+    if key.startswith(("grpo.", "dpo.", "sft.", "vm.")):
+        group = key.partition(".")[0]
+        return ("fit" if group == "vm" else group) in trains and before > value
     return bool(before > value) if key == "engine.kv_gb" else bool(before != value)
 
 

@@ -15,13 +15,14 @@ from typing import NamedTuple
 
 import torch
 
-from restrl.config import Config, SamplingConfig
+from restrl.config import Config, LearningConfig, SamplingConfig
 from restrl.engine.registry import ENGINES
 from restrl.model.division import DIVISIONS, Division
 from restrl.model.geometry import Geometry
 from restrl.model.load import weights_dtype
 
 GIB = 2**30
+OF_THE_POLICY = ("grpo", "dpo", "sft")  # kinds of training that a run may include, besides fit
 PROMPT_TOKENS = 256
 FRAMEWORK = {"cpu": 0.45 * GIB, "cuda": 0.6 * GIB}  # libraries; on a GPU the context and kernels
 CONTENTS = (
@@ -90,13 +91,16 @@ class Run:
 
 
 def peaks(config: Config, sizes: Geometry, trains: Iterable[str], device: torch.device) -> list[Peak]:
-    """The peaks of a run that samples and then ``trains`` (grpo, fit)."""
+    """The peaks of a run that samples and then ``trains`` (of ``OF_THE_POLICY`` and fit)."""
     run = Run(config, sizes, device)
     phases = [_sampling(run)]
     if "grpo" in trains:
         phases += _grpo(run)
+    for kind, reference in (("dpo", True), ("sft", False)):
+        if kind in trains:
+            phases.append(_on_completions(run, getattr(config, kind), reference))
     if "fit" in trains:
-        phases.append(_fit(run, after_grpo="grpo" in trains))
+        phases.append(_fit(run, after_training=any(kind in trains for kind in OF_THE_POLICY)))
     return [with_framework(phase, device) for phase in phases]
 
 
@@ -155,8 +159,7 @@ def _grpo(run: Run) -> list[Peak]:
     trained, frozen = (sizes.parameters, 0) if r is None else (run.adapters, sizes.parameters)
     held, gradients, host = _held(run, trained, frozen, item, sizes.head)
     if grpo.objective.kl > 0 and r is None:
-        copy = sizes.parameters * (item.product if run.division.master else item.weight)
-        held["reference policy"] = copy / (run.ranks if run.division.parameters else 1)
+        held["reference policy"] = _reference(run, item)
     group = PROMPT_TOKENS + grpo.rollout.n * grpo.rollout.max_tokens
     tokens = min(grpo.tokens_per_microbatch, grpo.prompts_per_step * group)
     learning = gradients | {
@@ -171,9 +174,31 @@ def _grpo(run: Run) -> list[Peak]:
     return [Peak(f"{what} (rollouts)", rollouts | engine, host), Peak(what, held | learning, host)]
 
 
-def _fit(run: Run, after_grpo: bool) -> Peak:
+def _on_completions(run: Run, learning: LearningConfig, reference: bool) -> Peak:
+    """DPO or SFT; only DPO has a reference.  A micro-batch is full."""
+    config, sizes, r = run.config, run.sizes, run.config.model.lora.r
+    item = run.bytes(later=config.grpo.iterations > 1)
+    trained, frozen = (sizes.parameters, 0) if r is None else (run.adapters, sizes.parameters)
+    held, gradients, host = _held(run, trained, frozen, item, sizes.head)
+    if reference and r is None:
+        held["reference policy"] = _reference(run, item)
+    tokens = learning.tokens_per_microbatch
+    computing = gradients | {
+        "activations": activations(run, sizes.layers, tokens, item),
+        "logits": _logits(run, min(learning.logit_chunk, tokens), item),
+    }
+    what = "training " + ("all weights" if r is None else f"adapters of rank {r}")
+    return Peak(what, held | computing, host)
+
+
+def _reference(run: Run, item: Bytes) -> float:
+    copy = run.sizes.parameters * (item.product if run.division.master else item.weight)
+    return copy / (run.ranks if run.division.parameters else 1)
+
+
+def _fit(run: Run, after_training: bool) -> Peak:
     vm, sizes, r = run.config.vm, run.sizes, run.config.model.lora.r
-    item = run.bytes(later=after_grpo)
+    item = run.bytes(later=after_training)
     layers = min(vm.layers or sizes.layers, sizes.layers)
     weights = sizes.embedding + sizes.per_layer * layers
     still = sizes.embedding + sizes.per_layer * min(vm.freeze_layers, layers) if vm.freeze_layers else 0.0

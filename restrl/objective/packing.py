@@ -61,7 +61,7 @@ def micro_batches(groups: Sequence[TokenGroup], budget: int) -> list[list[Piece]
     decreasing size, so that few are nearly empty.
     """
     pieces = [piece for index, group in enumerate(groups) for piece in _pieces(index, group, budget)]
-    sizes = [_packed_tokens(groups[piece.group], piece.completions) for piece in pieces]
+    sizes = [packed_tokens(groups[piece.group], piece.completions) for piece in pieces]
     return [[pieces[i] for i in batch] for batch in first_fit(sizes, budget)]
 
 
@@ -115,7 +115,8 @@ def pack(groups: Sequence[TokenGroup], pieces: Sequence[Piece]) -> PackedBatch:
     return PackedBatch(ids_t, positions_t, TreeLayout(tuple(branches)), predictors_t, targets_t, sequence_t)
 
 
-def _packed_tokens(group: TokenGroup, completions: Sequence[int]) -> int:
+def packed_tokens(group: TokenGroup, completions: Sequence[int]) -> int:
+    """Tokens of a packed sequence of these completions of the group."""
     return len(group.prompt) + sum(len(group.completions[i]) - 1 for i in completions)
 
 

@@ -78,13 +78,18 @@ def policy_loss(inputs: LossInputs, objective: ObjectiveConfig, normalizer: floa
     -min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A) x w + beta k3 for each token (GRPO, arXiv
     2402.03300 eq. 3), with rho the ratio of the token or, ``ratio=sequence``, of the completion (GSPO, arXiv
     2507.18071 eq. 7: exp of the mean log ratio), w = min(pi_old / pi_engine, tis_cap) without gradient on the
-    policy term only, k3 = exp(d) - d - 1 and d = logp_ref - logp.
+    policy term only, k3 = exp(d) - d - 1 and d = logp_ref - logp.  ``surrogate=cispo`` (arXiv 2506.13585,
+    eq. 4): the first term is -clip(rho) A logp x w, where clip(rho) has no gradient, so that no token loses
+    its own to the clip.
     """
     advantages = inputs.advantages[inputs.sequence]
     lengths = torch.bincount(inputs.sequence, minlength=len(inputs.advantages)).clamp(min=1)
     ratio = _log_ratio(inputs, objective, lengths).exp()
     clipped_ratio = ratio.clamp(1 - objective.clip_low, 1 + objective.clip_high)
-    losses = -torch.minimum(ratio * advantages, clipped_ratio * advantages)
+    if objective.surrogate == "cispo":
+        losses = -clipped_ratio.detach() * advantages * inputs.logprobs
+    else:
+        losses = -torch.minimum(ratio * advantages, clipped_ratio * advantages)
     weight = _tis_weight(inputs, objective)
     losses = losses * weight
     kl = _k3(inputs) if objective.kl > 0 else torch.zeros_like(losses)

@@ -1,4 +1,4 @@
-"""The report of an assembly of start states: how many problems were kept, how many dropped, and why."""
+"""Reports of what a step takes from judged groups: how many problems were kept, how many dropped, and why."""
 
 from __future__ import annotations
 
@@ -32,16 +32,37 @@ class AssemblyReport:
                 "nothing was sampled or filtered (grpo.sigma0=0, grpo.partial_states=false); "
                 f"{self.kept} start states, the initial ones of all problems"
             )
-        reasons = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items())
         return (
-            f"kept {self.kept} of {self.problems} problems"
-            + (f" (dropped: {reasons})" if reasons else "")
+            _kept(self.kept, self.problems, self.dropped)
             + f"; {self.kept + self.partial} start states, {self.partial} of them partial"
             + (f"; {self.no_room} partial states left out: no room for an answer" if self.no_room else "")
         )
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class SelectionReport:
+    """Of completions that are trained on as they are."""
+
+    what: str  # examples, in words: pairs, completions
+    problems: int
+    kept: int
+    dropped: Mapping[str, int]  # reason -> problems; kept + dropped = problems
+    examples: int
+
+    def text(self) -> str:
+        """One line for a log."""
+        return f"{_kept(self.kept, self.problems, self.dropped)}; {self.examples} {self.what}"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def _kept(kept: int, problems: int, dropped: Mapping[str, int]) -> str:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
+    return f"kept {kept} of {problems} problems" + (f" (dropped: {reasons})" if reasons else "")
 
 
 def reward_std_histogram(stds: Sequence[float], bins: int = 20) -> tuple[list[float], list[int]]:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from restrl.config import GrpoConfig
 from restrl.errors import UserError
 from restrl.records import Completion, Group, StartState
-from restrl.select.report import BELOW_SIGMA0, NO_COMPLETION, NOT_JUDGED, AssemblyReport
-from restrl.select.reward_std import below, best_index, reward_std
+from restrl.select.report import AssemblyReport
+from restrl.select.reward_std import best_index, reason_to_drop, reward_std
 
 Cuts = Callable[[Sequence[int]], list[int]]  # token ids -> ascending positions k where ids[:k] ends an action
 TextOf = Callable[[Sequence[int], int], str]  # (ids, k) -> the text of ids[:k]
@@ -55,7 +55,7 @@ def assemble(
         std = reward_std(group.rewards)
         if std is not None:
             before.append(std)
-        if reason := _reason_to_drop(group, std, config.sigma0):
+        if reason := reason_to_drop(group.rewards, config.sigma0):
             dropped[reason] += 1
             continue
         std = std or 0.0
@@ -171,16 +171,6 @@ def unfiltered(states: Sequence[StartState]) -> Assembly:
     if not states:
         raise UserError(NO_PROBLEM)
     return Assembly(list(states), report)
-
-
-def _reason_to_drop(group: Group, std: float | None, sigma0: float) -> str | None:
-    if sigma0 == 0:
-        return None
-    if not group.completions:
-        return NO_COMPLETION
-    if std is None:
-        return NOT_JUDGED
-    return BELOW_SIGMA0 if below(std, sigma0) else None
 
 
 def _nothing_left(groups: Sequence[Group], report: AssemblyReport, config: GrpoConfig) -> str:

@@ -76,14 +76,14 @@ def _interval(value: float | None, interval: Sequence[float] | None) -> str:
 
 def _step(name: str, artifact: Artifact) -> str:
     lines = [f"### {name}", "", f"`{artifact.folder}`", ""]
-    if name == "assemble":
-        summary = artifact.summary
+    summary = artifact.summary
+    if "text" in summary:  # what a step took from samples
         lines.append(summary["text"] + ".")
-        if summary["sampled"]:
+        if summary.get("sampled"):
             lines += ["", "Reward std by problem, before and after the filter:", "", "```"]
             lines += [*_histogram(summary["reward_stds_before"], summary["reward_stds_after"]), "```"]
     else:
-        lines += [f"- {key}: {_plain(value)}" for key, value in artifact.summary.items()]
+        lines += [f"- {key}: {_plain(value)}" for key, value in summary.items()]
     lines += _machine(artifact.manifest.get("machine", {}).get("sandbox", {}))
     cost = artifact.cost
     if cost.completions:

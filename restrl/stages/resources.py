@@ -95,7 +95,7 @@ class Resources:
     """Opens what the steps need, once.  It is a context manager: leaving it closes engine and sandbox."""
 
     def __init__(self, session: Session, trains: Sequence[str] = ()) -> None:
-        """``trains``: the training steps of the run (grpo, fit), for the estimate of memory.
+        """``trains``: the kinds of training in the run, for the estimate of memory.
 
         Raises UserError for an engine or a strategy that is not installed, and an engine that cannot train.
         """
@@ -202,7 +202,8 @@ class Resources:
     def _check_trainable(self, policy: LoadedPolicy) -> None:
         """Raises UserError unless our numbers for the policy, and its engine's, are those of transformers."""
         abilities = policy.engine.capabilities
-        need(self.config.engine.name, abilities, TRAINING, "training with rollouts")
+        if "grpo" in self.trains:
+            need(self.config.engine.name, abilities, TRAINING, "training with rollouts")
         if abilities.shares_weights:
             if not policy.trainable:
                 check_training(policy.model)

@@ -1,4 +1,8 @@
-"""Stage 1, ReST-GRPO (arXiv 2508.19576, 3.1): (sample -> assemble -> grpo) x T, then the comparison."""
+"""Stage 1, ReST-GRPO (arXiv 2508.19576, 3.1): (sample -> assemble -> grpo) x T, then the comparison.
+
+The baselines have the same plan with other examples and another training: pairs and DPO, accepted completions
+and SFT.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,14 @@ from restrl.stages.plan import Plan, Results, Step
 from restrl.stages.report import write_report
 from restrl.stages.resources import PolicyRef, Resources
 from restrl.stages.session import Session
-from restrl.stages.steps import POLICY, assemble_step, grpo_step, initial_states_step, sample_step
+from restrl.stages.steps import (
+    accepted_step,
+    assemble_step,
+    initial_states_step,
+    pairs_step,
+    sample_step,
+)
+from restrl.stages.training import DPO, GRPO, POLICY, SFT, Learner, train_step
 
 
 def rest_grpo(config: Config, iterations: int) -> Plan:
@@ -31,35 +42,49 @@ def rest_grpo(config: Config, iterations: int) -> Plan:
     return Plan([*steps, report], _check_comparison)
 
 
-def iteration_steps(config: Config, iterations: int, last: str = "grpo") -> list[Step]:
+# of stages with another training than GRPO
+LEARNERS = {"rest_dpo": DPO, "rest_sft": SFT}
+# the step that makes a learner's examples
+EXAMPLES = {GRPO: "assemble", DPO: "pairs", SFT: "accepted"}
+
+
+def learner_of(config: Config) -> Learner:
+    """What trains the policy in the configured stage."""
+    return LEARNERS.get(config.stage.name, GRPO)
+
+
+def iteration_steps(config: Config, iterations: int, last: str = "") -> list[Step]:
     """The steps of the iterations; ``last`` (sample, assemble) ends the first iteration early.
 
-    Without filter and partial states nothing is sampled: training starts from the initial state of every
+    GRPO without filter and partial states samples nothing before: it starts from the initial state of every
     problem.
     """
-    grpo, steps = config.grpo, list[Step]()
-    samples_used = grpo.sigma0 > 0 or grpo.partial_states
+    learner, steps = learner_of(config), list[Step]()
+    examples = EXAMPLES[learner]
+    samples_used = learner is not GRPO or config.grpo.sigma0 > 0 or config.grpo.partial_states
     for t in range(1, iterations + 1):
+        before = after(config, t - 1)
         if samples_used or last == "sample":
-            steps.append(Step(f"sample_{t}", _sample(t), after(t - 1), "model", divisible=True))
+            steps.append(Step(f"sample_{t}", _sample(t), before, "model", divisible=True))
         if last == "sample":
             break
         sampled = (f"sample_{t}",) if samples_used else ()
-        steps.append(Step(f"assemble_{t}", _assemble(t), (*after(t - 1), *sampled)))
+        steps.append(Step(f"{examples}_{t}", _examples(examples, t), (*before, *sampled)))
         if last == "assemble":
             break
-        steps.append(Step(f"grpo_{t}", _grpo(t), (*after(t - 1), f"assemble_{t}"), "training"))
+        train = _train(learner, f"{examples}_{t}", t)
+        steps.append(Step(f"{learner.name}_{t}", train, (*before, f"{examples}_{t}"), "training"))
     return steps
 
 
-def after(t: int) -> tuple[str, ...]:
+def after(config: Config, t: int) -> tuple[str, ...]:
     """The step that makes the policy of iteration ``t``; none for the base model (0)."""
-    return (f"grpo_{t}",) if t > 0 else ()
+    return (f"{learner_of(config).name}_{t}",) if t > 0 else ()
 
 
 def policy_after(t: int, resources: Resources, results: Results) -> PolicyRef:
     """The policy after ``t`` iterations."""
-    policy: PolicyRef = results[f"grpo_{t}"][0] if t > 0 else resources.base
+    policy: PolicyRef = results[after(resources.config, t)[0]][0] if t > 0 else resources.base
     return policy
 
 
@@ -69,19 +94,26 @@ def _sample(t: int) -> Any:
     )
 
 
-def _assemble(t: int) -> Any:
+def _examples(name: str, t: int) -> Any:
+    """The step ``name`` (assemble, pairs, accepted) of iteration ``t``."""
+
     def run(session: Session, resources: Resources, results: Results) -> Artifact:
+        samples = results.get(f"sample_{t}")
+        if name == "pairs":
+            return pairs_step(session, results[f"sample_{t}"], t)
+        if name == "accepted":
+            return accepted_step(session, results[f"sample_{t}"], t)
         policy = policy_after(t - 1, resources, results)
-        if f"sample_{t}" not in results:
+        if samples is None:
             return initial_states_step(session, resources, policy, t)
-        return assemble_step(session, resources, policy, results[f"sample_{t}"], t)
+        return assemble_step(session, resources, policy, samples, t)
 
     return run
 
 
-def _grpo(t: int) -> Any:
-    return lambda session, resources, results: grpo_step(
-        session, resources, policy_after(t - 1, resources, results), results[f"assemble_{t}"], t
+def _train(learner: Learner, examples: str, t: int) -> Any:
+    return lambda session, resources, results: train_step(
+        learner, session, resources, policy_after(t - 1, resources, results), results[examples], t
     )
 
 
@@ -91,7 +123,7 @@ def _answers(name: str, config: Config, t: int) -> list[Step]:
         name,
         lambda resources, results: policy_after(t, resources, results),
         lambda resources: resources.problems("heldout"),
-        after(t),
+        after(config, t),
     )
     sampling = sampling_steps(question, config.decoder)
     answers = answer_step(
@@ -122,21 +154,20 @@ def _say_policy(session: Session, results: Results) -> None:
     session.console.say(f"policy: {policy.model.path}")
 
 
-def artifacts_by_iteration(results: Results) -> list[dict[str, Artifact]]:
-    """Each iteration's artifacts by step: sample (if there is one), assemble, grpo."""
-    iterations: list[dict[str, Artifact]] = []
-    t = 1
-    while f"grpo_{t}" in results:
-        made = {name: results.get(f"{name}_{t}") for name in ("sample", "assemble")}
+def artifacts_by_iteration(config: Config, results: Results) -> list[dict[str, Artifact]]:
+    """Each iteration's artifacts by step: sample (if there is one), what it gives to train on, training."""
+    learner, iterations = learner_of(config), list[dict[str, Artifact]]()
+    while f"{learner.name}_{len(iterations) + 1}" in results:
+        t = len(iterations) + 1
+        made = {name: results.get(f"{name}_{t}") for name in ("sample", EXAMPLES[learner])}
         iterations.append({name: artifact for name, artifact in made.items() if artifact is not None})
-        iterations[-1]["grpo"] = results[f"grpo_{t}"][1]
-        t += 1
+        iterations[-1][learner.name] = results[f"{learner.name}_{t}"][1]
     return iterations
 
 
 def _report(session: Session, resources: Resources, results: Results) -> float | None:
     """Compares base and trained policy; prints the table and writes the report.  Returns pass@1."""
-    iterations = artifacts_by_iteration(results)
+    iterations = artifacts_by_iteration(session.config, results)
     outcomes = {name: results[f"answers_{name}"][1] for name in ("base", "trained")}
     compared = compare_policies(session, resources, iterations, outcomes)
     pass_at_1: float | None = compared["trained"]["pass@1"]
@@ -157,7 +188,7 @@ def compare_policies(
         for name, of_policy in outcomes.items()
     }
     paired = compare(outcomes["base"], outcomes["trained"], problems.problems, decoder, seed)
-    training = iterations[-1]["grpo"]
+    training = iterations[-1][learner_of(session.config).name]
     places = {
         "report": str(folder / "report.md"),
         "tensorboard": str(training.folder / "tensorboard"),

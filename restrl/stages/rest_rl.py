@@ -42,7 +42,7 @@ class Row:
 def rest_rl(config: Config) -> Plan:
     """Both stages, then the table; the result is pass@1 of its last row."""
     rows = [Row(row.policy, row.decoder, row.scorer) for row in config.evaluation.rows]
-    last = after(config.grpo.iterations)  # what makes the trained policy
+    last = after(config, config.grpo.iterations)  # what makes the trained policy
     steps = iteration_steps(config, config.grpo.iterations)
     steps.append(Step("collect", _collect(config), last, "model", divisible=True))
     for name in ("vm", "orm"):
@@ -92,7 +92,7 @@ def answers_of(row: Row) -> str:
 
 def _row_steps(config: Config, row: Row) -> list[Step]:
     """What the row's policy samples for it, and its answers."""
-    trained = after(config.grpo.iterations) if row.policy == "trained" else ()
+    trained = after(config, config.grpo.iterations) if row.policy == "trained" else ()
     question = Question(
         row.policy, _policy(config, row), lambda resources: resources.problems("heldout"), trained
     )

@@ -13,6 +13,7 @@ from restrl.artifacts import Artifact
 from restrl.config import Config, ScorerConfig
 from restrl.engine.registry import engine_builder, with_model
 from restrl.errors import UserError
+from restrl.model.peaks import OF_THE_POLICY
 from restrl.ranks import Ranks
 from restrl.stages.check import check_dataset
 from restrl.stages.collect import collect_step
@@ -37,7 +38,7 @@ def run_stage(config: Config, ranks: Ranks, folder: Path) -> float | None:
 
 
 def trained_steps(config: Config) -> list[str]:
-    """The kinds of training in the run: grpo, fit."""
+    """The kinds of training in the run, of ``OF_THE_POLICY`` and fit."""
     return _trainings(_made(plan_of(config), config))
 
 
@@ -49,7 +50,7 @@ def _made(plan: Plan, config: Config) -> list[Step]:
 
 def _trainings(steps: Sequence[Step]) -> list[str]:
     names = [step.name for step in steps if step.machine == "training"]
-    return [kind for kind in ("grpo", "fit") if any(name.startswith(kind) for name in names)]
+    return [kind for kind in (*OF_THE_POLICY, "fit") if any(name.startswith(kind) for name in names)]
 
 
 def run_decode(config: Config, ranks: Ranks, folder: Path) -> float | None:
@@ -142,7 +143,10 @@ _COLLECT = Step(
 )
 STAGES: dict[str, Callable[[Config], Plan]] = {
     "rest_grpo": lambda config: rest_grpo(config, config.grpo.iterations),
-    "grpo": lambda config: rest_grpo(config, 1),
+    "grpo": lambda config: rest_grpo(config, config.grpo.iterations),
+    "dapo": lambda config: rest_grpo(config, config.grpo.iterations),
+    "rest_dpo": lambda config: rest_grpo(config, config.grpo.iterations),
+    "rest_sft": lambda config: rest_grpo(config, config.grpo.iterations),
     "sample": _sample,
     "assemble": _assemble,
     "evaluate": decode,

@@ -23,7 +23,7 @@ SCORED = ("best_of_n", "mcts")  # decoders that a scorer chooses for
 # settings and inputs (a bug fix does), or renames a field of its artifact.  Artifacts of the older code are
 # then made again.
 VERSIONS = {
-    "sample": 3, "assemble": 3, "initial_states": 3, "grpo": 3,
+    "sample": 3, "assemble": 3, "initial_states": 3, "grpo": 3, "pairs": 1, "dpo": 1, "accepted": 1, "sft": 1,
     "collect": 3, "fit": 2, "decode_samples": 3, "evaluate": 3,
 }  # fmt: skip
 
@@ -48,6 +48,22 @@ def _initial_states(config: Config, _device: torch.device) -> dict[str, Any]:
 def _grpo(config: Config, device: torch.device) -> dict[str, Any]:
     grpo = {"grpo": deciding(config.grpo, "grpo")}
     return {**grpo, **_sampling(config, device), **_judging(config), **_training(config)}
+
+
+def _pairs(config: Config, _device: torch.device) -> dict[str, Any]:
+    return {"sigma0": config.grpo.sigma0, "dpo": deciding(config.dpo, "pairs")}
+
+
+def _dpo(config: Config, device: torch.device) -> dict[str, Any]:
+    return {"dpo": deciding(config.dpo, "train"), **_model(config, device), **_training(config)}
+
+
+def _accepted(config: Config, _device: torch.device) -> dict[str, Any]:
+    return {"sft": deciding(config.sft, "accepted")}
+
+
+def _sft(config: Config, device: torch.device) -> dict[str, Any]:
+    return {"sft": deciding(config.sft, "train"), **_model(config, device), **_training(config)}
 
 
 def _collect(config: Config, device: torch.device) -> dict[str, Any]:
@@ -81,6 +97,10 @@ _READ: dict[str, Callable[[Config, torch.device], dict[str, Any]]] = {
     "assemble": _assemble,
     "initial_states": _initial_states,
     "grpo": _grpo,
+    "pairs": _pairs,
+    "dpo": _dpo,
+    "accepted": _accepted,
+    "sft": _sft,
     "collect": _collect,
     "fit": _fit,
     "decode_samples": _decode_samples,

@@ -1,11 +1,10 @@
-"""The steps of stage 1.  Each step reads artifacts, calls the library and writes one artifact.
+"""The steps of stage 1 before the training.  Each reads artifacts, calls the library and writes one artifact.
 
 The fingerprint of a step covers only what the step reads, so a sweep over ``grpo.sigma0`` samples only once.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -15,26 +14,19 @@ import numpy as np
 
 from restrl.actions import cut_positions, text_of
 from restrl.artifacts import Artifact, Work
-from restrl.config import LoraConfig
-from restrl.model.adapters import add_lora
-from restrl.model.save import check_room_for, save_model
+from restrl.model.peaks import OF_THE_POLICY
 from restrl.prompts import Prompter
 from restrl.protocols import Progress
-from restrl.records import Cost, Group, Problem, StartState
+from restrl.records import Cost, Group, Pair, Problem, StartState
 from restrl.rollout import initial_state, judge_samples, sample
 from restrl.seeds import derive_seed
+from restrl.select.accepted import accepted
+from restrl.select.pairs import best_and_worst
+from restrl.select.report import SelectionReport
 from restrl.select.start_states import Assembly, assemble, unfiltered
 from restrl.stages.chunks import in_chunks, own_items
-from restrl.stages.resolution import policy_resolution
 from restrl.stages.resources import PolicyRef, Resources
 from restrl.stages.session import Session
-from restrl.train.checkpoint import remove_checkpoints
-from restrl.train.extras import Extras
-from restrl.train.grpo import train_grpo
-from restrl.train.strategy import load_dtype
-from restrl.train.update import MISMATCH
-
-POLICY = "policy"  # folder of a grpo artifact, in Hugging Face layout
 
 
 def sample_step(session: Session, resources: Resources, policy: PolicyRef, iteration: int) -> Artifact:
@@ -69,7 +61,7 @@ def _sample(
     advance: Progress,
 ) -> tuple[list[Group], Cost]:
     """A group for each of this rank's problems, and their total cost."""
-    loaded = resources.load(policy, train="grpo" in resources.trains)
+    loaded = resources.load(policy, train=any(kind in resources.trains for kind in OF_THE_POLICY))
     started, prompter = time.monotonic(), loaded.prompter
     states = [initial_state(problem, prompter) for problem in problems]
     seeds = [derive_seed(session.config.seed, "sample", iteration, state.task_id) for state in states]
@@ -128,69 +120,46 @@ def _keep_states(session: Session, work: Work, assembled: Callable[[], Assembly]
     return work.finish(summary={"text": assembly.report.text(), **assembly.report.to_json()})
 
 
-def grpo_step(
-    session: Session, resources: Resources, policy: PolicyRef, states: Artifact, iteration: int
-) -> tuple[PolicyRef, Artifact]:
-    """Step 4: trains the policy on the start states."""
-    problems = resources.problems("train")
-    inputs = {"policy": policy.fingerprint, "states": states.fingerprint, "problems": problems.fingerprint}
-    with session.open("grpo", inputs, iteration=iteration) as work:
+def pairs_step(session: Session, samples: Artifact, iteration: int) -> Artifact:
+    """Replaces step 3 for DPO: best against worst completion of each problem that the filter keeps."""
+    grpo, dpo = session.config.grpo, session.config.dpo
+
+    def pairs() -> tuple[list[Pair], SelectionReport]:
+        return best_and_worst(samples.read(Group), grpo.sigma0, dpo.margin)
+
+    return _keep_examples(session, "pairs", Pair, samples, iteration, pairs)
+
+
+def accepted_step(session: Session, samples: Artifact, iteration: int) -> Artifact:
+    """Replaces steps 2 and 3 for SFT: the completions that the tests accept, by problem."""
+    sft = session.config.sft
+
+    def chosen() -> tuple[list[Group], SelectionReport]:
+        return accepted(samples.read(Group), sft.reward, sft.per_problem)
+
+    return _keep_examples(session, "accepted", Group, samples, iteration, chosen)
+
+
+def _keep_examples(
+    session: Session,
+    step: str,
+    kind: type[Any],
+    samples: Artifact,
+    iteration: int,
+    make: Callable[[], tuple[list[Any], SelectionReport]],
+) -> Artifact:
+    """Stores what ``make`` takes from the samples.  Only the first rank calls it."""
+    with session.open(step, {"samples": samples.fingerprint}) as work:
         if work.done:
             artifact = session.found(work.artifact)
         else:
-            session.console.say(f"grpo (iteration {iteration}): {work.folder}")
-            artifact = _train(session, resources, policy, list(states.read(StartState)), iteration, work)
-        # also needed if an earlier run was killed just before this line
-        session.write(lambda: remove_checkpoints(work.folder))
-        model = dataclasses.replace(
-            policy.model, source="hub", path=str(artifact.folder / POLICY), revision=None, lora=LoraConfig()
-        )
-        return PolicyRef(model, artifact.fingerprint), artifact
-
-
-def _train(
-    session: Session,
-    resources: Resources,
-    policy: PolicyRef,
-    states: Sequence[StartState],
-    iteration: int,
-    work: Work,
-) -> Artifact:
-    config = session.config
-    loaded = resources.load(policy, load_dtype(config.trainer, config.model.lora), train=True)
-    if config.model.lora.r is not None:
-        seed = derive_seed(config.seed, "grpo", iteration, "lora")
-        loaded.model = add_lora(loaded.model, config.model.lora, seed)
-    session.ranks.by_first(lambda: check_room_for(loaded.model, work.folder))
-    if config.grpo.overlap and not loaded.engine.capabilities.remote:
-        session.console.say(
-            "grpo.overlap: the engine samples on the trainer's device, so the two slow each other down and "
-            "little or nothing is gained"
-        )
-    result = train_grpo(
-        model=loaded.model,
-        tokenizer=loaded.tokenizer,
-        engine=loaded.engine,
-        sandbox=resources.sandbox,
-        prompter=loaded.prompter,
-        problems=resources.problems("train").by_id,
-        states=states,
-        grpo=config.grpo,
-        trainer=config.trainer,
-        folder=work.folder,
-        seed=derive_seed(config.seed, "grpo", iteration),
-        signature=work.fingerprint,
-        ranks=session.ranks,
-        extras=Extras(session.config.logger, session.config.callbacks),
-    )
-
-    def saved() -> dict[str, Any]:
-        save_model(loaded.model, loaded.tokenizer, work.folder / POLICY)
-        return policy_resolution(session, policy, loaded.model, f"grpo (iteration {iteration})")
-
-    resolved = session.ranks.by_first(saved)
-    resources.release()  # the weights in memory are no longer those of ``policy``
-    return work.finish(result.cost, _training_summary(result.metrics) | resolved, folders=[POLICY])
+            log = work.records(kind)
+            log.truncate(0)
+            examples, report = session.ranks.by_first(make)
+            log.append(examples)
+            artifact = work.finish(summary={"text": report.text(), **report.to_json()})
+        session.console.say(f"{step} (iteration {iteration}): {artifact.summary['text']}")
+        return artifact
 
 
 def _cost(groups: Sequence[Group], seconds: float) -> Cost:
@@ -208,44 +177,4 @@ def _sample_summary(groups: Iterable[Group]) -> dict[str, Any]:
     return {
         "mean_reward": float(np.mean(rewards)) if rewards else None,
         "statuses": dict(sorted(statuses.items())),
-    }
-
-
-def _training_summary(metrics: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """Mean metrics of the first and the last quarter of the run."""
-    quarter = max(1, len(metrics) // 4)
-    keys = (
-        "reward",
-        "passed",
-        "reward_std",
-        "zero_variance",
-        "completion_length",
-        "truncated",
-        "tokens_per_second",
-    )
-
-    def means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-        return {key: float(np.mean([row[key] for row in rows])) for key in keys}
-
-    return {
-        "steps": len(metrics),
-        "engine_gap": _engine_gap(metrics),
-        "skipped_updates": int(sum(row["skipped_updates"] for row in metrics)),  # not finite
-        "first": means(metrics[:quarter]),
-        "last": means(metrics[-quarter:]),
-    }
-
-
-def _engine_gap(metrics: Sequence[dict[str, float]]) -> dict[str, float] | None:
-    """|log-probability of the engine - of the trainer| before a step's first update; None: nothing trained.
-
-    It is rounding if both have the same weights; ``grpo.objective.tis_cap`` corrects the loss for it.
-    """
-    trained = [row for row in metrics if "logprob_mismatch" in row]
-    if not trained:
-        return None
-    return {
-        "mean": float(np.mean([row["logprob_mismatch"] for row in trained])),
-        "max": max(row["logprob_mismatch_max"] for row in trained),
-        f"share_above_{MISMATCH:g}": float(np.mean([row["logprob_mismatch_share"] for row in trained])),
     }

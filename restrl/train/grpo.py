@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +17,11 @@ from restrl.records import Cost, Problem, StartState
 from restrl.train.data import StepData
 from restrl.train.extras import Extras
 from restrl.train.grpo_module import GrpoModule
-from restrl.train.loop import run_steps
+from restrl.train.loop import TrainResult, run_steps
 from restrl.train.metrics_file import all_metrics
 from restrl.train.rollout import RolloutMaker
 from restrl.train.schedule import step_schedule
 from restrl.train.strategy import build_strategy
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """The result of a training run.  The policy itself was trained in place."""
-
-    steps: int
-    updates: int  # optimizer steps; a step makes none if none of its groups has variance
-    resumed_from: int  # step of the checkpoint that it resumed from; 0 = none
-    metrics: tuple[dict[str, float], ...]  # a row per step, including steps before a resume
-    cost: Cost  # of all steps
 
 
 def train_grpo(

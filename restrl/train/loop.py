@@ -7,6 +7,7 @@ import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from restrl.config import TrainerConfig
 from restrl.errors import UserError
 from restrl.files import user_errors
+from restrl.records import Cost
 from restrl.train.checkpoint import (
     CHECKPOINTS,
     TERMINATED,
@@ -37,6 +39,17 @@ PASSED_ON = (
     "num_nodes", "max_time", "log_every_n_steps", "enable_model_summary", "profiler", "detect_anomaly",
     "benchmark", "deterministic",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The result of a training run.  The policy itself was trained in place."""
+
+    steps: int
+    updates: int  # optimizer steps; a step of GRPO makes none if none of its groups has variance
+    resumed_from: int  # step of the checkpoint that it resumed from; 0 = none
+    metrics: tuple[dict[str, float], ...]  # a row per step, including steps before a resume
+    cost: Cost  # of all steps
 
 
 def run_steps(

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import random
+from typing import Protocol
 
-from restrl.config import GrpoConfig
 from restrl.seeds import derive_seed
 
 
-def step_schedule(states: int, grpo: GrpoConfig, seed: int) -> list[list[int]]:
-    """For each step the indices of its start states.
+class Schedule(Protocol):
+    """The settings of a schedule, which several configuration groups have."""
+
+    prompts_per_step: int
+    epochs: int
+    max_steps: int | None
+    warmup_steps: int
+    lr_schedule: str
+
+
+def step_schedule(states: int, schedule: Schedule, seed: int) -> list[list[int]]:
+    """For each step the indices of its start states, or other examples.
 
     Each epoch is a seeded shuffle of all states, and epochs follow one another without a gap.  ``max_steps``
     truncates this order to that many full steps.  The order is divided into as few steps as
     ``prompts_per_step`` allows, with sizes that differ by at most one.  A small last step would be harmful:
     every step updates with the full learning rate, so it would move the policy as far as a full step.
     """
-    size = grpo.prompts_per_step
-    total = states * grpo.epochs
-    if grpo.max_steps is not None:
-        total = min(total, size * grpo.max_steps)
+    size = schedule.prompts_per_step
+    total = states * schedule.epochs
+    if schedule.max_steps is not None:
+        total = min(total, size * schedule.max_steps)
     order: list[int] = []
     epoch = 0
     while len(order) < total:
@@ -32,7 +42,7 @@ def step_schedule(states: int, grpo: GrpoConfig, seed: int) -> list[list[int]]:
     return [order[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def rate_factor(updates: int, place: int, total: int, grpo: GrpoConfig) -> float:
+def rate_factor(updates: int, place: int, total: int, schedule: Schedule) -> float:
     """The factor of the learning rate for an update, in (0, 1].
 
     ``updates``: number of updates made before it; the rate rises over the first ``warmup_steps`` of them.
@@ -40,9 +50,9 @@ def rate_factor(updates: int, place: int, total: int, grpo: GrpoConfig) -> float
     steps without trained groups.  With ``lr_schedule`` linear the rate falls from the end of the warm-up to 0
     at the end of the schedule.
     """
-    factor = min(1.0, (updates + 1) / (grpo.warmup_steps + 1))
-    if grpo.lr_schedule == "linear":
-        factor = min(factor, (total - place) / max(1, total - grpo.warmup_steps))
+    factor = min(1.0, (updates + 1) / (schedule.warmup_steps + 1))
+    if schedule.lr_schedule == "linear":
+        factor = min(factor, (total - place) / max(1, total - schedule.warmup_steps))
     return factor
 
 

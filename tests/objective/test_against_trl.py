@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 import torch
-from trl import GRPOTrainer
+from trl import DPOTrainer, GRPOTrainer
 
 from restrl.config import GrpoConfig, ObjectiveConfig, SamplingConfig, TrainerConfig
 from restrl.engine.sampling import choose
 from restrl.model.policy_lm import PolicyLM
 from restrl.objective.advantages import group_advantages, trained_groups
+from restrl.objective.dpo_loss import dpo_loss
 from restrl.objective.logprobs import chunked_logprobs
-from restrl.objective.packing import micro_batches, pack
+from restrl.objective.packing import Piece, TokenGroup, first_fit, micro_batches, pack, packed_tokens
 from restrl.objective.policy_loss import LossInputs, loss_normalizer, policy_loss
+from restrl.objective.sft_loss import sft_loss
 from restrl.ranks import ALONE
 from restrl.records import Completion, Group
 from restrl.train.reference import Reference
@@ -32,6 +34,7 @@ SETTINGS = {
     "dapo": ObjectiveConfig(clip_high=0.28, aggregate="token"),
     "dr_grpo": ObjectiveConfig(aggregate="constant"),
     "gspo": ObjectiveConfig(ratio="sequence", clip_low=3e-4, clip_high=4e-4),
+    "cispo": ObjectiveConfig(surrogate="cispo", clip_low=1.0, clip_high=0.2, aggregate="token"),
 }
 ROWS = [(group.prompt, completion) for group in GROUPS for completion in group.completions]
 
@@ -86,7 +89,7 @@ def trl_trainer(name: str, objective: ObjectiveConfig, temperature: float = 1.0)
         args=SimpleNamespace(delta=None, use_bias_correction_kl=False, steps_per_generation=1),
         loss_type="grpo" if name == "gspo" else name, beta=objective.kl,
         importance_sampling_level=objective.ratio, epsilon_low=objective.clip_low,
-        epsilon_high=objective.clip_high, max_completion_length=MAX_TOKENS,
+        epsilon_high=objective.clip_high + (name == "cispo"), max_completion_length=MAX_TOKENS,
         current_gradient_accumulation_steps=1, accelerator=accelerator, model=SimpleNamespace(training=True),
         top_entropy_quantile=1.0, off_policy_mask_threshold=None, use_vllm=False, aux_loss_enabled=False,
         _entropy_bonus_enabled=False, _metrics={"train": defaultdict(list)},
@@ -128,6 +131,88 @@ def test_loss_and_gradient_equal_trl(name: str, budget: int) -> None:
             objective,
             normalizer,
         )
+        loss.backward()
+        total += loss.item()
+    assert total == pytest.approx(theirs.item(), abs=1e-6)
+    found = gradients(model)
+    for parameter, gradient in expected.items():
+        torch.testing.assert_close(found[parameter], gradient, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("budget", [1000, 20])
+def test_the_dpo_loss_and_its_gradient_equal_trl(budget: int) -> None:
+    """Two pairs, and a reference of other weights.  TRL takes all chosen completions first."""
+    pairs = [TokenGroup(g.prompt, (g.completions[0], g.completions[-1])) for g in GROUPS]
+    model, reference = build("qwen2").train(), build("qwen2").eval()
+    with torch.no_grad():
+        for parameter in reference.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    rows = [(pair.prompt, pair.completions[side]) for side in (0, 1) for pair in pairs]
+    ids = padded([torch.tensor(p + c) for p, c in rows])
+    inputs = {
+        "input_ids": ids,
+        "attention_mask": padded([torch.ones(len(p + c)).long() for p, c in rows]),
+        "completion_mask": padded([torch.tensor([0] * len(p) + [1] * len(c)) for p, c in rows]),
+    }
+
+    def fused(model: Any) -> Any:
+        """A forward pass with TRL's output head: log-probabilities of the labels, 0 where there is none."""
+
+        def forward(input_ids: Any, attention_mask: Any, labels: Any, **_: Any) -> Any:
+            logits = model(input_ids=input_ids, attention_mask=attention_mask).logits[:, :-1]
+            taken = logits.log_softmax(-1).gather(2, input_ids[:, 1:, None])[..., 0]
+            chosen = taken * (labels[:, 1:] != -100)
+            zeros = torch.zeros_like(chosen)
+            return SimpleNamespace(log_probs=chosen, entropy=zeros, mean_logits=zeros, is_top1=zeros.bool())
+
+        return forward
+
+    trainer = trl_trainer("dpo", ObjectiveConfig())
+    trainer.accelerator.device = torch.device("cpu")
+    vars(trainer).update(
+        beta=0.3, loss_types=["sigmoid"], loss_weights=[1.0], ld_alpha=None, precompute_ref_logps=False,
+        f_divergence_type="reverse_kl", use_weighting=False, ref_model=fused(reference), label_smoothing=0.0,
+        _total_train_tokens=0, _tp_size=1,
+    )  # fmt: skip
+    trainer.model = model
+    trainer.args.gradient_checkpointing_kwargs = None
+    theirs = DPOTrainer._compute_loss(trainer, fused(model), inputs, return_outputs=False)
+    theirs.backward()
+    expected = gradients(model)
+
+    total, own, accuracy = 0.0, PolicyLM(model), 0.0
+    sizes = [packed_tokens(pair, (0, 1)) for pair in pairs]
+    for indices in first_fit(sizes, budget):
+        packed = pack(pairs, [Piece(i, (0, 1)) for i in indices])
+        with torch.no_grad():
+            ref = PolicyLM(reference)(packed).logprobs
+        loss, sums = dpo_loss(own(packed).logprobs, ref, packed.sequence, beta=0.3, pairs=len(pairs))
+        loss.backward()
+        total += loss.item()
+        accuracy += sums.correct / len(pairs)
+    assert total == pytest.approx(theirs.item(), abs=1e-6)
+    assert accuracy == pytest.approx(trainer._metrics["train"]["rewards/accuracies"][0])
+    found = gradients(model)
+    for parameter, gradient in expected.items():
+        torch.testing.assert_close(found[parameter], gradient, rtol=0, atol=1e-5)
+
+
+def test_the_sft_loss_and_its_gradient_equal_transformers() -> None:
+    """TRL's SFTTrainer takes the model's own loss: the mean over all labels of a batch."""
+    model = build("qwen2").train()
+    ids = padded([torch.tensor(p + c) for p, c in ROWS])
+    labels = torch.full_like(ids, -100)
+    for row, (prompt, completion) in enumerate(ROWS):
+        labels[row, len(prompt) : len(prompt) + len(completion)] = torch.tensor(completion)
+    mask = padded([torch.ones(len(p + c)).long() for p, c in ROWS])
+    theirs = model(input_ids=ids, attention_mask=mask, labels=labels).loss
+    theirs.backward()
+    expected = gradients(model)
+
+    total, tokens = 0.0, sum(len(c) for _, c in ROWS)
+    for pieces in micro_batches(GROUPS, 12):
+        out = PolicyLM(model)(pack(GROUPS, pieces))
+        loss, _ = sft_loss(out.logprobs, out.entropy, tokens=tokens)
         loss.backward()
         total += loss.item()
     assert total == pytest.approx(theirs.item(), abs=1e-6)

@@ -29,7 +29,7 @@ from restrl.records import Cost, StartState
 from restrl.stages.fit import fit_step
 from restrl.stages.steps import grpo_step
 from restrl.train import fit
-from restrl.train.grpo import TrainResult
+from restrl.train.loop import TrainResult
 from tests.stages.conftest import Workplace
 from tests.stages.opened import opened
 from tests.stages.processes import never

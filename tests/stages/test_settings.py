@@ -118,7 +118,25 @@ def test_each_key_of_stage_1_is_read_by_one_step(config: Config) -> None:
     before = fingerprints(config)
     config.grpo.sigma0 = 0.2
     after = fingerprints(config)
-    assert [key for key in after if after[key] != before[key]] == ["1 assemble"]
+    assert [key for key in after if after[key] != before[key]] == [
+        "1 assemble",
+        "4 pairs",
+    ]  # the filter of both
+
+
+def test_each_key_of_a_baseline_is_read_by_one_step(config: Config) -> None:
+    for group, examples in (("dpo", "pairs"), ("sft", "accepted")):
+        node = getattr(config, group)
+        steps = {
+            item.metadata.get("step")
+            for item in dataclasses.fields(node)
+            if item.metadata.get("decides", True)
+        }
+        assert steps == {examples, "train"}
+        before = fingerprints(config)
+        node.lr = 0.5
+        after = fingerprints(config)
+        assert [key.split()[1] for key in after if after[key] != before[key]] == [group]
 
 
 def test_a_key_that_names_no_step_is_read_by_all() -> None:
@@ -154,11 +172,14 @@ def test_what_auto_comes_to_is_what_counts(config: Config) -> None:
     assert {key for key, value in fingerprints(config).items() if value == auto[key]} == {
         "1 assemble",
         "2 initial_states",
+        "4 pairs",
+        "6 accepted",
     }
 
 
 def test_another_device_is_another_artifact(config: Config) -> None:
-    for step in sorted(set(VERSIONS) - {"assemble", "initial_states"}):  # no model is asked there
+    no_model = {"assemble", "initial_states", "pairs", "accepted"}
+    for step in sorted(set(VERSIONS) - no_model):
         here, there = (settings(step, config, torch.device(kind)) for kind in ("cpu", "cuda"))
         assert here != there, step
 

@@ -27,7 +27,7 @@ from restrl.ranks import ALONE, Ranks, connect, disconnect, ranks_of
 from restrl.records import StartState
 from restrl.train.grpo_module import GrpoModule
 from restrl.train.step_module import StepModule
-from tests.train import test_fit, toy
+from tests.train import test_completions, test_fit, toy
 
 DIVIDED = ("fsdp2", "deepspeed_zero2", "deepspeed_zero3", "deepspeed_zero3_offload")
 # start states of unequal length
@@ -120,6 +120,12 @@ def value_adapters(folder: Path, name: str, ranks: Ranks) -> Any:
     return values(folder / "value adapters", name, ranks, 1, VALUES, r=2)
 
 
+def completions(folder: Path, kind: str, name: str, ranks: Ranks) -> Any:
+    """DPO or SFT, with steps of an odd number of micro-batches."""
+    model, result = test_completions.run(folder, kind, trainer=trainer(name, ranks), ranks=ranks, max_steps=4)
+    return {"weights": model.state_dict(), "metrics": result.metrics}
+
+
 def everything(folder: Path, name: str, ranks: Ranks = ALONE) -> dict[str, Any]:
     """The results of all trainings under the strategy ``name``."""
     copy = (folder / "policy" / "checkpoints", folder / "interrupted" / "checkpoints")
@@ -130,6 +136,8 @@ def everything(folder: Path, name: str, ranks: Ranks = ALONE) -> dict[str, Any]:
         "values": lambda: values(folder / "values", name, ranks, 1, VALUES),
         "orm": lambda: values(folder / "orm", name, ranks, 2, ORM),
         "value adapters": lambda: value_adapters(folder, name, ranks),
+        "dpo": lambda: completions(folder / "dpo", "dpo", name, ranks),
+        "sft": lambda: completions(folder / "sft", "sft", name, ranks),
     }
     results = {}
     for training, train in trainings.items():

@@ -22,7 +22,7 @@ from tests.train.processes import ROOT, run_ranks
 from tests.train.test_ranks import saved
 
 pytestmark = pytest.mark.timeout(400)  # a busy machine is no failure
-TRAININGS = ("policy", "adapters", "skipped", "values", "orm", "value adapters")
+TRAININGS = ("policy", "adapters", "skipped", "values", "orm", "value adapters", "dpo", "sft")
 PROGRAM = "import sys, pathlib; from tests.train.divided import main; main(pathlib.Path(sys.argv[1]))"
 
 

@@ -14,7 +14,8 @@ from restrl.engine.base import Capabilities
 from restrl.ranks import ALONE, Ranks
 from restrl.records import Completion, Problem, Request, StartState, Verdict
 from restrl.train.extras import Extras
-from restrl.train.grpo import TrainResult, train_grpo
+from restrl.train.grpo import train_grpo
+from restrl.train.loop import TrainResult
 
 VOCABULARY = 12
 STOP = 1  # the token that ends a completion, spelt "!"
