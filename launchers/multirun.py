@@ -41,7 +41,7 @@ class CellsFailed(UserError):  # noqa: N818 (it is the failure that is reported)
         self.exit_code = exit_code
 
 
-S = TypeVar("S", bound=str)
+T = TypeVar("T")
 
 
 @dataclass
@@ -159,7 +159,7 @@ def run_until_taken(run: Callable[[], JobReturn]) -> JobReturn:
     return result
 
 
-def patient(ask: Callable[[], Mapping[str, S]]) -> Mapping[str, S]:
+def patient(ask: Callable[[], T]) -> T:
     """The answer of a cluster whose controller may be away for a while.
 
     Raises NoAnswer after PATIENCE_SECONDS, and at once a UserError that no waiting would mend.

@@ -73,7 +73,7 @@ class Watch:
             self._say()
             if self.pipeline.over:
                 break
-            self.pipeline.advance(self.backend)
+            patient(lambda: self.pipeline.advance(self.backend))  # what is done already is not done again
             time.sleep(self.seconds)
         self.console.print(status_table(self.pipeline))
         return 0 if self.pipeline.succeeded else 1

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from launchers.backends import State
+from launchers.backends import NoAnswer, State
 from launchers.job import Job, JobFiles
 from launchers.shapes import Shape
 from launchers.states import Part, Pipeline, StepJobs
+from launchers.watch import Watch
 
 RETRIES = 1
 
@@ -142,3 +144,32 @@ def test_what_is_given_up_blocks_those_behind_it(
     step(jobs, cluster)
     assert [name for name, _, _ in cluster.submitted[-3:]] == ["sample", "train", "report"]
     assert not jobs.over
+
+
+def test_a_watch_outlasts_a_cluster_that_does_not_answer(
+    tmp_path: Path, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first job fails, and the cluster is silent when the waiting jobs are told of its next attempt."""
+    whole, codes, silent, told = (
+        pipeline(tmp_path),
+        iter([1, 0, 0, 0, 0]),
+        iter([True, True]),
+        cluster.wait_for,
+    )
+
+    def wait_for(job: str, after: Sequence[str]) -> None:
+        if next(silent, False):
+            raise NoAnswer("scontrol: Unable to contact slurm controller")
+        told(job, after)
+
+    def sleep(seconds: float) -> None:
+        if seconds == 5:  # the watch's own pause: the first job that is there ends
+            part = next(p for p in whole.parts if p.ids and p.ids[-1] in cluster.alive)
+            cluster.ends(part, next(codes))
+
+    monkeypatch.setattr(cluster, "wait_for", wait_for)
+    monkeypatch.setattr("time.sleep", sleep)
+    assert Watch(whole, cluster, Console(quiet=True), seconds=5).run() == 0
+    assert [name for name, *_ in cluster.submitted] == ["sample", "train", "report", "sample"]
+    assert [job for job, _ in cluster.told] == ["3", "4"]
+    assert next(silent, None) is None

@@ -27,7 +27,7 @@ from restrl.model.load import load_model
 from restrl.model.tiny import tiny_tokenizer
 from restrl.records import Cost, StartState
 from restrl.stages.fit import fit_step
-from restrl.stages.steps import grpo_step
+from restrl.stages.training import GRPO, train_step
 from restrl.train import fit
 from restrl.train.loop import TrainResult
 from tests.stages.conftest import Workplace
@@ -87,7 +87,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:
         nudge(model)
         return TrainResult(1, 1, 0, (row,), Cost())
 
-    monkeypatch.setattr("restrl.stages.steps.train_grpo", train)
+    monkeypatch.setattr("restrl.stages.training.train_grpo", train)
     return found
 
 
@@ -101,7 +101,7 @@ def two_iterations(config: Config) -> list:
             states = work.finish()
         for iteration in (1, 2):
             assert resources.load(policy).model.dtype == getattr(torch, config.model.dtype)  # what samples
-            policy, artifact = grpo_step(session, resources, policy, states, iteration)
+            policy, artifact = train_step(GRPO, session, resources, policy, states, iteration)
             artifacts.append(artifact)
     return artifacts
 

@@ -133,7 +133,7 @@ MOMENTS = {
         "restrl.model.tiny:PreTrainedTokenizerFast.save_pretrained",
         1,
     ),
-    "grpo, before checkpoints are removed": ("restrl.stages.steps:remove_checkpoints", 1),
+    "grpo, before checkpoints are removed": ("restrl.stages.training:remove_checkpoints", 1),
     "evaluate, second chunk": ("restrl.stages.evaluation:judge_answers", 2),
     "report": ("restrl.stages.rest_grpo:write_report", 1),
 }
