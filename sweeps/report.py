@@ -1,4 +1,4 @@
-"""``python -m sweeps.report FOLDER ...``: a sweep as tables (sweep.md), numbers (.json) and a plot (.png).
+"""``python -m sweeps.report FOLDER ...``: a sweep as tables, numbers, a plot and a page (sweep.md, ...).
 
 FOLDER is that of a multirun, outputs/sweeps/STAGE/TIME; the cells of several are merged.  Unfinished sweeps
 are reported as far as they are.  The files go into the last FOLDER, or where --out says.
@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from restrl.errors import UserError
+from restrl.evaluate.html_page import Section, html_page
 from restrl.evaluate.table import percent
 from restrl.files import write_json_atomic, write_text_atomic
 from restrl.process import EXIT_USER_ERROR
@@ -58,9 +59,14 @@ def report(folders: Sequence[Path], rows: Sequence[str], out: Path) -> None:
         out / "sweep.json",
         {"swept": list(sweep.swept), "confidence": CONFIDENCE, "rows": plain, "missing": missing},
     )
+    sections = [Section(title, lines) for title, lines in tables.items()]
     if reports:
         draw(reports, sweep.swept, out / "sweep.png")
-    console.print(f"report: {out / 'sweep.md'}", soft_wrap=True, highlight=False)
+        sections.append(Section(png=(out / "sweep.png").read_bytes(), alt="pass@1 by group, with intervals"))
+    sections += [Section("Notes", notes=notes)] if notes else []
+    sections += [Section("Missing", notes=missing)] if missing else []
+    write_text_atomic(out / "sweep.html", html_page(parts[0].removeprefix("# "), sections))
+    console.print(f"report: {out / 'sweep.html'}, {out / 'sweep.md'}", soft_wrap=True, highlight=False)
 
 
 def tables_of(found: RowReport, swept: Sequence[str]) -> dict[str, Lines]:

@@ -1,4 +1,4 @@
-"""``python -m restrl.compare RUN RUN ...``: a table, compare.md, compare.json and a plot, compare.png.
+"""``python -m restrl.compare RUN RUN ...``: a table, compare.md, .json, a plot (.png) and a page (.html).
 
 RUN is the folder of a finished run; RUN:ROW names one of its rows, such as "base" or "trained mcts vm".  The
 first one is what the others are compared with.  The files go into the last RUN, or where --out says.
@@ -21,6 +21,7 @@ from restrl.compare.comparison import CONFIDENCE, METRICS, Changed, Compared, Co
 from restrl.compare.plot import draw
 from restrl.compare.runs import read_sides
 from restrl.errors import UserError
+from restrl.evaluate.html_page import Section, html_page
 from restrl.evaluate.table import percent
 from restrl.files import write_json_atomic, write_text_atomic
 from restrl.process import EXIT_USER_ERROR
@@ -52,7 +53,10 @@ def report(arguments: Sequence[str], out: Path | None) -> None:
     write_text_atomic(out / "compare.md", markdown(found, lines, note))
     write_json_atomic(out / "compare.json", dataclasses.asdict(found) | {"confidence": CONFIDENCE})
     draw(found, out / "compare.png")
-    console.print(f"comparison: {out / 'compare.md'}", soft_wrap=True, highlight=False)
+    write_text_atomic(out / "compare.html", page(found, lines, note, (out / "compare.png").read_bytes()))
+    console.print(
+        f"comparison: {out / 'compare.html'}, {out / 'compare.md'}", soft_wrap=True, highlight=False
+    )
 
 
 def figures(found: Comparison) -> Lines:
@@ -93,6 +97,17 @@ def markdown(found: Comparison, lines: Lines, note: str) -> str:
             rows = "\n".join(f"- {html.escape(_changed(one))}" for one in problems) or "None."
             parts.append(f"## {title} by {html.escape(side.name)}: {len(problems)}\n\n{rows}")
     return "\n\n".join(parts) + "\n"
+
+
+def page(found: Comparison, lines: Lines, note: str, png: bytes) -> str:
+    """The contents of compare.html."""
+    alt = "pass@1 of each run with its interval, and the difference to the first"
+    sections = [Section("", lines, [note + "."], png, alt)]
+    for side in found.sides[1:]:
+        for title, problems in (("Gained", side.gained), ("Lost", side.lost)):
+            rows = [_changed(one) for one in problems] or ["None."]
+            sections.append(Section(f"{title} by {side.name}: {len(problems)}", notes=rows))
+    return html_page("Comparison", sections)
 
 
 def _changed(problem: Changed) -> str:

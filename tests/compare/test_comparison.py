@@ -125,6 +125,10 @@ def test_the_command(runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
     text = (two / "compare.md").read_text()
     assert "p&lt;2&gt;[/b] (100 to 0 %)" in text
     assert "p<2>" not in text
+    page = (two / "compare.html").read_text()
+    assert "<li>p&lt;2&gt;[/b] (100 to 0 %)</li>" in page
+    assert "p<2>" not in page
+    assert page.count("data:image/png;base64,") == 1
     data = json.loads((two / "compare.json").read_text())
     assert data["sides"][1]["differences"]["pass@1"]["mean"] == pytest.approx(-0.2)
     assert (two / "compare.png").read_bytes().startswith(b"\x89PNG")

@@ -221,6 +221,9 @@ def test_the_files(whole, capsys):
     assert data["rows"][0]["groups"][0]["pass_at_1"]["mean"] == pytest.approx(3 / 8)
     assert data["missing"] == []
     assert (whole / "out" / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    page = (whole / "out" / "sweep.html").read_text()
+    assert page.count("data:image/png;base64,") == 1
+    assert "<h2>trained</h2>" in page
 
 
 def test_another_sweeper_plans_nothing(tmp_path):
