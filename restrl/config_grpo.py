@@ -36,7 +36,7 @@ class ShapingConfig:
     # a group is trained only if its reward std is above this; null: the bonus alone may train a group
     variance_floor: float | None = _limits(0.0, ge=0)
     overlong_max: int | None = _limits(None, ge=1)  # DAPO L_max, tokens; null = off
-    overlong_cache: int = _limits(0, ge=0)  # DAPO C, tokens
+    overlong_cache: float = _limits(0.2, ge=0, le=1)  # DAPO C / L_max
 
 
 @dataclass

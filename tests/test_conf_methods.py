@@ -69,7 +69,6 @@ def test_baselines_differ_in_what_they_are_about():
         "objective.aggregate": "token",
         "objective.kl": 0.0,
         "shaping.overlong_max": 1024,
-        "shaping.overlong_cache": 256,
     }
     assert difference("dr_grpo", "naive") == {
         "objective.advantage": "group_mean",

@@ -20,7 +20,7 @@ def shaped_rewards(
 
     reward + symbol_reward (if the stop string was reached) - trailing_penalty x trailing characters
     (ReST-RL, arXiv 2508.19576) + the overlong penalty of DAPO (arXiv 2503.14476, eq. 13): 0 up to
-    L_max - C tokens, then linear to -1 at L_max, and -1 beyond.
+    L_max - C tokens, then linear to -1 at L_max, and -1 beyond, with C = overlong_cache x L_max.
 
     Args:
         test_rewards: [K, G] passed / total in [0, 1]; NaN = not judged, stays NaN.
@@ -30,8 +30,8 @@ def shaped_rewards(
     """
     rewards = test_rewards + shaping.symbol_reward * stopped - shaping.trailing_penalty * trailing
     if shaping.overlong_max is not None:
-        free = shaping.overlong_max - shaping.overlong_cache
-        over = (lengths - free).clamp(min=0) / max(shaping.overlong_cache, 1)
+        cache = shaping.overlong_cache * shaping.overlong_max
+        over = (lengths - (shaping.overlong_max - cache)).clamp(min=0) / max(cache, 1)
         rewards = rewards - over.clamp(max=1.0)
     return rewards
 

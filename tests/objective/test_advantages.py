@@ -49,7 +49,7 @@ def test_reward_std_is_the_population_standard_deviation_of_judged_rewards() -> 
 
 
 def test_shaping_adds_the_bonus_and_takes_the_penalties() -> None:
-    shaping = ShapingConfig(symbol_reward=0.1, trailing_penalty=0.01, overlong_max=10, overlong_cache=4)
+    shaping = ShapingConfig(symbol_reward=0.1, trailing_penalty=0.01, overlong_max=10, overlong_cache=0.4)
     rewards = shaped_rewards(
         torch.tensor([[1.0, 1.0, 0.0, nan]]),
         stopped=torch.tensor([[True, False, False, True]]),
