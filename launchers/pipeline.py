@@ -259,7 +259,7 @@ def _alone(folder: Path) -> Iterator[None]:
 def main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what runs here saves its work
     try:
-        return run(arguments().parse_args(argv), new_console())
+        return run(arguments().parse_intermixed_args(argv), new_console())
     except (UserError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return error.exit_code if isinstance(error, UserError) else UserError.exit_code

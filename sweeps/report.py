@@ -156,7 +156,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="outputs/sweeps/STAGE/TIME")
     parser.add_argument("--row", action="append", default=[], help="show this row alone; may be repeated")
     parser.add_argument("--out", type=Path, help="folder for the files; by default the last FOLDER")
-    chosen = parser.parse_args(arguments)
+    chosen = parser.parse_intermixed_args(arguments)
     try:
         report(chosen.folders, chosen.row, chosen.out or chosen.folders[-1])
     except UserError as error:

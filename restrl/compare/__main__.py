@@ -118,7 +118,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m restrl.compare", description=__doc__.partition("\n")[0])
     parser.add_argument("runs", nargs="+", metavar="RUN[:ROW]", help="outputs/runs/STAGE/TIME, with a row")
     parser.add_argument("--out", type=Path, help="folder for the files; by default the last RUN")
-    chosen = parser.parse_args(arguments)
+    chosen = parser.parse_intermixed_args(arguments)
     try:
         if len(chosen.runs) < 2:
             raise UserError(f"{chosen.runs[0]}: one run; name two or more, or two of its rows as RUN:ROW")

@@ -133,6 +133,8 @@ def test_the_command(runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
     assert data["sides"][1]["differences"]["pass@1"]["mean"] == pytest.approx(-0.2)
     assert (two / "compare.png").read_bytes().startswith(b"\x89PNG")
     assert not (one / "compare.md").exists()
+    assert main([str(two), "--out", str(one), f"{one}:base"]) == 0
+    assert (one / "compare.md").exists()
 
 
 @pytest.mark.parametrize(
