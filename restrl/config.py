@@ -192,6 +192,7 @@ class VmConfig:
     name: str = _limits("scalar", decides=False)
     head: str = _limits("scalar", choices=("scalar", "prob"))
     targets: str = _limits("all", choices=("all", "terminal"))  # terminal: an ORM
+    label: str = _limits("value", choices=("value", "soft", "hard"))  # soft, hard: a PRM
     weight: str = _limits("sqrt_visits", choices=("none", "sqrt_visits", "visits", "samples"))
     max_tokens: int = _limits(2048, ge=8)  # prompt and state; a prompt that is too long is cut in its middle
     heldout_fraction: float = _limits(0.2, gt=0, lt=1)  # of the families of problems
@@ -232,7 +233,7 @@ class RowConfig:
     policy: str = _limits("base", choices=("base", "trained"))
     decoder: str = _limits("sample", choices=("greedy", "sample", "best_of_n", "mcts"))
     # needed by best_of_n and mcts; the run fits vm and orm
-    scorer: str = _limits("none", choices=("none", "vm", "orm", "verifier"))
+    scorer: str = _limits("none", choices=("none", "vm", "prm", "orm", "verifier"))
 
 
 @dataclass

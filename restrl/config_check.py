@@ -113,7 +113,8 @@ def _check_rows(rows: list[RowConfig], trained: bool) -> None:
     for i, row in enumerate(rows):
         if row.decoder in CHOOSING and row.scorer == "none":
             raise UserError(
-                f"evaluation.rows[{i}].scorer=none: decoder={row.decoder} needs one; set vm, orm or verifier"
+                f"evaluation.rows[{i}].scorer=none: decoder={row.decoder} needs one; set vm, prm, orm or "
+                "verifier"
             )
         if row.decoder not in CHOOSING and row.scorer != "none":
             raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from array import array
 from dataclasses import dataclass
 
@@ -37,6 +38,31 @@ def value_targets(tree: SavedTree, reuse_rollouts: bool) -> TreeTargets:
                 parent = path[-2] if len(path) > 1 else None
                 pooled.add(number, path[-1], parent, False, node.value_sum, node.visits)
     return pooled.targets(tree.task_id)
+
+
+def step_labels(tree: SavedTree, targets: TreeTargets, label: str) -> TreeTargets:
+    """The same states with the labels of a process reward model in place of their values.
+
+    Math-Shepherd (arXiv 2312.08935, section 3.3): ``soft`` is the share of the judged programs below a state
+    that pass all tests, ``hard`` is 1 if one of them does, else 0.  A whole program is below itself.
+    ``value`` changes nothing.
+    """
+    if label == "value":
+        return targets
+    below: dict[tuple[str, bool], list[bool]] = {}  # state -> whether the programs below it pass
+    for rollout in tree.rollouts:
+        if rollout.rating is not None:
+            *prefixes, program = _passed(tree, rollout)
+            for state in prefixes:
+                below.setdefault((state.text.rstrip(), False), []).append(rollout.rating >= 1.0)
+            below.setdefault((program.text.rstrip(), True), []).append(rollout.rating >= 1.0)
+    labels = []
+    for number, tokens, terminal in zip(targets.rollout, targets.tokens, targets.terminal, strict=True):
+        *prefixes, program = _passed(tree, tree.rollouts[number])
+        state = program if terminal else next(state for state in prefixes if state.tokens == tokens)
+        passes = below[state.text.rstrip(), bool(terminal)]
+        labels.append(float(any(passes)) if label == "hard" else sum(passes) / len(passes))
+    return dataclasses.replace(targets, value=tuple(labels))
 
 
 @dataclass(frozen=True, slots=True)

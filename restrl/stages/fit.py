@@ -50,7 +50,8 @@ def fit_step(
     """A value model on ``policy``'s decoder, fitted to the trees of ``collected`` and their targets.
 
     ``vm`` replaces the configured settings.  Returns the scorer that reads the value model: ``orm`` if only
-    whole programs were fitted.  Raises UserError if the targets leave nothing to fit.
+    whole programs were fitted, ``prm`` for the labels of a process reward model.  Raises UserError if the
+    targets leave nothing to fit.
     """
     config, vm, say = session.config, vm or session.config.vm, session.console.say
     if resources.positions is not None and vm.max_tokens > resources.positions:
@@ -70,7 +71,7 @@ def fit_step(
         # also needed if an earlier run was killed just before this line
         session.write(lambda: remove_checkpoints(work.folder))
     say(f"fit: {artifact.summary['text']}")
-    name = "orm" if vm.targets == "terminal" else "vm"
+    name = "orm" if vm.targets == "terminal" else "vm" if vm.label == "value" else "prm"
     scorer = dataclasses.replace(
         config.scorer if config.scorer.name == name else ScorerConfig(),
         name=name,

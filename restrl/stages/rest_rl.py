@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from restrl.artifacts import Artifact
-from restrl.config import Config, DecoderConfig, ScorerConfig
+from restrl.config import Config, DecoderConfig, ScorerConfig, VmConfig
 from restrl.evaluate.methods import methods_markdown, methods_table
 from restrl.evaluate.outcomes import write_outcomes
 from restrl.evaluate.results import compare, evaluate
@@ -24,6 +24,8 @@ from restrl.stages.resources import PolicyRef, Resources
 from restrl.stages.rest_grpo import after, iteration_steps, policy_after
 from restrl.stages.session import Session
 from restrl.stages.settings import SCORED
+
+FITTED = ("vm", "prm", "orm")  # scorers that are fitted to the collected trees
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def rest_rl(config: Config) -> Plan:
     last = after(config, config.grpo.iterations)  # what makes the trained policy
     steps = iteration_steps(config, config.grpo.iterations)
     steps.append(Step("collect", _collect(config), last, "model", divisible=True))
-    for name in ("vm", "orm"):
+    for name in FITTED:
         if any(row.scorer == name for row in rows):
             steps.append(Step(f"fit_{name}", _fit(config, name), (*last, "collect"), "training"))
     for row in rows:
@@ -74,9 +76,17 @@ def _collect(config: Config) -> Any:
     )
 
 
+def _vm_of(config: Config, scorer: str) -> VmConfig:
+    """The configured settings of the fit, as one of the ``FITTED`` needs them."""
+    vm = config.vm
+    if scorer == "prm":
+        label = "soft" if vm.label == "value" else vm.label
+        return dataclasses.replace(vm, head="prob", targets="all", label=label)
+    return dataclasses.replace(vm, label="value", targets="terminal" if scorer == "orm" else vm.targets)
+
+
 def _fit(config: Config, name: str) -> Any:
-    targets = "terminal" if name == "orm" else config.vm.targets
-    vm = dataclasses.replace(config.vm, targets=targets)
+    vm = _vm_of(config, name)
 
     def run(session: Session, resources: Resources, results: Results) -> tuple[ScorerConfig, Artifact]:
         policy = policy_after(config.grpo.iterations, resources, results)
@@ -98,7 +108,7 @@ def _row_steps(config: Config, row: Row) -> list[Step]:
     )
     decoder = method_of(config, row, ScorerConfig()).decoder
     sampling = sampling_steps(question, decoder)
-    fitted = (f"fit_{row.scorer}",) if row.scorer in ("vm", "orm") else ()
+    fitted = (f"fit_{row.scorer}",) if row.scorer in FITTED else ()
 
     def method(results: Results) -> Method:
         scorer = results[fitted[0]][0] if fitted else ScorerConfig(name=row.scorer)

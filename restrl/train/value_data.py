@@ -21,6 +21,7 @@ from restrl.errors import UserError
 from restrl.objective.tree_packing import Prefixes, TokenTree, shortened, window
 from restrl.records import Ints, TreeTargets
 from restrl.search.saved import SavedTree
+from restrl.search.targets import step_labels
 from restrl.seeds import derive_seed
 
 Floats = NDArray[np.float64]
@@ -78,6 +79,12 @@ class ValueProblems:
         """The task ids of all problems; "" for a problem without a state that ``vm.targets`` selects."""
         return [targets.task_id if len(self._chosen(targets)) else "" for targets in self._targets]
 
+    def targets(self, index: int) -> TreeTargets:
+        """A problem's states with the labels that ``vm.label`` names."""
+        if self.vm.label == "value":
+            return self._targets[index]
+        return step_labels(self._trees[index], self._targets[index], self.vm.label)
+
     def weighted_mean(self, indices: Sequence[int]) -> tuple[int, float]:
         """The number of states of these problems, and the best constant prediction of their values.
 
@@ -85,7 +92,7 @@ class ValueProblems:
         """
         states, total, weight = 0, 0.0, 0.0
         for index in indices:
-            targets = self._targets[index]
+            targets = self.targets(index)
             chosen = self._chosen(targets)
             weights = target_weights(targets, chosen, self.vm.weight)
             states += len(chosen)
@@ -95,14 +102,14 @@ class ValueProblems:
 
     def read(self, index: int) -> list[TargetTree]:
         """A problem's states, in trees that fit ``vm.max_tokens``."""
-        targets = self._targets[index]
+        targets = self.targets(index)
         return target_trees(self._trees[index], targets, self._chosen(targets), self.vm)
 
     def table(self, indices: Sequence[int]) -> StateTable:
         """The states of these problems, in the order of ``predictions``."""
         tasks, parts, start = [], [], 0
         for number, index in enumerate(indices):
-            targets = self._targets[index]
+            targets = self.targets(index)
             chosen = self._chosen(targets)
             place = {state: start + k for k, state in enumerate(chosen)}
             weights = target_weights(targets, chosen, self.vm.weight)

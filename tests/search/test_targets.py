@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import tracemalloc
 from random import Random
@@ -12,7 +13,7 @@ import pytest
 from restrl.records import TreeTargets, from_json, to_json
 from restrl.search.mcts import TESTS
 from restrl.search.saved import SavedTree
-from restrl.search.targets import value_targets
+from restrl.search.targets import step_labels, value_targets
 from tests.search.reference_targets import listed, reference_parents, reference_targets
 from tests.search.scripted import World, grow, ids_of, script, settings, some_lines, some_rating, start
 
@@ -75,6 +76,21 @@ def test_every_prefix_of_a_rollout_gets_its_credit(tree: SavedTree) -> None:
             ("\na\nb", False): ((1.5 + 1.0 + 1.75) / 5, 5, 2),
         }
     )
+
+
+@pytest.mark.parametrize("reuse_rollouts", [False, True])
+def test_the_labels_of_a_process_reward_model(tree: SavedTree, reuse_rollouts: bool) -> None:
+    """Only x passes all tests, three times; through the root went 8 judged rollouts, a 7, a and b 5."""
+    targets = value_targets(tree, reuse_rollouts)
+    shares = {("", False): 3 / 8, ("\na", False): 3 / 7, ("\na\nb", False): 3 / 5, ("\na\nb\nx.", True): 1.0}
+    for label, expected in (("soft", shares), ("hard", dict.fromkeys(shares, 1.0))):
+        found = step_labels(tree, targets, label)
+        states = [("".join(map(chr, t.ids)), t.terminal) for t in listed(tree, targets)]
+        assert dict(zip(states, found.value, strict=True)) == {
+            state: pytest.approx(expected.get(state, 0.0)) for state in states
+        }
+        assert dataclasses.replace(found, value=targets.value) == targets  # nothing else changes
+    assert step_labels(tree, targets, "value") is targets
 
 
 def test_more_targets_from_the_same_tokens() -> None:

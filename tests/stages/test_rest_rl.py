@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,31 @@ def test_the_shipped_rows_are_compared_with_samples() -> None:
     for path in conf.glob("*.yaml"):
         rows = [Row(**row) for row in OmegaConf.load(path).rows]
         assert all(reference_of(row, rows) is not None for row in rows if row != Row("base", "sample"))
+
+
+PRM_ROWS = (
+    "evaluation.rows=[{policy: base, decoder: best_of_n, scorer: prm}, "
+    "{policy: base, decoder: mcts, scorer: prm}, {policy: base, decoder: best_of_n, scorer: vm}]"
+)
+
+
+@pytest.mark.parametrize("label", ["value", "hard"])
+def test_a_process_reward_model_is_fitted_to_the_same_trees(workplace: Workplace, label: str) -> None:
+    done = workplace.train(*REST_RL, "grpo.iterations=0", PRM_ROWS, f"vm.label={label}")
+    assert (done.code, done.err) == (0, "")
+    rows = workplace.results()["rows"]
+    assert list(rows) == ["base best_of_n prm", "base mcts prm", "base best_of_n vm"]
+    assert all(row["cost_per_answer"]["scorer_calls"] > 0 for row in rows.values())
+    fits = [
+        json.loads((path / "manifest.json").read_text())["config"]["vm"]
+        for path in workplace.outputs.glob("artifacts/fit-*")
+    ]
+    wanted = {("prob", "soft" if label == "value" else "hard"), ("scalar", "value")}
+    assert {(vm["head"], vm["label"]) for vm in fits} == wanted
+    assert len(artifacts(workplace.outputs, "collect")) == 1
+
+
+def test_the_command_for_a_process_reward_model(workplace: Workplace) -> None:
+    done = workplace.train("stage=value_model", "vm=prm", "mcts.iterations=4", "vm.lr=1e-3")
+    assert (done.code, done.err) == (0, "")
+    assert "value model: scorer=prm scorer.path=" in done.out
