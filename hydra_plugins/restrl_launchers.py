@@ -22,15 +22,24 @@ class _Followed(BaseSubmititLauncher):  # type: ignore[misc]  # it has no types
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         # libraries load when they are needed
         from launchers.multirun import cells_of, failure, follow, new_console, table
+        from restrl.process import EXIT_INTERRUPTED
 
         assert self.config is not None
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         cells = cells_of(job_overrides, initial_job_idx)
         console = new_console()
         try:
-            follow(cells, lambda: self.alive(cells), lambda waiting: self.start(cells, waiting), console)
-        except BaseException:
+            follow(
+                cells,
+                lambda: self.alive(cells),
+                lambda waiting: self.start(cells, waiting),
+                console,
+                self.reasons,
+            )
+        except BaseException as error:
             console.print(self.interrupted(cells), highlight=False, soft_wrap=True)
+            if isinstance(error, KeyboardInterrupt):  # the line above says all
+                raise SystemExit(EXIT_INTERRUPTED) from error
             raise
         finally:
             console.print(table(cells))
@@ -80,6 +89,10 @@ class _Followed(BaseSubmititLauncher):  # type: ignore[misc]  # it has no types
     def alive(self, cells: Sequence[Cell]) -> Mapping[str, str]:
         """id -> waiting or running, of the jobs that have not ended."""
 
+    def reasons(self) -> Mapping[str, str]:
+        """id -> why a job does not start, where it waits for more than its turn."""
+        return {}
+
     @abstractmethod
     def interrupted(self, cells: Sequence[Cell]) -> str:
         """Called after Ctrl-C; returns a line about the jobs that have not ended."""
@@ -117,7 +130,15 @@ class SlurmMultirun(_Followed):
 
     def interrupted(self, cells: Sequence[Cell]) -> str:
         ids = ",".join(cell.job.job_id for cell in cells if cell.job is not None and not cell.ended)
-        return f"the jobs go on: squeue -j {ids}; to end them: scancel {ids.replace(',', ' ')}"
+        return (
+            f"the jobs go on: squeue -j {ids}; to end them: scancel {ids.replace(',', ' ')}\n"
+            "end them, or wait for them, before the same command: it would submit new jobs beside them"
+        )
+
+    def reasons(self) -> Mapping[str, str]:
+        from launchers.backends import slurm_reasons
+
+        return slurm_reasons()
 
 
 class LocalMultirun(_Followed):

@@ -25,6 +25,10 @@ class NoAnswer(UserError):  # noqa: N818 (it may be over soon)
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "SUSPENDED")
 
 
+# reasons to wait that end by themselves
+ITS_TURN = ("None", "(null)", "Priority", "Resources", "Dependency", "JobArrayTaskLimit", "BeginTime")
+
+
 class Backend(Protocol):
     watched: bool  # jobs start and go on only while somebody watches
 
@@ -33,6 +37,9 @@ class Backend(Protocol):
 
     def states(self) -> dict[str, State]:
         """The jobs that have not ended, by id; also others of this user."""
+
+    def reasons(self) -> dict[str, str]:
+        """Why jobs that wait do not start, by id, where it is not for others to end."""
 
     def wait_for(self, job: str, after: Sequence[str]) -> None:
         """Lets a job that has not started wait for other jobs than before."""
@@ -76,6 +83,9 @@ class Slurm:
     def states(self) -> dict[str, State]:
         return slurm_states()
 
+    def reasons(self) -> dict[str, str]:
+        return slurm_reasons()
+
     def wait_for(self, job: str, after: Sequence[str]) -> None:
         _slurm("scontrol", "update", f"JobId={job}", f"Dependency={_after(after)}")
 
@@ -99,6 +109,19 @@ def slurm_states() -> dict[str, State]:
         for job, state, reason in jobs
         if reason.replace(" ", "_") != "launch_failed_requeued_held"
     }
+
+
+def slurm_reasons() -> dict[str, str]:
+    """Why this user's jobs do not start, such as PartitionConfig, by id, unless they wait their turn.
+
+    Nothing where SLURM does not answer.
+    """
+    try:
+        text = _slurm("squeue", "-h", "-r", "-u", getpass.getuser(), "-t", "PD", "-o", "%i|%r")
+    except NoAnswer:
+        return {}
+    jobs = (line.strip().split("|", 1) for line in text.splitlines())
+    return {job: reason for job, reason in jobs if reason not in ITS_TURN}
 
 
 def _after(jobs: Sequence[str]) -> str:
@@ -153,6 +176,9 @@ class Local:
             **dict.fromkeys(self._waiting, "waiting"),
             **dict.fromkeys([*self._running, *others], "running"),
         }
+
+    def reasons(self) -> dict[str, str]:
+        return {}
 
     def wait_for(self, job: str, after: Sequence[str]) -> None:
         waiting, _ = self._waiting[job]

@@ -179,10 +179,12 @@ def follow(
     alive: Callable[[], Mapping[str, str]],
     start: Callable[[Sequence[Cell]], None],
     console: Console,
+    reasons: Callable[[], Mapping[str, str]] = dict,
 ) -> None:
     """Returns when all cells have ended.
 
-    ``alive`` gives the jobs that have not ended; ``start`` submits some or all of the cells that wait.
+    ``alive`` gives the jobs that have not ended; ``start`` submits some or all of the cells that wait;
+    ``reasons`` says why jobs do not start, where they wait for more than their turn.
     """
     at = time.monotonic()
     while not all(cell.ended for cell in cells):
@@ -199,8 +201,14 @@ def follow(
         if time.monotonic() - at > LINE_EVERY_SECONDS:
             at = time.monotonic()
             done = sum(cell.ended for cell in cells)
-            console.print(f"{done} of {len(cells)} cells have ended", highlight=False)
+            waiting_for = sorted({r for job, r in reasons().items() if job in _ids(cells)})
+            why = f"; some do not start: {', '.join(waiting_for)}" if waiting_for else ""
+            console.print(f"{done} of {len(cells)} cells have ended{why}", highlight=False)
         time.sleep(POLL_SECONDS)
+
+
+def _ids(cells: Sequence[Cell]) -> set[str]:
+    return {cell.job.job_id for cell in cells if cell.job is not None and not cell.ended}
 
 
 def table(cells: Sequence[Cell]) -> Table:

@@ -13,7 +13,6 @@ import hashlib
 import json
 import signal
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -43,7 +42,6 @@ from restrl.stages.run import plan_of
 
 ROOT = Path(__file__).parents[1]
 COMMAND = "command.json"
-GRACE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -200,7 +198,10 @@ def run(options: argparse.Namespace, console: Console) -> int:
     pipeline.folder.mkdir(parents=True, exist_ok=True)
     with _alone(pipeline.folder):
         if options.cancel:
-            return _cancel(pipeline, backend, console)
+            console.print(
+                f"ended {pipeline.cancel(backend)} jobs; the same command goes on where they stopped"
+            )
+            return 0
         if not (options.watch and options.folder):
             console.print(plan_table(pipeline))
         known = {"overrides": overrides, "launcher": asdict(launcher), "cwd": str(cwd)}
@@ -226,24 +227,13 @@ def run(options: argparse.Namespace, console: Console) -> int:
 def _status(pipeline: Pipeline, launcher: Launcher, console: Console) -> int:
     """Exit code 1 if a job failed and nobody tries it again."""
     backend = backend_of(pipeline, launcher)
-    pipeline.look(backend)
-    if any(part.absent for part in pipeline.parts):
-        time.sleep(GRACE_SECONDS)  # an exit code may come a little later than the cluster forgets the job
-        pipeline.look(backend)
+    pipeline.settled_look(backend)
     console.print(status_table(pipeline))
     for line in failures(pipeline):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if pipeline.succeeded:
         return 0
     return 1 if pipeline.over else 0
-
-
-def _cancel(pipeline: Pipeline, backend: Backend, console: Console) -> int:
-    pipeline.look(backend)
-    alive = [part.ids[-1] for part in pipeline.parts if part.status in ("waiting", "running")]
-    backend.cancel(alive)
-    console.print(f"ended {len(alive)} jobs; the same command goes on where they stopped")
-    return 0
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from restrl.errors import UserError
 from restrl.files import write_json_atomic
 from restrl.process import EXIT_USER_ERROR
 
+GRACE_SECONDS = 2.0  # between two looks
 GRACE = 2  # looks for which an exit code may come later than the cluster forgets the job
 JOBS = "jobs.json"
 
@@ -36,6 +38,7 @@ class Part:
     after: list[str] = field(default_factory=list)  # the jobs that the last attempt was told to wait for
     absent: int = 0  # looks in a row without a trace of it
     status: str = "new"
+    reason: str = ""  # why it does not start, where it waits for more than its turn
 
     def look(self, alive: Mapping[str, State]) -> None:
         """Updates ``status``; ``alive``: the jobs that have not ended."""
@@ -49,6 +52,11 @@ class Part:
         else:
             self.absent += 1
             self.status = "lost" if self.absent >= GRACE else "running"
+
+    def forget(self) -> None:
+        """It is as if it had not been submitted."""
+        self.files.forget()
+        self.ids, self.after, self.absent, self.status = [], [], 0, "new"
 
 
 @dataclass
@@ -98,15 +106,24 @@ class Pipeline:
         self, backend: Backend, ask: Callable[[Ask], Mapping[str, State]] = lambda states: states()
     ) -> None:
         """Updates the status of each job, and submits nothing; ``ask`` may ask a silent cluster again."""
-        alive = ask(backend.states)
+        alive, reasons = ask(backend.states), backend.reasons()
         for step in self.steps.values():
             for part in step.parts:
                 part.look(alive)
+                waits = part.status == "waiting"
+                part.reason = reasons.get(part.ids[-1], "") if waits else ""
                 if part.status in ("failed", "lost") and self._hopeless(part):
                     part.status = "given up"
             if self._blocked(step):
                 for part in step.parts:
                     part.status = part.status if part.status == "done" else "blocked"
+
+    def settled_look(self, backend: Backend) -> None:
+        """A look that waits for exit codes: they may come a little later than the cluster forgets a job."""
+        self.look(backend)
+        if any(part.absent for part in self.parts):
+            time.sleep(GRACE_SECONDS)
+            self.look(backend)
 
     def advance(self, backend: Backend) -> None:
         """Submits, after a ``look``, jobs that were not submitted yet or failed and have attempts left.
@@ -130,12 +147,21 @@ class Pipeline:
 
     def forget_failures(self, backend: Backend) -> None:
         """Gives jobs that failed or were interrupted all their attempts again, since the user asks for it."""
-        self.look(backend)
+        self.settled_look(backend)
         for part in self.parts:
             if part.status not in ("done", "waiting", "running"):
-                part.files.forget()
-                part.ids, part.after, part.absent, part.status = [], [], 0, "new"
+                part.forget()
         self._save()
+
+    def cancel(self, backend: Backend) -> int:
+        """Ends the jobs; returns their number.  They count as not submitted, and not as attempts."""
+        self.look(backend)
+        alive = [part for part in self.parts if part.status in ("waiting", "running")]
+        backend.cancel([part.ids[-1] for part in alive])
+        for part in alive:
+            part.forget()
+        self._save()
+        return len(alive)
 
     def forget_unstarted(self) -> None:
         """After the end of a backend whose jobs do not outlive it."""

@@ -37,11 +37,12 @@ def status_table(pipeline: Pipeline) -> Table:
 
 
 def _last_line(step: StepJobs) -> str:
-    """Of the job that is working; of several, the first."""
+    """Of the job that is working, or why one does not start; of several, the first."""
     for part in step.parts:
         if part.status == "running" and (lines := part.files.tail(1)):
             return lines[0]
-    return ""
+    reason = next((part.reason for part in step.parts if part.reason), "")
+    return reason and f"does not start: {reason}"
 
 
 def failures(pipeline: Pipeline) -> list[str]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from launchers import states
 from launchers.backends import NoAnswer, State
 from launchers.job import Job, JobFiles
 from launchers.shapes import Shape
 from launchers.states import Part, Pipeline, StepJobs
-from launchers.watch import Watch
+from launchers.watch import Watch, status_table
 
 RETRIES = 1
 
@@ -25,6 +27,7 @@ class FakeCluster:
         self.submitted: list[tuple[str, list[str], list[str]]] = []  # step, ids, jobs to wait for
         self.told: list[tuple[str, list[str]]] = []
         self.cancelled: list[str] = []
+        self.stuck = False  # whether no job can start
 
     def submit(self, name: str, jobs: Sequence[Job], shape: Shape, after: Sequence[str]) -> list[str]:
         assert shape.name == "small"
@@ -36,6 +39,9 @@ class FakeCluster:
 
     def states(self) -> dict[str, State]:
         return dict(self.alive)
+
+    def reasons(self) -> dict[str, str]:
+        return dict.fromkeys(self.alive, "PartitionConfig") if self.stuck else {}
 
     def wait_for(self, job: str, after: Sequence[str]) -> None:
         self.told.append((job, list(after)))
@@ -173,3 +179,44 @@ def test_a_watch_outlasts_a_cluster_that_does_not_answer(
     assert [name for name, *_ in cluster.submitted] == ["sample", "train", "report", "sample"]
     assert [job for job, _ in cluster.told] == ["3", "4"]
     assert next(silent, None) is None
+
+
+def test_what_was_cancelled_is_submitted_again_and_is_no_attempt(
+    tmp_path: Path, cluster: FakeCluster
+) -> None:
+    for _ in range(RETRIES + 2):
+        whole = pipeline(tmp_path)  # a process of its own each time
+        whole.forget_failures(cluster)
+        whole.advance(cluster)
+        assert [len(part.ids) for part in whole.parts] == [1, 1, 1, 1]
+        assert pipeline(tmp_path).cancel(cluster) == 4
+        assert cluster.alive == {}
+    assert len(cluster.submitted) == 3 * (RETRIES + 2)
+
+
+def test_jobs_that_went_without_a_trace_are_submitted_again_by_the_same_command(
+    tmp_path: Path, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step(pipeline(tmp_path), cluster)
+    cluster.alive.clear()
+    pauses = list[float]()
+    monkeypatch.setattr("time.sleep", pauses.append)
+    whole = pipeline(tmp_path)
+    whole.forget_failures(cluster)
+    assert pauses == [states.GRACE_SECONDS]
+    whole.advance(cluster)
+    assert [part.status for part in whole.parts] == ["waiting"] * 4
+    assert len(cluster.submitted) == 6
+
+
+def test_why_a_job_does_not_start_is_said(tmp_path: Path, cluster: FakeCluster) -> None:
+    whole = pipeline(tmp_path)
+    step(whole, cluster)
+    cluster.stuck = True
+    whole.look(cluster)
+    shown = io.StringIO()
+    Console(width=120, file=shown).print(status_table(whole))
+    assert shown.getvalue().count("does not start: PartitionConfig") == 3
+    cluster.stuck = False
+    whole.look(cluster)
+    assert {part.reason for part in whole.parts} == {""}

@@ -157,3 +157,28 @@ def test_two_pipelines_at_once_share_their_steps(
         assert alone.train(*own, sigma0).code == 0
     assert len(artifacts(outputs.outputs, "sample-")) == 1
     assert contents(outputs.outputs) == contents(alone.outputs)
+
+
+def test_jobs_that_cannot_start_are_cancelled_and_submitted_again(
+    cluster: Cluster, outputs: Workplace
+) -> None:
+    """More cores than a node has: SLURM lets such jobs wait for ever."""
+    arguments = ("stage=sample", *SMALL, *TRAINING, *outputs.places, "launcher=slurm_cpu", "launcher.parts=2")
+    greedy = "launcher.resources.model.cpus_per_task=64"
+
+    def run(*more: str) -> str:
+        done = subprocess.run(
+            command(*arguments, *more), env=cluster.environment, cwd=ROOT, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+        return done.stdout
+
+    run(greedy)
+    waiting = set(cluster.jobs())
+    assert waiting
+    assert "does not start: PartitionConfig" in run(greedy, "--status")
+    assert "ended 3 jobs" in run(greedy, "--cancel")
+    run(greedy)
+    assert cluster.jobs()
+    assert not waiting & set(cluster.jobs())  # new ones
+    assert "ended 3 jobs" in run(greedy, "--cancel")
