@@ -118,7 +118,7 @@ def test_stages_of_one_step_share_its_artifacts(undisturbed: Workplace) -> None:
     before = artifacts(undisturbed.outputs)
     for stage in ("sample", "assemble"):
         assert undisturbed.train(f"stage={stage}", strikes=NO_MODEL).code == 0
-    assert undisturbed.train("stage=grpo", "stage.evaluate=false", strikes=NO_MODEL).code == 0
+    assert undisturbed.train("grpo.iterations=1", "stage.evaluate=false", strikes=NO_MODEL).code == 0
     assert artifacts(undisturbed.outputs) == before
 
 
@@ -215,7 +215,7 @@ def test_adapters_are_trained_and_merged_into_the_saved_policy(workplace: Workpl
     for folder in folders:
         assert (folder / "policy/adapter/adapter_config.json").exists()
     # another seed starts from other adapters, and so does another iteration: they are as if drawn apart
-    again = workplace.train(*lora, "seed=1", "stage=grpo", "stage.evaluate=false")
+    again = workplace.train(*lora, "seed=1", "grpo.iterations=1", "stage.evaluate=false")
     assert (again.code, again.err) == (0, "")
     halves = [random_half(folder) for folder in (workplace.outputs / "artifacts").glob("grpo-*")]
     assert len(halves) == 3
@@ -251,7 +251,7 @@ def test_naive_grpo_samples_nothing_that_nothing_uses(workplace: Workplace) -> N
 
 
 def test_the_published_settings_run(workplace: Workplace) -> None:
-    finished = workplace.train("grpo=rest_paper", "grpo.iterations=1", "stage=grpo", "stage.evaluate=false")
+    finished = workplace.train("grpo=rest_paper", "grpo.iterations=1", "stage.evaluate=false")
     assert (finished.code, finished.err) == (0, "")
     (folder,) = (workplace.outputs / "artifacts").glob("grpo-*")
     rows = read_metrics(folder)
