@@ -102,11 +102,9 @@ def slurm_states() -> dict[str, State]:
 
     Nobody but a user would release these.  Raises UserError where SLURM is missing, and NoAnswer.
     """
-    lines = _slurm("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i|%T|%r").splitlines()
-    jobs = (line.strip().split("|", 2) for line in lines)
     return {
         job: "waiting" if state in WAITING else "running"
-        for job, state, reason in jobs
+        for job, state, reason in _queue()
         if reason.replace(" ", "_") != "launch_failed_requeued_held"
     }
 
@@ -117,11 +115,17 @@ def slurm_reasons() -> dict[str, str]:
     Nothing where SLURM does not answer.
     """
     try:
-        text = _slurm("squeue", "-h", "-r", "-u", getpass.getuser(), "-t", "PD", "-o", "%i|%r")
+        return {
+            job: reason for job, state, reason in _queue() if state == "PENDING" and reason not in ITS_TURN
+        }
     except NoAnswer:
         return {}
-    jobs = (line.strip().split("|", 1) for line in text.splitlines())
-    return {job: reason for job, reason in jobs if reason not in ITS_TURN}
+
+
+def _queue() -> list[tuple[str, str, str]]:
+    """Id, state and reason of this user's jobs that have not ended."""
+    lines = _slurm("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i|%T|%r").splitlines()
+    return [(job, state, reason) for job, state, reason in (line.strip().split("|", 2) for line in lines)]
 
 
 def _after(jobs: Sequence[str]) -> str:

@@ -201,14 +201,11 @@ def follow(
         if time.monotonic() - at > LINE_EVERY_SECONDS:
             at = time.monotonic()
             done = sum(cell.ended for cell in cells)
-            waiting_for = sorted({r for job, r in reasons().items() if job in _ids(cells)})
+            ids = {cell.job.job_id for cell in cells if cell.job is not None and not cell.ended}
+            waiting_for = sorted({reason for job, reason in reasons().items() if job in ids})
             why = f"; some do not start: {', '.join(waiting_for)}" if waiting_for else ""
             console.print(f"{done} of {len(cells)} cells have ended{why}", highlight=False)
         time.sleep(POLL_SECONDS)
-
-
-def _ids(cells: Sequence[Cell]) -> set[str]:
-    return {cell.job.job_id for cell in cells if cell.job is not None and not cell.ended}
 
 
 def table(cells: Sequence[Cell]) -> Table:

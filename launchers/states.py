@@ -106,17 +106,20 @@ class Pipeline:
         self, backend: Backend, ask: Callable[[Ask], Mapping[str, State]] = lambda states: states()
     ) -> None:
         """Updates the status of each job, and submits nothing; ``ask`` may ask a silent cluster again."""
-        alive, reasons = ask(backend.states), backend.reasons()
+        alive = ask(backend.states)
         for step in self.steps.values():
             for part in step.parts:
                 part.look(alive)
-                waits = part.status == "waiting"
-                part.reason = reasons.get(part.ids[-1], "") if waits else ""
                 if part.status in ("failed", "lost") and self._hopeless(part):
                     part.status = "given up"
             if self._blocked(step):
                 for part in step.parts:
                     part.status = part.status if part.status == "done" else "blocked"
+
+        waiting = [part for part in self.parts if part.status == "waiting"]
+        reasons = backend.reasons() if waiting else {}
+        for part in self.parts:
+            part.reason = reasons.get(part.ids[-1], "") if part.status == "waiting" else ""
 
     def settled_look(self, backend: Backend) -> None:
         """A look that waits for exit codes: they may come a little later than the cluster forgets a job."""

@@ -232,7 +232,7 @@ class RowConfig:
 
     policy: str = _limits("base", choices=("base", "trained"))
     decoder: str = _limits("sample", choices=("greedy", "sample", "best_of_n", "mcts"))
-    # needed by best_of_n and mcts; the run fits vm and orm
+    # needed by best_of_n and mcts; the run fits vm, prm and orm
     scorer: str = _limits("none", choices=("none", "vm", "prm", "orm", "verifier"))
 
 

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import NoReturn
 
+from restrl.errors import UserError
+
 EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 _PR_SET_PDEATHSIG = 1
 
@@ -39,6 +41,16 @@ def run_process(main: Callable[[], int]) -> NoReturn:
         with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it
             stream.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+def exit_code(command: Callable[[], object]) -> int:
+    """Runs a command: 0, or its own exit code if it returns a number; bad input is one line and 2."""
+    try:
+        code = command()
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    return code if isinstance(code, int) else 0
 
 
 def die_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> None:

@@ -14,20 +14,17 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from restrl.errors import UserError
 from restrl.evaluate.html_page import Section, html_page
-from restrl.evaluate.table import percent
+from restrl.evaluate.table import Lines, lines_table, markdown_table, percent, print_wide
 from restrl.files import write_json_atomic, write_text_atomic
-from restrl.process import EXIT_USER_ERROR
+from restrl.process import exit_code
 from sweeps.cells import SEED, Sweep, read_sweep
 from sweeps.plot import draw
 from sweeps.statistics import CONFIDENCE, Figure, Group, RowReport, row_report, rows_of
 
 FEW_SEEDS = 3
-UNLIMITED = 10000  # characters: a table is not cut where the terminal is narrow or a file
-Lines = list[list[str]]  # a table: headings, then rows
 
 
 def report(folders: Sequence[Path], rows: Sequence[str], out: Path) -> None:
@@ -43,13 +40,11 @@ def report(folders: Sequence[Path], rows: Sequence[str], out: Path) -> None:
     tables = {title: lines for found in reports for title, lines in tables_of(found, sweep.swept).items()}
     console = Console()
     for title, lines in tables.items():
-        table = _rich(title, lines)
-        wide = console.options.update(max_width=UNLIMITED)
-        Console(width=max(console.width, console.measure(table, options=wide).maximum)).print(table)
+        print_wide(console, lines_table(title, lines))
     for note in [*notes, *missing]:
         console.print(escape(note), highlight=False, soft_wrap=True)
     parts = ["# Sweep over " + (", ".join(sweep.swept) or "seeds")]
-    parts += [f"## {title}\n\n{_markdown(lines)}" for title, lines in tables.items()]
+    parts += [f"## {title}\n\n{markdown_table(lines)}" for title, lines in tables.items()]
     parts += ["\n".join(f"- {note}" for note in notes)] if notes else []
     parts += ["![pass@1 by group](sweep.png)"] if reports else []
     parts += ["## Missing\n\n" + "\n".join(f"- {line}" for line in missing)] if missing else []
@@ -136,33 +131,13 @@ def missing_lines(sweep: Sweep) -> list[str]:
     return lines
 
 
-def _rich(title: str, lines: Lines) -> Table:
-    table = Table(title=escape(title))
-    for column in zip(*lines, strict=True):
-        width = max(map(len, column))
-        table.add_column(escape(column[0]), justify="right", min_width=width, no_wrap=True)
-    for line in lines[1:]:
-        table.add_row(*map(escape, line))
-    return table
-
-
-def _markdown(lines: Lines) -> str:
-    ruled = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
-    return "\n".join("| " + " | ".join(line) + " |" for line in ruled)
-
-
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m sweeps.report", description=__doc__.partition("\n")[0])
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="outputs/sweeps/STAGE/TIME")
     parser.add_argument("--row", action="append", default=[], help="show this row alone; may be repeated")
     parser.add_argument("--out", type=Path, help="folder for the files; by default the last FOLDER")
     chosen = parser.parse_intermixed_args(arguments)
-    try:
-        report(chosen.folders, chosen.row, chosen.out or chosen.folders[-1])
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return EXIT_USER_ERROR
-    return 0
+    return exit_code(lambda: report(chosen.folders, chosen.row, chosen.out or chosen.folders[-1]))
 
 
 if __name__ == "__main__":

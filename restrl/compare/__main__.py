@@ -15,34 +15,27 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from restrl.compare.comparison import CONFIDENCE, METRICS, Changed, Compared, Comparison, compare_sides
 from restrl.compare.plot import draw
 from restrl.compare.runs import read_sides
 from restrl.errors import UserError
 from restrl.evaluate.html_page import Section, html_page
-from restrl.evaluate.table import percent
+from restrl.evaluate.table import Lines, lines_table, markdown_table, percent, print_wide
 from restrl.files import write_json_atomic, write_text_atomic
-from restrl.process import EXIT_USER_ERROR
+from restrl.process import exit_code
 
-UNLIMITED = 10000  # characters: a table is not cut where the terminal is narrow or a file
 SHOWN = 20  # changed problems in the terminal; the files have all
-Lines = list[list[str]]  # a table: headings, then rows
 
 
 def report(arguments: Sequence[str], out: Path | None) -> None:
     """Prints and writes the comparison, by default into the last run's folder.  Raises UserError."""
+    if len(arguments) < 2:
+        raise UserError(f"{arguments[0]}: one run; name two or more, or two of its rows as RUN:ROW")
     folders, sides = read_sides(arguments)
     found, out = compare_sides(sides), out or folders[-1]
     lines, note, console = figures(found), caption(found), Console()
-    table = Table(title="pass@1 and mean reward, %")
-    for number, heading in enumerate(lines[0]):
-        table.add_column(escape(heading), justify="left" if number == 0 else "right")
-    for line in lines[1:]:
-        table.add_row(*map(escape, line))
-    wide = console.options.update(max_width=UNLIMITED)
-    Console(width=max(console.width, console.measure(table, options=wide).maximum)).print(table)
+    print_wide(console, lines_table("pass@1 and mean reward, %", lines, first="left"))
     console.print(escape(note), soft_wrap=True, highlight=False)
     for side in found.sides[1:]:
         for title, problems in (("gained", side.gained), ("lost", side.lost)):
@@ -88,8 +81,7 @@ def caption(found: Comparison) -> str:
 
 def markdown(found: Comparison, lines: Lines, note: str) -> str:
     """The contents of compare.md."""
-    ruled = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
-    table = "\n".join("| " + " | ".join(map(html.escape, line)) + " |" for line in ruled)
+    table = markdown_table([[html.escape(cell) for cell in line] for line in lines])
     picture = "![pass@1 of each run, and the difference to the first](compare.png)"
     parts = ["# Comparison", table, note + ".", picture]
     for side in found.sides[1:]:
@@ -119,14 +111,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("runs", nargs="+", metavar="RUN[:ROW]", help="outputs/runs/STAGE/TIME, with a row")
     parser.add_argument("--out", type=Path, help="folder for the files; by default the last RUN")
     chosen = parser.parse_intermixed_args(arguments)
-    try:
-        if len(chosen.runs) < 2:
-            raise UserError(f"{chosen.runs[0]}: one run; name two or more, or two of its rows as RUN:ROW")
-        report(chosen.runs, chosen.out)
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return EXIT_USER_ERROR
-    return 0
+    return exit_code(lambda: report(chosen.runs, chosen.out))
 
 
 if __name__ == "__main__":

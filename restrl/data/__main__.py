@@ -23,7 +23,7 @@ from restrl.cli import register_schema
 from restrl.config import Config
 from restrl.config_check import check, explain
 from restrl.errors import UserError
-from restrl.process import EXIT_INTERRUPTED, EXIT_USER_ERROR
+from restrl.process import EXIT_INTERRUPTED, EXIT_USER_ERROR, exit_code
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 USAGE = (
@@ -67,14 +67,10 @@ def main(arguments: list[str]) -> int:
         print(USAGE, file=sys.stderr)
         return EXIT_USER_ERROR
     try:
-        COMMANDS[arguments[0]](arguments[1:])
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        return exit_code(lambda: COMMANDS[arguments[0]](arguments[1:]))
     except KeyboardInterrupt:
         print("interrupted: the same command goes on where this one stopped", file=sys.stderr)
         return EXIT_INTERRUPTED
-    return 0
 
 
 if __name__ == "__main__":

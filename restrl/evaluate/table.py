@@ -3,10 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+UNLIMITED = 10000  # characters: a table is not cut where the terminal is narrow or a file
+Lines = list[list[str]]  # a table: headings, then rows
+
+
+def lines_table(title: str, lines: Lines, first: Literal["left", "right"] = "right") -> Table:
+    """The lines for a terminal, none of them wrapped; ``first``: the side of the first column."""
+    table = Table(title=escape(title))
+    for number, column in enumerate(zip(*lines, strict=True)):
+        side: Literal["left", "right"] = "right" if number else first
+        table.add_column(escape(column[0]), justify=side, min_width=max(map(len, column)), no_wrap=True)
+    for line in lines[1:]:
+        table.add_row(*map(escape, line))
+    return table
+
+
+def print_wide(console: Console, table: Table) -> None:
+    """Prints the table as wide as it is, also where the console is narrower."""
+    wide = console.options.update(max_width=UNLIMITED)
+    Console(width=max(console.width, console.measure(table, options=wide).maximum)).print(table)
+
+
+def markdown_table(lines: Lines) -> str:
+    """The lines as they are, without escapes."""
+    ruled = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in ruled)
 
 
 def metric_names(results: Mapping[str, Any]) -> list[str]:

@@ -154,20 +154,11 @@ def _grpo(run: Run) -> list[Peak]:
 
     An engine with a copy of the weights sleeps while a GPU learns; on a CPU it keeps what it has.
     """
-    config, sizes, r = run.config, run.sizes, run.config.model.lora.r
-    grpo, item = config.grpo, run.bytes(later=config.grpo.iterations > 1)
-    trained, frozen = (sizes.parameters, 0) if r is None else (run.adapters, sizes.parameters)
-    held, gradients, host = _held(run, trained, frozen, item, sizes.head)
-    if grpo.objective.kl > 0 and r is None:
-        held["reference policy"] = _reference(run, item)
+    config, grpo = run.config, run.config.grpo
     group = PROMPT_TOKENS + grpo.rollout.n * grpo.rollout.max_tokens
     tokens = min(grpo.tokens_per_microbatch, grpo.prompts_per_step * group)
-    learning = gradients | {
-        "activations": activations(run, sizes.layers, tokens, item),
-        "logits": _logits(run, min(grpo.logit_chunk, tokens), item),
-    }
-    what = "training " + ("all weights" if r is None else f"adapters of rank {r}")
-    engine = _engine(run, item.product)
+    what, held, learning, host = _policy_training(run, tokens, grpo.logit_chunk, grpo.objective.kl > 0)
+    engine = _engine(run, run.bytes(later=grpo.iterations > 1).product)
     if ENGINES[config.engine.name].weights == "copy" and run.device.type != "cuda":
         learning = learning | {key: size for key, size in engine.items() if key != "logits"}
     rollouts = {key: size for key, size in held.items() if key not in ("bfloat16 copies", "gathered weights")}
@@ -176,24 +167,28 @@ def _grpo(run: Run) -> list[Peak]:
 
 def _on_completions(run: Run, learning: LearningConfig, reference: bool) -> Peak:
     """DPO or SFT; only DPO has a reference.  A micro-batch is full."""
-    config, sizes, r = run.config, run.sizes, run.config.model.lora.r
-    item = run.bytes(later=config.grpo.iterations > 1)
-    trained, frozen = (sizes.parameters, 0) if r is None else (run.adapters, sizes.parameters)
-    held, gradients, host = _held(run, trained, frozen, item, sizes.head)
-    if reference and r is None:
-        held["reference policy"] = _reference(run, item)
-    tokens = learning.tokens_per_microbatch
-    computing = gradients | {
-        "activations": activations(run, sizes.layers, tokens, item),
-        "logits": _logits(run, min(learning.logit_chunk, tokens), item),
-    }
-    what = "training " + ("all weights" if r is None else f"adapters of rank {r}")
+    what, held, computing, host = _policy_training(
+        run, learning.tokens_per_microbatch, learning.logit_chunk, reference
+    )
     return Peak(what, held | computing, host)
 
 
-def _reference(run: Run, item: Bytes) -> float:
-    copy = run.sizes.parameters * (item.product if run.division.master else item.weight)
-    return copy / (run.ranks if run.division.parameters else 1)
+def _policy_training(run: Run, tokens: int, chunk: int, reference: bool) -> tuple[str, Parts, Parts, Parts]:
+    """A title, what a training of the policy holds, what an update computes, and what the host holds.
+
+    ``tokens``: of a micro-batch; ``chunk``: rows of logits at a time.
+    """
+    sizes, r, item = run.sizes, run.config.model.lora.r, run.bytes(later=run.config.grpo.iterations > 1)
+    trained, frozen = (sizes.parameters, 0) if r is None else (run.adapters, sizes.parameters)
+    held, gradients, host = _held(run, trained, frozen, item, sizes.head)
+    if reference and r is None:
+        copy = sizes.parameters * (item.product if run.division.master else item.weight)
+        held["reference policy"] = copy / (run.ranks if run.division.parameters else 1)
+    computing = gradients | {
+        "activations": activations(run, sizes.layers, tokens, item),
+        "logits": _logits(run, min(chunk, tokens), item),
+    }
+    return "training " + ("all weights" if r is None else f"adapters of rank {r}"), held, computing, host
 
 
 def _fit(run: Run, after_training: bool) -> Peak:

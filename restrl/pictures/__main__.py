@@ -19,6 +19,7 @@ from restrl.errors import UserError
 from restrl.files import write_text_atomic
 from restrl.pictures.page import trees_page
 from restrl.pictures.svg import tree_svg
+from restrl.process import exit_code
 from restrl.record_files import Records
 from restrl.search.saved import SavedTree
 
@@ -45,12 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--task", default="", help="a part of the task_id of the trees to draw")
     parser.add_argument("--most", type=int, default=40, help="nodes of a picture, the most visited ones")
     given = parser.parse_args(arguments)
-    try:
-        draw(given.trees, given.out, given.task, given.most)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: draw(given.trees, given.out, given.task, given.most))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import platform
 import sys
 
 from restrl.config import SandboxConfig
-from restrl.errors import UserError
+from restrl.process import exit_code
 from restrl.sandbox.inside.confine import landlock
 from restrl.sandbox.inside.confine.settings import PROTECTIONS
 from restrl.sandbox.pool import Sandbox
@@ -67,11 +67,7 @@ def main() -> int:
     if sys.argv[1:] != ["doctor"]:
         print("usage: python -m restrl.sandbox doctor", file=sys.stderr)
         return 2
-    try:
-        return doctor()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_code(doctor)
 
 
 if __name__ == "__main__":

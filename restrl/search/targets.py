@@ -49,16 +49,16 @@ def step_labels(tree: SavedTree, targets: TreeTargets, label: str) -> TreeTarget
     """
     if label == "value":
         return targets
+    passed = [_passed(tree, rollout) for rollout in tree.rollouts]
     below: dict[tuple[str, bool], list[bool]] = {}  # state -> whether the programs below it pass
-    for rollout in tree.rollouts:
+    for rollout, (*prefixes, program) in zip(tree.rollouts, passed, strict=True):
         if rollout.rating is not None:
-            *prefixes, program = _passed(tree, rollout)
             for state in prefixes:
                 below.setdefault((state.text.rstrip(), False), []).append(rollout.rating >= 1.0)
             below.setdefault((program.text.rstrip(), True), []).append(rollout.rating >= 1.0)
     labels = []
     for number, tokens, terminal in zip(targets.rollout, targets.tokens, targets.terminal, strict=True):
-        *prefixes, program = _passed(tree, tree.rollouts[number])
+        *prefixes, program = passed[number]
         state = program if terminal else next(state for state in prefixes if state.tokens == tokens)
         passes = below[state.text.rstrip(), bool(terminal)]
         labels.append(float(any(passes)) if label == "hard" else sum(passes) / len(passes))

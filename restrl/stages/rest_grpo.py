@@ -48,6 +48,9 @@ LEARNERS = {"rest_dpo": DPO, "rest_sft": SFT}
 EXAMPLES = {GRPO: "assemble", DPO: "pairs", SFT: "accepted"}
 
 
+OF_SAMPLES = {"pairs": pairs_step, "accepted": accepted_step}  # those that ask no model
+
+
 def learner_of(config: Config) -> Learner:
     """What trains the policy in the configured stage."""
     return LEARNERS.get(config.stage.name, GRPO)
@@ -98,15 +101,12 @@ def _examples(name: str, t: int) -> Any:
     """The step ``name`` (assemble, pairs, accepted) of iteration ``t``."""
 
     def run(session: Session, resources: Resources, results: Results) -> Artifact:
-        samples = results.get(f"sample_{t}")
-        if name == "pairs":
-            return pairs_step(session, results[f"sample_{t}"], t)
-        if name == "accepted":
-            return accepted_step(session, results[f"sample_{t}"], t)
+        if name in OF_SAMPLES:
+            return OF_SAMPLES[name](session, results[f"sample_{t}"], t)
         policy = policy_after(t - 1, resources, results)
-        if samples is None:
+        if f"sample_{t}" not in results:
             return initial_states_step(session, resources, policy, t)
-        return assemble_step(session, resources, policy, samples, t)
+        return assemble_step(session, resources, policy, results[f"sample_{t}"], t)
 
     return run
 

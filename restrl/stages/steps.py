@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from restrl.actions import cut_positions, text_of
-from restrl.artifacts import Artifact, Work
+from restrl.artifacts import Artifact
 from restrl.model.peaks import OF_THE_POLICY
 from restrl.prompts import Prompter
 from restrl.protocols import Progress
@@ -22,11 +22,14 @@ from restrl.rollout import initial_state, judge_samples, sample
 from restrl.seeds import derive_seed
 from restrl.select.accepted import accepted
 from restrl.select.pairs import best_and_worst
-from restrl.select.report import SelectionReport
-from restrl.select.start_states import Assembly, assemble, unfiltered
+from restrl.select.report import AssemblyReport, SelectionReport
+from restrl.select.start_states import assemble, unfiltered
 from restrl.stages.chunks import in_chunks, own_items
 from restrl.stages.resources import PolicyRef, Resources
 from restrl.stages.session import Session
+
+# what a training learns from, and how it was chosen
+Made = tuple[list[Any], AssemblyReport | SelectionReport]
 
 
 def sample_step(session: Session, resources: Resources, policy: PolicyRef, iteration: int) -> Artifact:
@@ -77,9 +80,9 @@ def assemble_step(
 ) -> Artifact:
     """Steps 2 and 3: keeps the problems whose rewards vary, and assembles the states for training."""
 
-    def assembled() -> Assembly:
+    def assembled() -> Made:
         tokenizer = resources.tokenizer(policy)
-        return assemble(
+        assembly = assemble(
             samples.read(Group),
             lambda ids: cut_positions(ids, tokenizer),
             lambda ids, k: text_of(ids, k, tokenizer),
@@ -87,11 +90,10 @@ def assemble_step(
             np.random.default_rng(derive_seed(session.config.seed, "assemble", iteration)),
             resources.positions,
         )
+        return assembly.states, assembly.report
 
-    with session.open("assemble", {"samples": samples.fingerprint}) as work:
-        artifact = session.found(work.artifact) if work.done else _keep_states(session, work, assembled)
-        session.console.say(f"assemble (iteration {iteration}): {artifact.summary['text']}")
-        return artifact
+    inputs = {"samples": samples.fingerprint}
+    return _keep(session, "assemble", inputs, StartState, f"assemble (iteration {iteration})", assembled)
 
 
 def initial_states_step(
@@ -100,56 +102,45 @@ def initial_states_step(
     """Replaces steps 1 to 3 if there is no filter and no partial state: every problem's initial state."""
     problems = resources.problems("train")
 
-    def initial_states() -> Assembly:
+    def initial_states() -> Made:
         prompter = Prompter(resources.tokenizer(policy), policy.model)
-        return unfiltered([initial_state(problem, prompter) for problem in problems.problems])
+        assembly = unfiltered([initial_state(problem, prompter) for problem in problems.problems])
+        return assembly.states, assembly.report
 
     inputs = {"policy": policy.fingerprint, "problems": problems.fingerprint}
-    with session.open("initial_states", inputs) as work:
-        artifact = session.found(work.artifact) if work.done else _keep_states(session, work, initial_states)
-        session.console.say(f"assemble (iteration {iteration}): {artifact.summary['text']}")
-        return artifact
-
-
-def _keep_states(session: Session, work: Work, assembled: Callable[[], Assembly]) -> Artifact:
-    """Stores the start states.  Only the first rank calls ``assembled``."""
-    log = work.records(StartState)
-    log.truncate(0)
-    assembly = session.ranks.by_first(assembled)
-    log.append(assembly.states)
-    return work.finish(summary={"text": assembly.report.text(), **assembly.report.to_json()})
+    title = f"assemble (iteration {iteration})"
+    return _keep(session, "initial_states", inputs, StartState, title, initial_states)
 
 
 def pairs_step(session: Session, samples: Artifact, iteration: int) -> Artifact:
     """Replaces step 3 for DPO: best against worst completion of each problem that the filter keeps."""
-    grpo, dpo = session.config.grpo, session.config.dpo
-
-    def pairs() -> tuple[list[Pair], SelectionReport]:
-        return best_and_worst(samples.read(Group), grpo.sigma0, dpo.margin)
-
-    return _keep_examples(session, "pairs", Pair, samples, iteration, pairs)
+    sigma0, margin = session.config.grpo.sigma0, session.config.dpo.margin
+    inputs, title = {"samples": samples.fingerprint}, f"pairs (iteration {iteration})"
+    return _keep(
+        session, "pairs", inputs, Pair, title, lambda: best_and_worst(samples.read(Group), sigma0, margin)
+    )
 
 
 def accepted_step(session: Session, samples: Artifact, iteration: int) -> Artifact:
     """Replaces steps 2 and 3 for SFT: the completions that the tests accept, by problem."""
     sft = session.config.sft
+    inputs, title = {"samples": samples.fingerprint}, f"accepted (iteration {iteration})"
+    return _keep(
+        session, "accepted", inputs, Group, title,
+        lambda: accepted(samples.read(Group), sft.reward, sft.per_problem),
+    )  # fmt: skip
 
-    def chosen() -> tuple[list[Group], SelectionReport]:
-        return accepted(samples.read(Group), sft.reward, sft.per_problem)
 
-    return _keep_examples(session, "accepted", Group, samples, iteration, chosen)
-
-
-def _keep_examples(
+def _keep(
     session: Session,
     step: str,
+    inputs: dict[str, str],
     kind: type[Any],
-    samples: Artifact,
-    iteration: int,
-    make: Callable[[], tuple[list[Any], SelectionReport]],
+    title: str,
+    make: Callable[[], Made],
 ) -> Artifact:
-    """Stores what ``make`` takes from the samples.  Only the first rank calls it."""
-    with session.open(step, {"samples": samples.fingerprint}) as work:
+    """Stores what the training learns from, records of a ``kind``.  Only the first rank calls ``make``."""
+    with session.open(step, inputs) as work:
         if work.done:
             artifact = session.found(work.artifact)
         else:
@@ -158,7 +149,7 @@ def _keep_examples(
             examples, report = session.ranks.by_first(make)
             log.append(examples)
             artifact = work.finish(summary={"text": report.text(), **report.to_json()})
-        session.console.say(f"{step} (iteration {iteration}): {artifact.summary['text']}")
+        session.console.say(f"{title}: {artifact.summary['text']}")
         return artifact
 
 

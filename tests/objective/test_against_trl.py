@@ -99,6 +99,12 @@ def trl_trainer(name: str, objective: ObjectiveConfig, temperature: float = 1.0)
     )  # fmt: skip
 
 
+def assert_gradients(model: Any, expected: dict[str, torch.Tensor]) -> None:
+    found = gradients(model)
+    for parameter, gradient in expected.items():
+        torch.testing.assert_close(found[parameter], gradient, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("budget", [1000, 12])
 def test_loss_and_gradient_equal_trl(name: str, budget: int) -> None:
@@ -134,9 +140,7 @@ def test_loss_and_gradient_equal_trl(name: str, budget: int) -> None:
         loss.backward()
         total += loss.item()
     assert total == pytest.approx(theirs.item(), abs=1e-6)
-    found = gradients(model)
-    for parameter, gradient in expected.items():
-        torch.testing.assert_close(found[parameter], gradient, rtol=0, atol=1e-5)
+    assert_gradients(model, expected)
 
 
 @pytest.mark.parametrize("budget", [1000, 20])
@@ -192,9 +196,7 @@ def test_the_dpo_loss_and_its_gradient_equal_trl(budget: int) -> None:
         accuracy += sums.correct / len(pairs)
     assert total == pytest.approx(theirs.item(), abs=1e-6)
     assert accuracy == pytest.approx(trainer._metrics["train"]["rewards/accuracies"][0])
-    found = gradients(model)
-    for parameter, gradient in expected.items():
-        torch.testing.assert_close(found[parameter], gradient, rtol=0, atol=1e-5)
+    assert_gradients(model, expected)
 
 
 def test_the_sft_loss_and_its_gradient_equal_transformers() -> None:
@@ -216,9 +218,7 @@ def test_the_sft_loss_and_its_gradient_equal_transformers() -> None:
         loss.backward()
         total += loss.item()
     assert total == pytest.approx(theirs.item(), abs=1e-6)
-    found = gradients(model)
-    for parameter, gradient in expected.items():
-        torch.testing.assert_close(found[parameter], gradient, rtol=0, atol=1e-5)
+    assert_gradients(model, expected)
 
 
 STRATEGY = Strategy(TrainerConfig(accelerator="cpu"), ALONE)
@@ -259,9 +259,7 @@ def test_a_step_as_published_equals_trl() -> None:
     batch = training_batch(Rollout(groups, rewards, rewards, advantages, trained), grpo)
     (sums,) = gradient_passes(policy, batch, grpo, reference, lambda loss, _: loss.backward(), ALONE)
     assert sums.means()["loss"] == pytest.approx(theirs.item(), abs=1e-6)
-    found = gradients(model)
-    for parameter, gradient in expected.items():
-        torch.testing.assert_close(found[parameter], gradient, rtol=0, atol=1e-5)
+    assert_gradients(model, expected)
 
 
 def test_the_weight_is_the_ratio_of_what_was_sampled_from() -> None:
