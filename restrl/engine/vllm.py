@@ -26,7 +26,6 @@ import time
 import traceback
 from collections.abc import Sequence
 from math import isfinite
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -48,7 +47,6 @@ from restrl.seeds import derive_seed
 T = TypeVar("T")
 
 LOWEST_TEMPERATURE = 0.01  # vLLM raises lower ones to it
-SHARED_MEMORY = Path("/dev/shm")
 CLOSE_SECONDS = 60.0
 GIB = 2**30
 
@@ -225,7 +223,7 @@ class VllmEngine:
         if not self._by_file:
             self._rpc("restrl_load", bucket)
             return
-        place = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
+        place = vllm_start.SHARED_MEMORY if vllm_start.SHARED_MEMORY.is_dir() else None
         with tempfile.TemporaryDirectory(prefix="restrl-", dir=place) as folder:
             path = os.path.join(folder, "bucket.safetensors")
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in bucket}, path)

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ os.environ.update(
 os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
 
 LOGGING_LEVEL = "INFO"
+SHARED_MEMORY = Path("/dev/shm")
 SHARE = 0.01  # of a GPU's memory that has to be free at the start: kv_gb says how much is used
 
 
@@ -57,6 +59,7 @@ with output_to(os.devnull):  # it prints what it misses on this machine
     from vllm import EngineArgs, LLMEngine
     from vllm import SamplingParams as SamplingParams
     from vllm.config.logging import LoggingConfig
+    from vllm.distributed.device_communicators.cpu_communicator import _CPUSHMDistributed
     from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
     from vllm.inputs.engine import tokens_input as tokens_input
     from vllm.sampling_params import RequestOutputKind as RequestOutputKind
@@ -75,10 +78,12 @@ def start(source: EngineSource, config: EngineConfig, log: Path) -> Any:
     """A running LLMEngine.  Raises whatever vLLM raises; ``log`` then says more."""
     own = separate(source, config)
     environment = {"VLLM_ENABLE_V1_MULTIPROCESSING": str(int(own)), "HF_HUB_OFFLINE": "1"}
+    memory: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if source.ranks.size > 1:
         ranks = source.ranks
         environment |= {"RANK": str(ranks.rank), "LOCAL_RANK": str(ranks.local)}
-    with _environment(environment), _undisturbed(), output_to(log):
+        memory = _own_shared_memory(ranks.agree(uuid.uuid4().hex))
+    with _environment(environment), _undisturbed(), output_to(log), memory:
         engine = LLMEngine.from_engine_args(_arguments(source, config, log))
         engine.collective_rpc("restrl_prepare")
     return engine
@@ -180,6 +185,31 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
     finally:
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+@contextlib.contextmanager
+def _own_shared_memory(run: str) -> Iterator[None]:
+    """Gives the engines that start inside a shared memory of their own, which they do not leave behind.
+
+    On a CPU, the ranks of an engine exchange tensors through files in shared memory.  With the external
+    launcher vLLM gives these files the same names in every run, and refuses to start if they exist: two runs
+    could not sample at once, and no run could after one that was killed.  Here the names contain ``run``, and
+    are removed as soon as all ranks have opened the files, whose memory then lives as long as the ranks.
+    """
+    named, paths = _CPUSHMDistributed.make_group_name, set[Path]()
+
+    def name(communicator: Any) -> str:
+        group: str = run + named(communicator).replace("/", "")
+        paths.update(SHARED_MEMORY / f"{group}_{rank}" for rank in range(communicator.world_size))
+        return group
+
+    _CPUSHMDistributed.make_group_name = staticmethod(name)
+    try:
+        yield
+    finally:
+        _CPUSHMDistributed.make_group_name = staticmethod(named)
+        for path in paths:
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 pytest.importorskip("vllm", reason="vLLM is not installed (make vllm)")
 
 from restrl.config import EngineConfig
-from restrl.engine.vllm_start import team
+from restrl.engine.vllm_start import SHARED_MEMORY, team
 from restrl.errors import UserError
 from restrl.ranks import Ranks
 from tests.engine.models import source
@@ -66,8 +67,19 @@ disconnect(ranks)
 """
 
 
+@pytest.fixture
+def other_run() -> Iterator[Path]:
+    """Shared memory under the name that vLLM gives to that of every run, as of a run that was killed."""
+    path = SHARED_MEMORY / "-tp:0-[0-1]-cpushm_0"
+    path.touch()
+    yield path
+    path.unlink()
+
+
+@pytest.mark.usefixtures("other_run")
 @pytest.mark.parametrize("tensor_parallel", [1, 2])
 def test_each_rank_gets_the_samples_of_its_requests(tmp_path: Path, tensor_parallel: int) -> None:
+    before = {path.name for path in SHARED_MEMORY.iterdir()}
     saved(small_model(), tmp_path / "model")
     for rank, output in enumerate(run_ranks(PROGRAM, 2, str(tmp_path), str(tensor_parallel))):
         assert output.splitlines() == [
@@ -77,6 +89,7 @@ def test_each_rank_gets_the_samples_of_its_requests(tmp_path: Path, tensor_paral
             f"none {True if rank else []}",
             "synced True",
         ]
+    assert {path.name for path in SHARED_MEMORY.iterdir()} == before
 
 
 @pytest.mark.parametrize(
