@@ -172,6 +172,12 @@ class MctsConfig:
     in_flight: int = _limits(64, ge=1)  # trees that grow at the same time; affects rounding in batches
 
 
+def completion_limit(mcts: MctsConfig) -> int | None:
+    """An upper bound on the completions of a tree; None: neither iterations nor completions are limited."""
+    limits = [mcts.completions, mcts.iterations and mcts.iterations * mcts.sampling.n]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 @dataclass
 class DecoderConfig:
     name: str = "sample"
@@ -179,6 +185,8 @@ class DecoderConfig:
     split: str | None = _limits(None, choices=("heldout", "train", "all"), decides=False)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     answers: int = _limits(1, ge=1)  # per problem (best_of_n, mcts), each with its own completions
+    # best_of_n, mcts: completions after which the answer so far is judged too
+    budgets: list[int] = field(default_factory=list)
     mcts: MctsConfig = field(default_factory=MctsConfig)
     path: str | None = _limits(None, decides=False, path=PATH)  # replay: a file of samples
     explain: int = _limits(0, ge=0, decides=False)  # failed answers whose failure is printed
@@ -241,6 +249,7 @@ class EvaluationConfig:
     rows: list[RowConfig] = field(default_factory=list, metadata={"decides": False})
     completions: int = _limits(32, ge=1)  # of each answer, by every decoder but greedy
     answers: int = _limits(1, ge=1)  # per problem of best_of_n and mcts
+    budgets: list[int] = field(default_factory=list)  # as decoder.budgets
     mcts: MctsConfig = field(default_factory=MctsConfig)
 
 

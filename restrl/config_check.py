@@ -15,7 +15,7 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from restrl.config import Config, MctsConfig, RowConfig, StageConfig
+from restrl.config import Config, MctsConfig, RowConfig, StageConfig, completion_limit
 from restrl.config_fields import resolve_paths, unread
 from restrl.errors import UserError
 
@@ -50,6 +50,7 @@ def _check_together(config: Config) -> None:
     _check_decoder(config)
     if config.stage.name == "rest_rl":
         _check_rows(config.evaluation.rows, trained=config.grpo.iterations > 0)
+    _check_budgets("evaluation.budgets", config.evaluation.budgets, config.evaluation.completions)
     evaluation = dataclasses.replace(config.evaluation.mcts, completions=config.evaluation.completions)
     budgets = {"mcts": config.mcts, "decoder.mcts": config.decoder.mcts, "evaluation.mcts": evaluation}
     for key, mcts in budgets.items():
@@ -102,8 +103,16 @@ def _check_decoder(config: Config) -> None:
             f"decoder.k={decoder.k}: pass@{max(decoder.k)} needs as many samples, and decoder.{answers[0]} "
             f"is {answers[1]}; raise it, or leave larger values out of decoder.k"
         )
+    most = completion_limit(decoder.mcts) if decoder.name == "mcts" else decoder.sampling.n
+    _check_budgets("decoder.budgets", decoder.budgets, most)
     if decoder.name in CHOOSING and config.scorer.name == "none" and config.stage.name in ANSWERING:
         raise UserError(f"decoder={decoder.name} needs a scorer: scorer=vm, prm, orm or verifier")
+
+
+def _check_budgets(key: str, budgets: list[int], limit: int | None) -> None:
+    if bad := [budget for budget in budgets if budget < 1 or (limit is not None and budget > limit)]:
+        most = "" if limit is None else f" and <= {limit}, the completions of an answer"
+        raise UserError(f"{key}={budgets}: {bad[0]} is out of range; each budget must be >= 1{most}")
 
 
 def _check_rows(rows: list[RowConfig], trained: bool) -> None:

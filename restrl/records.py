@@ -232,6 +232,7 @@ class Answer:
     text: str  # the program: state + completion
     score: float | None = None  # of the scorer, if one chose the answer
     cost: Cost = field(default_factory=Cost)
+    budget: int | None = None  # it was chosen from so many first completions; None: from all
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,11 @@ def test_the_ends_of_a_range_belong_to_it_or_not():
             "grpo.overlap=true needs grpo.objective.tis_cap, since completions come from older",
         ),
         ({"model__date": "soon"}, "model.date=soon: must be an ISO date such as 2025-01-01"),
+        (
+            {"decoder__name": "best_of_n", "decoder__k": [1], "decoder__budgets": [1, 6]},
+            "decoder.budgets=[1, 6]: 6 is out of range; each budget must be >= 1 and <= 5, the completions",
+        ),
+        ({"evaluation__budgets": [0]}, "evaluation.budgets=[0]: 0 is out of range; each budget must be >= 1"),
         ({"decoder__k": [1, 0]}, "decoder.k=[1, 0]: 0 is no number of samples; each k must be >= 1"),
         (
             {"decoder__k": [1, 8], "decoder__sampling__n": 4},

@@ -70,5 +70,5 @@ def need_answers(job: DecodeJob) -> None:
         )
 
 
-# answers grouped by problem, in the order of the problem's samples
+# answers grouped by problem, in the order of the problem's samples; see Answer.budget
 Decoder = Callable[[DecodeJob], list[Answer]]

@@ -13,7 +13,8 @@ def best_of_n(job: DecodeJob) -> list[Answer]:
     """``answers`` answers to each problem, each the best-scored of ``sampling.n`` completions.
 
     The completions are those of decoder=sample with n x answers samples, in the same order.  The first of
-    several equal scores wins, and any score beats no score.  Raises UserError without a scorer.
+    several equal scores wins, and any score beats no score.  Behind each answer stand those of smaller
+    ``budgets``, chosen from its first completions.  Raises UserError without a scorer.
     """
     need_answers(job)
     scorer, sampling = need_scorer(job), job.config.sampling
@@ -27,10 +28,16 @@ def best_of_n(job: DecodeJob) -> list[Answer]:
     seconds = (time.perf_counter() - started) / max(1, len(states))
     rated = list(zip(samples, scores, strict=True))
     groups = [rated[first : first + sampling.n] for first in range(0, len(rated), sampling.n)]
-    return [_best(group, index % job.config.answers, seconds) for index, group in enumerate(groups)]
+    return [
+        _best(group[:budget], index % job.config.answers, seconds, budget)
+        for index, group in enumerate(groups)
+        for budget in (None, *job.config.budgets)
+    ]
 
 
-def _best(rated: list[tuple[Sampled, float | None]], sample: int, scoring_seconds: float) -> Answer:
+def _best(
+    rated: list[tuple[Sampled, float | None]], sample: int, scoring_seconds: float, budget: int | None
+) -> Answer:
     """``scoring_seconds``: the time to score one program."""
     best, score = max(rated, key=lambda pair: float("-inf") if pair[1] is None else pair[1])
     cost = Cost(
@@ -39,4 +46,4 @@ def _best(rated: list[tuple[Sampled, float | None]], sample: int, scoring_second
         scorer_calls=len(rated),
         seconds=sum(sampled.seconds for sampled, _ in rated) + scoring_seconds * len(rated),
     )
-    return Answer(best.task_id, sample, best.program, score, cost)
+    return Answer(best.task_id, sample, best.program, score, cost, budget)

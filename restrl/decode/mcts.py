@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from restrl.decode.base import DecodeJob, Policy, need_answers, need_scorer
 from restrl.engine.base import SEARCHES, need
-from restrl.records import Answer, Problem
+from restrl.records import Answer, Cost, Problem
 from restrl.search.cut import token_cut
 from restrl.search.forest import Services
 from restrl.search.mcts import OUTCOME, STATE, Rules
@@ -20,7 +20,8 @@ def mcts(job: DecodeJob) -> list[Answer]:
     """``answers`` answers to each problem, each from a separate search with its own seed and budget.
 
     An answer is the completion with the best score among those that its search sampled (the first of equal
-    ones).  If nothing was sampled, it is the problem's code unchanged.  Raises UserError without a scorer.
+    ones).  If nothing was sampled, it is the problem's code unchanged.  Behind each answer stand those of
+    smaller ``budgets``, read from the same tree.  Raises UserError without a scorer.
     """
     need_answers(job)
     config, scorer, policy = job.config.mcts, need_scorer(job), job.policy()
@@ -37,10 +38,10 @@ def mcts(job: DecodeJob) -> list[Answer]:
         for sample in range(job.config.answers)
     ]
     services = Services(policy.engine.generate, scorer.score, policy.engine.settle)
-    answers: dict[tuple[str, int], Answer] = {}
+    answers: dict[tuple[str, int], list[Answer]] = {}
     for tree in run_searches(starts, rules, services, job.journal, job.progress):
-        answers[tree.task_id, tree.sample] = answer_of(tree, policy.prompter.program)
-    return [answers[start.task_id, start.sample] for start in starts]
+        answers[tree.task_id, tree.sample] = answers_of(tree, policy.prompter.program, job.config.budgets)
+    return [answer for start in starts for answer in answers[start.task_id, start.sample]]
 
 
 def _start(job: DecodeJob, policy: Policy, problem: Problem, sample: int) -> Start:
@@ -49,9 +50,20 @@ def _start(job: DecodeJob, policy: Policy, problem: Problem, sample: int) -> Sta
     return Start(problem.task_id, sample, ids, code, seed)
 
 
-def answer_of(tree: SavedTree, program: Callable[[str, str], str]) -> Answer:
-    """The answer that a finished search gives; ``program``: (code, text after it) -> the whole program."""
-    best = tree.best()
-    text = "" if best is None else tree.program(best).removeprefix(tree.code)
-    score = None if best is None else best.rating
-    return Answer(tree.task_id, tree.sample, program(tree.code, text), score, tree.cost)
+def answers_of(
+    tree: SavedTree, program: Callable[[str, str], str], budgets: Sequence[int] = ()
+) -> list[Answer]:
+    """The answer that a finished search gives, then the one after each of ``budgets`` completions.
+
+    ``program``: (code, text after it) -> the whole program.  The cost of a smaller budget is that of its
+    completions alone: a tree does not keep when its states were scored.
+    """
+    answers = []
+    for budget in (None, *budgets):
+        best = tree.best(budget)
+        text = "" if best is None else tree.program(best).removeprefix(tree.code)
+        score = None if best is None else best.rating
+        first = tree.rollouts[:budget]
+        cost = tree.cost if budget is None else Cost(len(first), sum(len(rollout.ids) for rollout in first))
+        answers.append(Answer(tree.task_id, tree.sample, program(tree.code, text), score, cost, budget))
+    return answers

@@ -32,7 +32,9 @@ def verdict_line(outcome: Outcome) -> dict[str, Any]:
 
 def answer_line(outcome: Outcome) -> dict[str, Any]:
     """A line of answers.jsonl: ``task_id``, ``sample``, ``text``, ``score``, ``cost``, ``failure``."""
-    return to_json(outcome.answer) | {"failure": _failure(outcome)}
+    answer = to_json(outcome.answer)
+    del answer["budget"]  # it is None: those to smaller budgets are not written
+    return answer | {"failure": _failure(outcome)}
 
 
 def _failure(outcome: Outcome) -> dict[str, Any] | None:

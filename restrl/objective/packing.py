@@ -53,34 +53,59 @@ class PackedBatch:
         return PackedBatch(ids, positions, self.layout, predictors, targets, sequence)
 
 
-def micro_batches(groups: Sequence[TokenGroup], budget: int) -> list[list[Piece]]:
-    """Splits the step's groups into micro-batches of at most ``budget`` packed tokens.
+def micro_batches(groups: Sequence[TokenGroup], budget: int, ranks: int = 1) -> list[list[Piece]]:
+    """Splits the step's groups into micro-batches of at most ``budget`` packed tokens, see ``batches``.
 
     Groups that fit stay whole.  A larger group is split into pieces that each repeat the prompt, and a single
-    completion larger than the budget becomes a separate micro-batch.  Micro-batches are filled first-fit by
-    decreasing size, so that few are nearly empty.
+    completion larger than the budget becomes a separate micro-batch.
     """
     pieces = [piece for index, group in enumerate(groups) for piece in _pieces(index, group, budget)]
     sizes = [packed_tokens(groups[piece.group], piece.completions) for piece in pieces]
-    return [[pieces[i] for i in batch] for batch in first_fit(sizes, budget)]
+    return [[pieces[i] for i in batch] for batch in batches(sizes, budget, ranks)]
 
 
-def first_fit(sizes: Sequence[int], budget: int) -> list[list[int]]:
-    """Indices of items with these sizes in batches of at most ``budget``, filled by decreasing size.
+def batches(sizes: Sequence[int], budget: int, ranks: int = 1) -> list[list[int]]:
+    """Indices of items with these sizes in batches of at most ``budget``.
 
-    An item larger than the budget becomes a separate batch.
+    An item larger than the budget becomes a separate batch.  For one rank there are as few batches as
+    first-fit by decreasing size finds.  For several, each rank gets equally many if there are enough items,
+    and ranks that work at the same time (on batches r, r + 1, ...) get nearly equal sums: the largest item
+    that is left goes to the emptiest batch.
     """
-    batches: list[list[int]] = []
+    filled = _first_fit(sizes, budget)
+    if ranks == 1:
+        return filled
+    count = -(-len(filled) // ranks) * ranks
+    while (spread := _spread(sizes, budget, min(count, len(sizes)))) is None:
+        count += ranks
+    return spread
+
+
+def _spread(sizes: Sequence[int], budget: int, count: int) -> list[list[int]] | None:
+    """The items in ``count`` batches of nearly equal sums, the fullest first; None if one is too full."""
+    spread: list[list[int]] = [[] for _ in range(count)]
+    sums = [0] * count
+    for index in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
+        emptiest = min(range(count), key=sums.__getitem__)
+        if spread[emptiest] and sums[emptiest] + sizes[index] > budget:
+            return None
+        spread[emptiest].append(index)
+        sums[emptiest] += sizes[index]
+    return [spread[i] for i in sorted(range(count), key=lambda i: -sums[i])]
+
+
+def _first_fit(sizes: Sequence[int], budget: int) -> list[list[int]]:
+    filled: list[list[int]] = []
     rooms: list[int] = []
     for index in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
         fitting = next((i for i, room in enumerate(rooms) if sizes[index] <= room), None)
         if fitting is None:
-            batches.append([index])
+            filled.append([index])
             rooms.append(budget - sizes[index])
         else:
-            batches[fitting].append(index)
+            filled[fitting].append(index)
             rooms[fitting] -= sizes[index]
-    return batches
+    return filled
 
 
 def pack(groups: Sequence[TokenGroup], pieces: Sequence[Piece]) -> PackedBatch:

@@ -17,7 +17,7 @@ from typing import overload
 import torch
 from torch import Tensor
 
-from restrl.objective.packing import first_fit
+from restrl.objective.packing import batches
 from restrl.objective.tree_attention import Branch, TreeLayout
 from restrl.records import Ints
 
@@ -141,14 +141,14 @@ def token_trees(
     return trees, [tuple(indices) for indices in members.values()]
 
 
-def tree_batches(trees: Sequence[TokenTree], budget: int) -> list[list[TreePiece]]:
-    """Splits the trees into batches of at most ``budget`` packed tokens.
+def tree_batches(trees: Sequence[TokenTree], budget: int, ranks: int = 1) -> list[list[TreePiece]]:
+    """Splits the trees into batches of at most ``budget`` packed tokens, see ``packing.batches``.
 
     Trees that fit stay whole.  A larger tree is split into pieces that each repeat the prompt and the path to
     their first state, and a single state larger than the budget becomes a separate batch.
     """
     pieces = [piece for index, tree in enumerate(trees) for piece in _pieces(index, tree, budget)]
-    return [[pieces[i] for i in batch] for batch in first_fit([p.tokens for p in pieces], budget)]
+    return [[pieces[i] for i in batch] for batch in batches([p.tokens for p in pieces], budget, ranks)]
 
 
 def pack_trees(trees: Sequence[TokenTree], pieces: Sequence[TreePiece]) -> TreeBatch:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from restrl.config import MctsConfig
+from restrl.config import MctsConfig, completion_limit
 from restrl.protocols import Progress
 from restrl.search.calls import ReplyBatch, Search
 from restrl.search.forest import Services, grow_forest, recording
@@ -76,8 +76,8 @@ def run_searches(
 
 def planned_completions(config: MctsConfig) -> int:
     """An upper bound on a tree's completions; 1 where neither iterations nor completions are limited."""
-    limits = [config.completions, config.iterations and config.iterations * config.sampling.n]
-    return min((limit for limit in limits if limit is not None), default=1)
+    limit = completion_limit(config)
+    return 1 if limit is None else limit
 
 
 def _completions(batch: ReplyBatch) -> int:

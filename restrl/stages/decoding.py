@@ -10,16 +10,19 @@ from restrl.data.mixtures import datasets_of, folder_of
 from restrl.data.source import file_in
 from restrl.data.splits import Split
 from restrl.evaluate.average import Part, average
+from restrl.evaluate.curve import budget_curve
 from restrl.evaluate.failures import explanation, failed
 from restrl.evaluate.outcomes import write_outcomes
 from restrl.evaluate.outputs import write_outputs
 from restrl.evaluate.results import evaluate
 from restrl.evaluate.table import results_table
 from restrl.stages.answering import Question, answer_step, sampling_steps
-from restrl.stages.evaluation import ORACLE, Method, configured_method, show_trees
+from restrl.stages.curves import show_curves
+from restrl.stages.evaluation import ORACLE, Method, configured_method, early_outcomes, show_trees
 from restrl.stages.plan import Plan, Results, Step
 from restrl.stages.resources import ProblemSet, Resources
 from restrl.stages.session import Session
+from restrl.stages.settings import SCORED
 
 
 def decode(config: Config) -> Plan:
@@ -97,7 +100,10 @@ def decoder_of(config: Config, name: str, dataset: DatasetConfig) -> DecoderConf
 def _part(session: Session, problems: ProblemSet, name: str, decoder: DecoderConfig, answered: Any) -> Part:
     """The outcomes of one data set and their figures."""
     artifact, outcomes = answered
-    results = evaluate(outcomes, problems.problems, decoder, session.config.seed) | problems.left_out
+    seed = session.config.seed
+    results = evaluate(outcomes, problems.problems, decoder, seed) | problems.left_out
+    if decoder.name in SCORED and decoder.budgets:
+        results["curve"] = budget_curve(early_outcomes(artifact), problems.problems, decoder, seed)
     if decoder.name == "replay" and results["unanswered"]:
         count = len({problem.task_id for problem in problems.problems} - {o.answer.task_id for o in outcomes})
         if count:
@@ -131,7 +137,8 @@ def _report(session: Session, resources: Resources, answers: Results) -> float |
         results = next(iter(parts.values())).results
     results |= {"oracle": method.oracle}
     row = method.decoder.name
-    judged = {f"{row} {n}" if several else row: (p.outcomes, p.problems) for n, p in parts.items()}
+    named = {f"{row} {name}" if several else row: part for name, part in parts.items()}
+    judged = {name: (part.outcomes, part.problems) for name, part in named.items()}
     session.write(lambda: write_outcomes(folder, judged))
     session.write(lambda: write_outputs(folder, outcomes, results, names))
     notes = "".join(
@@ -141,6 +148,8 @@ def _report(session: Session, resources: Resources, answers: Results) -> float |
     title = f"{config.decoder.name} on {config.dataset.name} ({split}{notes})"
     overall = "average" if several else "all"
     session.console.show(results_table(results, title + (ORACLE if method.oracle else ""), overall))
+    curves = {name: part.results["curve"] for name, part in named.items() if "curve" in part.results}
+    show_curves(session, curves)
     for outcome in failed(outcomes)[: config.decoder.explain]:
         session.console.say(explanation(outcome))
     places = ", ".join(str(answers[_answers_of(name)][0].folder) for name in datasets)

@@ -13,7 +13,7 @@ from pathlib import Path
 from restrl.artifacts import Artifact, Work
 from restrl.config import Config, DecoderConfig, ScorerConfig
 from restrl.decode.base import DecodeJob, Policy
-from restrl.decode.mcts import answer_of
+from restrl.decode.mcts import answers_of
 from restrl.decode.registry import decode
 from restrl.errors import UserError
 from restrl.evaluate.judge import judge_answers
@@ -44,6 +44,7 @@ class Judged:
 
     task_id: str
     outcomes: tuple[Outcome, ...]
+    early: tuple[Outcome, ...] = ()  # of the answers to smaller budgets
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,8 @@ def _judged(
 
     def make(share: Sequence[Problem]) -> tuple[list[Judged], Cost]:
         judged = _judge(resources, share, answer(share))
-        outcomes = [outcome for each in judged for outcome in each.outcomes]
-        return judged, sum((o.answer.cost for o in outcomes), Cost(verifier_calls=len(outcomes)))
+        cost = Cost(verifier_calls=sum(len(each.outcomes) + len(each.early) for each in judged))
+        return judged, sum((o.answer.cost for each in judged for o in each.outcomes), cost)
 
     size = session.config.engine.chunk_problems
     cost = in_chunks(session, work, Judged, problems.problems, size, make, found)
@@ -134,13 +135,21 @@ def _of_trees(
     program = Prompter(resources.tokenizer(policy), policy.model).program
     trees = work.records(SavedTree, TREES)
     trees.truncate(0)
-    answers: dict[str, dict[int, Answer]] = defaultdict(dict)
+    answers: dict[str, dict[int, list[Answer]]] = defaultdict(dict)
     for tree in files.merged(decoder.mcts.in_flight, decoder.answers):
         trees.append([tree])
-        answers[tree.task_id][tree.sample] = answer_of(tree, program)
+        answers[tree.task_id][tree.sample] = answers_of(tree, program, decoder.budgets)
     return lambda share: [
-        answers[problem.task_id][sample] for problem in share for sample in range(decoder.answers)
+        answer
+        for problem in share
+        for sample in range(decoder.answers)
+        for answer in answers[problem.task_id][sample]
     ]
+
+
+def early_outcomes(artifact: Artifact) -> list[Outcome]:
+    """The outcomes of an evaluation's answers to smaller budgets (``decoder.budgets``)."""
+    return [outcome for judged in artifact.read(Judged) for outcome in judged.early]
 
 
 def show_trees(artifact: Artifact, folder: Path) -> None:
@@ -223,4 +232,11 @@ def _judge(resources: Resources, problems: Sequence[Problem], answers: Sequence[
     by_task: dict[str, list[Outcome]] = {problem.task_id: [] for problem in problems}
     for outcome in judge_answers(answers, problems, resources.sandbox):
         by_task[outcome.answer.task_id].append(outcome)
-    return [Judged(task_id, tuple(outcomes)) for task_id, outcomes in by_task.items()]
+    return [
+        Judged(
+            task_id,
+            tuple(outcome for outcome in outcomes if outcome.answer.budget is None),
+            tuple(outcome for outcome in outcomes if outcome.answer.budget is not None),
+        )
+        for task_id, outcomes in by_task.items()
+    ]

@@ -9,15 +9,18 @@ from typing import Any
 
 from restrl.artifacts import Artifact
 from restrl.config import Config, DecoderConfig, ScorerConfig, VmConfig
+from restrl.evaluate.curve import budget_curve, curve_lines
 from restrl.evaluate.methods import methods_markdown, methods_table
 from restrl.evaluate.outcomes import write_outcomes
 from restrl.evaluate.results import compare, evaluate
+from restrl.evaluate.table import markdown_table
 from restrl.files import write_json_atomic, write_text_atomic
 from restrl.model.value import check_value_class
 from restrl.records import Cost, Outcome, to_json
 from restrl.stages.answering import Question, answer_step, sampling_steps
 from restrl.stages.collect import collect_step
-from restrl.stages.evaluation import Method
+from restrl.stages.curves import TITLE, show_curves
+from restrl.stages.evaluation import Method, early_outcomes
 from restrl.stages.fit import fit_step
 from restrl.stages.plan import Plan, Results, Step
 from restrl.stages.resources import PolicyRef, Resources
@@ -127,8 +130,9 @@ def method_of(config: Config, row: Row, scorer: ScorerConfig) -> Method:
     answers = evaluation.answers if row.decoder in SCORED else 1
     k = sorted({1, answers if row.decoder in SCORED else sampling.n})
     decoder: DecoderConfig = dataclasses.replace(
-        config.decoder, name=row.decoder, split="heldout", sampling=sampling, answers=answers, mcts=mcts, k=k
-    )
+        config.decoder, name=row.decoder, split="heldout", sampling=sampling, answers=answers, mcts=mcts, k=k,
+        budgets=evaluation.budgets if row.decoder in SCORED else [],
+    )  # fmt: skip
     return Method(decoder, scorer)
 
 
@@ -144,6 +148,10 @@ def _report(session: Session, resources: Resources, rows: Sequence[Row], answers
             "cost_per_answer": per_answer(outcomes[row]),
             **problems.left_out,
         }
+        if row.decoder in SCORED and method.decoder.budgets:
+            early = early_outcomes(answers[answers_of(row)][0])
+            curve = budget_curve(early, problems.problems, method.decoder, seed)
+            results[str(row)]["curve"] = curve
     for row in rows:
         if (other := reference_of(row, rows)) is not None:
             paired = compare(outcomes[other], outcomes[row], problems.problems, session.config.decoder, seed)
@@ -154,7 +162,11 @@ def _report(session: Session, resources: Resources, rows: Sequence[Row], answers
     session.write(lambda: write_json_atomic(folder / "results.json", {"rows": results}))
     title = f"held-out problems of {session.config.dataset.name}{problems.note}"
     session.console.show(methods_table(results, title))
-    session.write(lambda: write_text_atomic(folder / "report.md", methods_markdown(results, title)))
+    curves = {name: result["curve"] for name, result in results.items() if "curve" in result}
+    show_curves(session, curves)
+    text = methods_markdown(results, title)
+    text += f"\n## {TITLE}\n\n{markdown_table(curve_lines(curves))}\n" if curves else ""
+    session.write(lambda: write_text_atomic(folder / "report.md", text))
     session.console.say(f"results: {folder / 'results.json'}")
     last: float | None = results[str(rows[-1])]["pass@1"]
     return last

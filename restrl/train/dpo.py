@@ -9,7 +9,7 @@ from torch import Tensor
 
 from restrl.config import DpoConfig
 from restrl.objective.dpo_loss import DpoSums, dpo_loss
-from restrl.objective.packing import PackedBatch, Piece, TokenGroup, first_fit, packed_tokens
+from restrl.objective.packing import PackedBatch, Piece, TokenGroup, batches, packed_tokens
 from restrl.records import Pair
 from restrl.train.completions import Place, train_on
 from restrl.train.completions_module import CompletionsModule
@@ -33,8 +33,8 @@ class DpoModule(CompletionsModule):
 
     def divide(self, batch: Sequence[TokenGroup]) -> list[list[Piece]]:
         sizes = [packed_tokens(group, (0, 1)) for group in batch]
-        batches = first_fit(sizes, self.learning.tokens_per_microbatch)
-        return [[Piece(i, (0, 1)) for i in indices] for indices in batches]
+        divided = batches(sizes, self.learning.tokens_per_microbatch, self.ranks.size)
+        return [[Piece(i, (0, 1)) for i in indices] for indices in divided]
 
     def loss(self, packed: PackedBatch, size: float) -> tuple[Tensor, DpoSums]:
         reference = self.reference.logprobs(self.model, packed)

@@ -144,7 +144,7 @@ class GrpoModule(StepModule):
 
     def _learn(self, rollout: Rollout) -> dict[str, float]:
         """Updates the policy from the trained groups; without any, weights and optimizer do not change."""
-        batch = training_batch(rollout, self.grpo)
+        batch = training_batch(rollout, self.grpo, self.ranks.size)
         metrics: dict[str, float] = {"trained_groups": float(len(batch.groups)), "skipped_updates": 0.0}
         metrics |= {"seconds_loss": 0.0, "seconds_update": 0.0}
         if not batch.groups:

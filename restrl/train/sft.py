@@ -27,7 +27,7 @@ class SftModule(CompletionsModule):
         return float(sum(len(completion) for group in batch for completion in group.completions))
 
     def divide(self, batch: Sequence[TokenGroup]) -> list[list[Piece]]:
-        return micro_batches(batch, self.learning.tokens_per_microbatch)
+        return micro_batches(batch, self.learning.tokens_per_microbatch, self.ranks.size)
 
     def loss(self, packed: PackedBatch, size: float) -> tuple[Tensor, SftSums]:
         out = self.model(packed)

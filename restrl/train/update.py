@@ -73,8 +73,8 @@ class PassSums:
         }
 
 
-def training_batch(rollout: Rollout, grpo: GrpoConfig) -> TrainingBatch:
-    """The judged completions of the trained groups.
+def training_batch(rollout: Rollout, grpo: GrpoConfig, ranks: int = 1) -> TrainingBatch:
+    """The judged completions of the trained groups, in micro-batches for this number of ranks.
 
     Groups without variance and completions without a reward are not computed.  The normaliser counts every
     judged completion of the step, also those of untrained groups: their gradient is zero, not missing.  With
@@ -100,7 +100,7 @@ def training_batch(rollout: Rollout, grpo: GrpoConfig) -> TrainingBatch:
         if judged[k, i]
     )
     normalizer = loss_normalizer(grpo.objective, int(judged.sum()), tokens, grpo.rollout.max_tokens)
-    batches = micro_batches(groups, grpo.tokens_per_microbatch)
+    batches = micro_batches(groups, grpo.tokens_per_microbatch, ranks)
     return TrainingBatch(
         tuple(groups), tuple(advantages), tuple(engine), tuple(tuple(b) for b in batches), normalizer
     )

@@ -80,7 +80,7 @@ class ValueModule(StepModule):
         total = sum(float(item.weights.sum()) for item in batch)
         numbers = partial(torch.tensor, dtype=torch.float32, device=self.model.device)
         sums, tokens = ValueSums(), 0
-        mine = list(self.ranks.rounds(tree_batches(trees, self.vm.tokens_per_microbatch)))
+        mine = list(self.ranks.rounds(tree_batches(trees, self.vm.tokens_per_microbatch, self.ranks.size)))
         self.model.train()
         with self.model.packing():  # around backward too: gradient checkpointing runs layers again
             for place, (pieces, counts) in enumerate(mine):

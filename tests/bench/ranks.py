@@ -1,9 +1,11 @@
 """Scaling of a GRPO step from one rank to two, with one thread each, on SmolLM2-135M.
 
-    python tests/bench/ranks.py [--steps 3]
+    python tests/bench/ranks.py [--prompts 24] [--steps 1]
 
-The step is that of ``grpo_step.py``: 6 prompts, 8 completions each of at most 64 tokens.  The best of the
-steps counts.  Needs two idle cores: the ranks wait for each other, and a busy core slows both.
+The step is that of ``grpo_step.py`` with more prompts, 8 completions each of at most 64 tokens.  The best
+of the steps counts.  Needs two idle cores: the ranks wait for each other, and a busy core slows both.  The
+smaller the step, the less a second rank gains: sampling a token reads all weights, however few rows a rank
+has, and the gradients that the ranks exchange do not shrink.
 """
 
 from __future__ import annotations
@@ -26,18 +28,21 @@ from tests.bench import grpo_step
 from tests.train.processes import run_ranks
 
 AIM = 1.7
-PROGRAM = "import sys; from tests.bench.ranks import one_rank; one_rank(int(sys.argv[1]), sys.argv[2])"
+PROGRAM = (
+    "import sys; from tests.bench.ranks import one_rank; one_rank(*map(int, sys.argv[1:3]), sys.argv[3])"
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--prompts", type=int, default=24)
+    parser.add_argument("--steps", type=int, default=1)
     args = parser.parse_args()
     rates = []
     for size in (1, 2):
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "rows.json"
-            run_ranks(PROGRAM, size, str(args.steps), str(out))
+            run_ranks(PROGRAM, size, str(args.prompts), str(args.steps), str(out), seconds=3600)
             rows = json.loads(out.read_text())
         best = max(rows, key=lambda row: row["tokens_per_second"])
         rates.append(best["tokens_per_second"])
@@ -49,8 +54,9 @@ def main() -> None:
     )
 
 
-def one_rank(steps: int, out: str) -> None:
+def one_rank(prompts: int, steps: int, out: str) -> None:
     """Runs the steps as the rank that the environment names; the first rank writes the metrics."""
+    grpo_step.PROMPTS = prompts
     ranks = ranks_of()
     connect(ranks)
     rows = grpo_step.our_metrics(steps, ranks)

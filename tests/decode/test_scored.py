@@ -191,3 +191,39 @@ def test_what_is_missing_is_told_before_the_model_loads(name):
         UserError, match=r"decoder\.k: pass@2 needs as many answers, and decoder\.answers is 1"
     ):
         decode(replace(work, config=replace(work.config, k=[1, 2]), policy=no_model))
+
+
+@pytest.mark.parametrize("kind", ["outcome", "state"])
+def test_the_answer_to_a_smaller_budget_is_that_of_a_search_with_it(kind):
+    """For whole expansions: of four completions here."""
+
+    def answers(completions, budgets):
+        work = job("mcts", kind=kind, iterations=None, budgets=budgets)[2]
+        mcts = replace(work.config.mcts, completions=completions, revisit_terminals=False)
+        found = decode(replace(work, config=replace(work.config, mcts=mcts)))
+        return {
+            (a.task_id, a.budget): (a.text, a.score, a.cost.completions, a.cost.model_tokens) for a in found
+        }
+
+    curve = answers(12, [4, 8])
+    assert set(curve) == {(task, budget) for task in "ab" for budget in (None, 4, 8)}
+    for task in "ab":
+        assert curve[task, None] == answers(12, [])[task, None]
+        for budget in (4, 8):
+            assert curve[task, budget] == answers(budget, [])[task, None]
+            assert curve[task, budget][2] <= budget
+
+
+def test_best_of_n_answers_smaller_budgets_from_its_first_samples():
+    scores = {"return y": 0.9, "return x": 0.7, "return 1": 0.5, "return 2": 0.1}
+    engine, scorer, work = job("best_of_n", scores, budgets=[1, 3])
+    found = {(a.task_id, a.budget): a for a in decode(work)}
+    texts = {task: [a.text for a in decode(job("sample")[2]) if a.task_id == task] for task in "ab"}
+    for (task, budget), answer in found.items():
+        own = texts[task][:budget]
+        best = max(own, key=lambda text: next(s for t, s in scores.items() if t in text))
+        assert (answer.text, answer.sample, answer.cost.completions) == (best, 0, len(own))
+        assert answer.cost.scorer_calls == len(own)
+    assert len(found) == 6
+    assert len({answer.text for answer in found.values()}) > 2
+    assert sum(request.n for request in engine.requests) == len(scorer.states) == 8

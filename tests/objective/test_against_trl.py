@@ -15,7 +15,7 @@ from restrl.model.policy_lm import PolicyLM
 from restrl.objective.advantages import group_advantages, trained_groups
 from restrl.objective.dpo_loss import dpo_loss
 from restrl.objective.logprobs import chunked_logprobs
-from restrl.objective.packing import Piece, TokenGroup, first_fit, micro_batches, pack, packed_tokens
+from restrl.objective.packing import Piece, TokenGroup, batches, micro_batches, pack, packed_tokens
 from restrl.objective.policy_loss import LossInputs, loss_normalizer, policy_loss
 from restrl.objective.sft_loss import sft_loss
 from restrl.ranks import ALONE
@@ -186,7 +186,7 @@ def test_the_dpo_loss_and_its_gradient_equal_trl(budget: int) -> None:
 
     total, own, accuracy = 0.0, PolicyLM(model), 0.0
     sizes = [packed_tokens(pair, (0, 1)) for pair in pairs]
-    for indices in first_fit(sizes, budget):
+    for indices in batches(sizes, budget):
         packed = pack(pairs, [Piece(i, (0, 1)) for i in indices])
         with torch.no_grad():
             ref = PolicyLM(reference)(packed).logprobs

@@ -1,5 +1,7 @@
 """A packed group gives the log-probabilities and gradients of its completions computed one by one."""
 
+import random
+
 import pytest
 import torch
 from transformers import (
@@ -15,7 +17,7 @@ from transformers import (
 
 from restrl.errors import UserError
 from restrl.model.policy_lm import PolicyLM
-from restrl.objective.packing import Piece, TokenGroup, micro_batches, pack
+from restrl.objective.packing import Piece, TokenGroup, batches, micro_batches, pack
 from restrl.objective.tree_attention import Branch, TreeLayout
 
 GROUPS = (
@@ -107,6 +109,31 @@ def test_micro_batches_keep_groups_whole_where_they_fit() -> None:
     assert micro_batches(GROUPS, 22) == [[Piece(0, (0, 1, 2))], [Piece(1, (0, 1))]]
     # 7 + 3 + 0 fits 12, the third completion needs a piece of its own (7 + 5)
     assert micro_batches(GROUPS[:1], 12) == [[Piece(0, (2,))], [Piece(0, (0, 1))]]
+
+
+def test_ranks_get_equally_many_batches_of_nearly_equal_sums() -> None:
+    sizes = [582, 450, 389, 265, 231, 120]
+    assert batches(sizes, 1024) == [
+        [0, 2],
+        [1, 3, 4],
+        [5],
+    ]  # the third would leave a rank idle
+    divided = batches(sizes, 1024, ranks=2)
+    sums = [sum(sizes[i] for i in batch) for batch in divided]
+    assert sorted(i for batch in divided for i in batch) == list(range(6))
+    assert sums == [582, 509, 496, 450]
+    assert batches(sizes, 1024, ranks=3) == [[0, 5], [1, 4], [2, 3]]
+
+
+def test_ranks_get_batches_within_the_budget() -> None:
+    rng = random.Random(0)
+    for _ in range(300):
+        sizes = [rng.randint(1, 120) for _ in range(rng.randint(1, 20))]
+        ranks = rng.randint(2, 4)
+        divided = batches(sizes, 100, ranks)
+        assert sorted(i for batch in divided for i in batch) == list(range(len(sizes)))
+        assert all(len(batch) == 1 or sum(sizes[i] for i in batch) <= 100 for batch in divided)
+        assert len(divided) % ranks == 0 or len(divided) == len(sizes)  # too few items for some rank
 
 
 def test_no_padding_is_computed() -> None:

@@ -38,7 +38,7 @@ PAUSES = {
     "grpo": "restrl.train.grpo_module:GrpoModule._update 2",
     "collect": "restrl.stages.searches:SearchFiles.append 2",
     "fit": "restrl.train.value_module:ValueModule._learn 2",
-    "evaluate": "restrl.decode.mcts:answer_of 1",
+    "evaluate": "restrl.decode.mcts:answers_of 1",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ def override(rows: list[str]) -> str:
 
 REST_RL = (
     "stage=rest_rl", "grpo.iterations=1", "grpo.max_steps=1", "mcts.iterations=4", "evaluation.completions=6",
-    "evaluation.answers=2", override(ROWS), "vm.lr=1e-3",
+    "evaluation.answers=2", "evaluation.budgets=[2,6]", override(ROWS), "vm.lr=1e-3",
 )  # fmt: skip
 
 
@@ -41,6 +42,11 @@ def test_rest_rl_compares_every_row_at_equal_completions(workplace: Workplace) -
     results = workplace.results()["rows"]
     assert list(results) == ROWS
     for name, row in results.items():
+        assert ("curve" in row) == ("sample" not in name)
+        if "curve" in row:  # its last budget is the whole one
+            first, last = row["curve"]
+            assert (first["budget"], last["budget"], last["pass@1"]) == (2, 6, row["pass@1"])
+            assert math.isclose(last["model_tokens"], row["cost_per_answer"]["model_tokens"])
         assert row["oracle"] == ("verifier" in name)
         assert row["n"] == 4
         assert row["samples"] == 4 * (6 if "sample" in name else 2)
@@ -58,6 +64,7 @@ def test_rest_rl_compares_every_row_at_equal_completions(workplace: Workplace) -
         "trained mcts vm": "trained sample", "base best_of_n verifier": "base sample",
     }  # fmt: skip
     report = (workplace.last / "report.md").read_text()
+    assert "| completions | 2 | 6 |" in report
     assert [row for row in ROWS if f"| {row} |" in report or f"| {row} * |" in report] == ROWS
     steps = {"sample": 1, "assemble": 1, "grpo": 1, "collect": 1, "fit": 2, "evaluate": 5}
     assert {step: len(artifacts(workplace.outputs, f"{step}-")) for step in steps} == steps
@@ -74,8 +81,14 @@ def test_a_value_model_decodes(workplace: Workplace) -> None:
     scorer = next(line for line in fitted.out.splitlines() if line.startswith("value model: "))
     path = next(word for word in scorer.split() if word.startswith("scorer.path="))
     for decoder, extra in (("mcts", ()), ("best_of_n", ("decoder.sampling.n=3",))):
-        done = workplace.decode(f"decoder={decoder}", "scorer=vm", path, "decoder.k=[1]", *extra)
+        budgets = "decoder.budgets=[1,3]"
+        done = workplace.decode(f"decoder={decoder}", "scorer=vm", path, "decoder.k=[1]", budgets, *extra)
         assert (done.code, done.err) == (0, "")
+        assert "pass@1 % after the first completions" in done.out
+        first, last = workplace.results()["curve"]
+        assert (first["budget"], first["completions"], last["budget"]) == (1, 1, 3)
+        assert last["completions"] == 3 or (decoder == "mcts" and 1 <= last["completions"] < 3)
+        assert (workplace.last / "budgets.png").stat().st_size > 0
         answers = workplace.lines("answers.jsonl")
         assert len(answers) == 4
         assert all(0 <= answer["score"] <= 1 for answer in answers)

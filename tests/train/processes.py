@@ -38,11 +38,13 @@ def start_ranks(program: str, size: int, *arguments: str) -> list[subprocess.Pop
     ]
 
 
-def run_ranks(program: str, size: int, *arguments: str, codes: Sequence[int] | None = None) -> list[str]:
+def run_ranks(
+    program: str, size: int, *arguments: str, codes: Sequence[int] | None = None, seconds: float = 300
+) -> list[str]:
     """What each rank printed; ``codes``: the exit codes that are expected, None: all 0."""
     processes = start_ranks(program, size, *arguments)
     try:
-        outputs = [process.communicate(timeout=300)[0] for process in processes]
+        outputs = [process.communicate(timeout=seconds)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()
