@@ -103,6 +103,11 @@ def _check_decoder(config: Config) -> None:
             f"decoder.k={decoder.k}: pass@{max(decoder.k)} needs as many samples, and decoder.{answers[0]} "
             f"is {answers[1]}; raise it, or leave larger values out of decoder.k"
         )
+    if decoder.greedy_first and decoder.name not in CHOOSING:
+        raise UserError(
+            f"decoder.greedy_first=true: decoder={decoder.name} does not choose; use it with "
+            f"{' or '.join(CHOOSING)}"
+        )
     most = completion_limit(decoder.mcts) if decoder.name == "mcts" else decoder.sampling.n
     _check_budgets("decoder.budgets", decoder.budgets, most)
     if decoder.name in CHOOSING and config.scorer.name == "none" and config.stage.name in ANSWERING:
@@ -128,6 +133,11 @@ def _check_rows(rows: list[RowConfig], trained: bool) -> None:
         if row.decoder not in CHOOSING and row.scorer != "none":
             raise UserError(
                 f"evaluation.rows[{i}].scorer={row.scorer}: decoder={row.decoder} uses none; leave it out"
+            )
+        if row.greedy_first and row.decoder not in CHOOSING:
+            raise UserError(
+                f"evaluation.rows[{i}].greedy_first=true: decoder={row.decoder} does not choose; use it with "
+                f"{' or '.join(CHOOSING)}"
             )
         if row.policy == "trained" and not trained:
             raise UserError(

@@ -77,6 +77,10 @@ def test_the_ends_of_a_range_belong_to_it_or_not():
             {"decoder__name": "best_of_n", "decoder__k": [1], "decoder__budgets": [1, 6]},
             "decoder.budgets=[1, 6]: 6 is out of range; each budget must be >= 1 and <= 5, the completions",
         ),
+        (
+            {"decoder__name": "sample", "decoder__greedy_first": True},
+            "decoder.greedy_first=true: decoder=sample does not choose; use it with best_of_n or mcts",
+        ),
         ({"evaluation__budgets": [0]}, "evaluation.budgets=[0]: 0 is out of range; each budget must be >= 1"),
         ({"decoder__k": [1, 0]}, "decoder.k=[1, 0]: 0 is no number of samples; each k must be >= 1"),
         (
@@ -111,6 +115,11 @@ GREEDY, SEARCH = {"decoder": "greedy"}, {"decoder": "mcts", "scorer": "vm"}
         ),
         ([{"decoder": "mcts"}], 1, "evaluation.rows[0].scorer=none: decoder=mcts needs one; set vm, prm,"),
         ([{"scorer": "vm"}], 1, "evaluation.rows[0].scorer=vm: decoder=sample uses none; leave it out"),
+        (
+            [{"decoder": "greedy", "greedy_first": True}],
+            1,
+            "evaluation.rows[0].greedy_first=true: decoder=greedy does not choose; use it with best_of_n or",
+        ),
         ([GREEDY, SEARCH, GREEDY], 1, "evaluation.rows[2]: the same as rows[0]; each row must be unique"),
         ([{"policy": "trained"}], 0, "evaluation.rows[0].policy=trained: grpo.iterations=0 trains no policy"),
         (

@@ -31,6 +31,7 @@ def mcts(job: DecodeJob) -> list[Answer]:
         STATE if scorer.kind == "state" else OUTCOME,
         token_cut(policy.tokenizer, config.skip_blank),
         policy.prompter.stop,
+        job.config.greedy_first,
     )
     starts = [
         _start(job, policy, problem, sample)

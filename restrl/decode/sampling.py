@@ -36,24 +36,40 @@ def greedy(job: DecodeJob) -> list[Answer]:
     return _answers(job)
 
 
-def independent_sampling(decoder: DecoderConfig) -> SamplingConfig | None:
-    """How a decoder samples what it answers from; None: it does not take independent samples."""
+def independent_samplings(decoder: DecoderConfig) -> list[SamplingConfig]:
+    """How a decoder samples what it answers from; none: it does not take independent samples.
+
+    The second one, if there is one, samples the greedy completion of ``greedy_first``.
+    """
     sampling = decoder.sampling
+    greedy = replace(sampling, n=1, temperature=0.0, top_p=1.0)
+    chosen_from = replace(sampling, n=sampling.n * decoder.answers)
     of_decoder = {
-        "greedy": replace(sampling, n=1, temperature=0.0, top_p=1.0),
-        "sample": sampling,
-        "best_of_n": replace(sampling, n=sampling.n * decoder.answers),
+        "greedy": [greedy],
+        "sample": [sampling],
+        "best_of_n": [chosen_from, greedy] if decoder.greedy_first else [chosen_from],
     }
-    return of_decoder.get(decoder.name)
+    return of_decoder.get(decoder.name, [])
 
 
 def independent_samples(job: DecodeJob) -> list[Sampled]:
-    """The completions of each problem (``independent_sampling``), grouped by problem.
+    """The completions of each problem (``independent_samplings``), grouped by problem.
 
     They depend on policy, problem, sampling and seed, but not on the decoder, so decoders can share them.
+    With ``greedy_first`` each answer's n completions are the greedy one and the first n - 1 of its samples.
     """
-    sampling = independent_sampling(job.config)
-    assert sampling is not None
+    samples, *greedy = (_samples(job, sampling) for sampling in independent_samplings(job.config))
+    if not greedy:
+        return samples
+    n, answers = job.config.sampling.n, job.config.answers
+    return [
+        sampled
+        for number in range(len(job.problems) * answers)
+        for sampled in (greedy[0][number // answers], *samples[number * n : number * n + n - 1])
+    ]
+
+
+def _samples(job: DecodeJob, sampling: SamplingConfig) -> list[Sampled]:
     if job.stored_samples is not None:
         return job.stored_samples(job.problems, sampling)
     return sample_with_engine(job.policy(), job.problems, sampling, job.seed, job.progress)

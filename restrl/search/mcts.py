@@ -20,7 +20,7 @@ Edge cases:
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -54,6 +54,7 @@ class Rules:
     reward_source: RewardSource
     cut: Cut
     stop: tuple[str, ...]  # strings that end a completion
+    greedy_first: bool = False  # the first completion of the tree is the greedy one
 
 
 def search(tree: Tree, rules: Rules) -> Search:
@@ -101,7 +102,11 @@ def back_up(leaf: Node, values: Sequence[float | None]) -> None:
 
 
 def sample(tree: Tree, leaf: Node, rules: Rules) -> Generator[Call, Reply, list[Rollout]]:
-    """Completions of the leaf's state, each cut into actions."""
+    """Completions of the leaf's state, each cut into actions.
+
+    With ``greedy_first`` the first of the root's n completions is greedy; the others are those that would be
+    the first n - 1 without it.
+    """
     sampling, limit = rules.config.sampling, rules.config.completions
     request = Request(
         prompt_ids=tree.start.prompt_ids + leaf.state_ids(),
@@ -113,13 +118,19 @@ def sample(tree: Tree, leaf: Node, rules: Rules) -> Generator[Call, Reply, list[
         seed=derive_seed(tree.start.seed, "samples", tree.iterations),
         label=f"task_id {tree.start.task_id!r}",
     )
-    reply = yield Generate(request)
-    tokens = sum(len(sampled.ids) for sampled in reply.samples)
-    tree.cost += Cost(len(reply.samples), tokens, seconds=reply.seconds)
-    rollouts = [
-        Rollout(leaf, sampled.ids, sampled.text, sampled.finish, rules.cut(sampled.ids, sampled.text))
-        for sampled in reply.samples
-    ]
+    requests = [request]
+    if rules.greedy_first and leaf is tree.root:
+        greedy = replace(request, n=1, temperature=0.0, top_p=1.0)
+        requests = [greedy, *([replace(request, n=request.n - 1)] if request.n > 1 else [])]
+    rollouts: list[Rollout] = []
+    for request in requests:
+        reply = yield Generate(request)
+        tokens = sum(len(sampled.ids) for sampled in reply.samples)
+        tree.cost += Cost(len(reply.samples), tokens, seconds=reply.seconds)
+        rollouts += [
+            Rollout(leaf, sampled.ids, sampled.text, sampled.finish, rules.cut(sampled.ids, sampled.text))
+            for sampled in reply.samples
+        ]
     tree.rollouts += rollouts
     return rollouts
 

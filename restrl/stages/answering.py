@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from restrl.artifacts import Artifact
 from restrl.config import DecoderConfig, SamplingConfig
-from restrl.decode.sampling import independent_sampling
+from restrl.decode.sampling import independent_samplings
 from restrl.records import Outcome
 from restrl.stages.chunks import own_items
 from restrl.stages.decode_samples import samples_step
@@ -30,18 +30,18 @@ class Question:
 
 
 def sampling_steps(question: Question, decoder: DecoderConfig) -> list[Step]:
-    """The step that samples what the decoder chooses from; none for one that does not take such samples."""
-    sampling = independent_sampling(decoder)
-    if sampling is None:
-        return []
+    """The steps that sample what the decoder chooses from; none for one that does not take such samples."""
+    return [_sampling_step(question, sampling) for sampling in independent_samplings(decoder)]
 
+
+def _sampling_step(question: Question, sampling: SamplingConfig) -> Step:
     def run(session: Session, resources: Resources, results: Results) -> Artifact:
         problems = question.problems(resources)
         return _sampled(session, resources, question.policy(resources, results), problems, sampling, name)
 
     kind = "greedy" if sampling.temperature == 0 else f"samples{sampling.n}"
     name = f"{kind}_{question.subject}"
-    return [Step(name, run, question.needs, "model", divisible=True)]
+    return Step(name, run, question.needs, "model", divisible=True)
 
 
 def _sampled(

@@ -36,30 +36,30 @@ def decoding_policy(resources: Resources, ref: PolicyRef) -> Policy:
 
 
 class SharedSamples:
-    """The samples of one evaluation, backed by an artifact that holds the samples of all problems."""
+    """The samples of one evaluation, backed by artifacts that hold those of all problems."""
 
     def __init__(self, session: Session, resources: Resources, ref: PolicyRef, problems: ProblemSet) -> None:
         self.session, self.resources = session, resources
         self.ref, self.problems = ref, problems
-        self.by_task: dict[str, tuple[Sampled, ...]] = {}
-        self.sampled_before = False
+        # of each sampling: the samples by task_id, and whether the artifact was done before
+        self.taken: dict[str, tuple[dict[str, tuple[Sampled, ...]], bool]] = {}
 
     def take(
         self, problems: Sequence[Problem], sampling: SamplingConfig, advance: StepProgress
     ) -> list[Sampled]:
-        """The samples of these problems.  The first call makes or opens the artifact, with its ``sampling``.
+        """The samples of these problems.  The first call with a ``sampling`` makes or opens its artifact.
 
         ``advance`` counts completions when they are sampled, or when they are taken from a finished artifact.
         """
-        if not self.by_task:
+        if (key := repr(sampling)) not in self.taken:
             whole = self.session if self.session.part is None else self.session.reading
-            artifact, self.sampled_before = samples_step(
-                whole, self.resources, self.ref, self.problems, sampling, advance
-            )
-            self.by_task = {record.task_id: record.samples for record in artifact.read(ProblemSamples)}
-        if self.sampled_before:
+            artifact, before = samples_step(whole, self.resources, self.ref, self.problems, sampling, advance)
+            by_task = {record.task_id: record.samples for record in artifact.read(ProblemSamples)}
+            self.taken[key] = by_task, before
+        by_task, before = self.taken[key]
+        if before:
             advance(len(problems) * sampling.n)
-        return [sample for problem in problems for sample in self.by_task[problem.task_id]]
+        return [sample for problem in problems for sample in by_task[problem.task_id]]
 
 
 def samples_step(

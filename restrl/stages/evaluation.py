@@ -179,7 +179,7 @@ def _answers(
     per_problem = {
         "greedy": 1,
         "sample": decoder.sampling.n,
-        "best_of_n": decoder.sampling.n * decoder.answers,
+        "best_of_n": decoder.sampling.n * decoder.answers + decoder.greedy_first,
         "mcts": planned_completions(decoder.mcts) * decoder.answers,
     }
     shared = SharedSamples(session, resources, ref, problems)

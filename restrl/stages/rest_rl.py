@@ -38,15 +38,16 @@ class Row:
     policy: str
     decoder: str
     scorer: str = "none"
+    greedy_first: bool = False
 
     def __str__(self) -> str:
         chooser = "" if self.scorer == "none" else f" {self.scorer}"
-        return f"{self.policy} {self.decoder}{chooser}"
+        return f"{self.policy} {self.decoder}{chooser}" + " greedy_first" * self.greedy_first
 
 
 def rest_rl(config: Config) -> Plan:
     """Both stages, then the table; the result is pass@1 of its last row."""
-    rows = [Row(row.policy, row.decoder, row.scorer) for row in config.evaluation.rows]
+    rows = [Row(row.policy, row.decoder, row.scorer, row.greedy_first) for row in config.evaluation.rows]
     last = after(config, config.grpo.iterations)  # what makes the trained policy
     steps = iteration_steps(config, config.grpo.iterations)
     steps.append(Step("collect", _collect(config), last, "model", divisible=True))
@@ -131,7 +132,7 @@ def method_of(config: Config, row: Row, scorer: ScorerConfig) -> Method:
     k = sorted({1, answers if row.decoder in SCORED else sampling.n})
     decoder: DecoderConfig = dataclasses.replace(
         config.decoder, name=row.decoder, split="heldout", sampling=sampling, answers=answers, mcts=mcts, k=k,
-        budgets=evaluation.budgets if row.decoder in SCORED else [],
+        budgets=evaluation.budgets if row.decoder in SCORED else [], greedy_first=row.greedy_first,
     )  # fmt: skip
     return Method(decoder, scorer)
 

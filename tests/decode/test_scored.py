@@ -20,6 +20,9 @@ PROBLEMS = [Problem("a", "ask a", {}, code="def a():"), Problem("b", "ask b", {}
 LINES = ["\n    x = 1\n    return x", "\n    return 1", "\n    y = 2\n    return y", "\n    return 2"]
 
 
+GREEDY = "\n    return 3"
+
+
 class Prompter:
     stop = ("\n```",)
 
@@ -51,7 +54,7 @@ class Engine:
 
     def completion(self, request, i):
         state = self.tokenizer.decode(request.prompt_ids[1:])
-        text = LINES[(i + request.seed) % 4]
+        text = LINES[(i + request.seed) % 4] if request.temperature else GREEDY
         if state:
             text = "\n    return " + ("x" if "x" in state else "y")
         ids = tuple(self.tokenizer(text + "\n```", add_special_tokens=False)["input_ids"])
@@ -227,3 +230,37 @@ def test_best_of_n_answers_smaller_budgets_from_its_first_samples():
     assert len(found) == 6
     assert len({answer.text for answer in found.values()}) > 2
     assert sum(request.n for request in engine.requests) == len(scorer.states) == 8
+
+
+@pytest.mark.parametrize("answers", [1, 2])
+def test_the_greedy_completion_takes_the_place_of_each_answers_last_sample(answers):
+    def programs(**changes):
+        _, scorer, work = job("best_of_n", answers=answers, **changes)
+        found = decode(work)
+        assert all(answer.cost.completions == 4 for answer in found)
+        return [state.text for state in scorer.states], found
+
+    sampled, _ = programs()
+    texts, found = programs(greedy_first=True, scores={"return 3": 0.9, "": 0.1})
+    for first in range(0, len(sampled), 4):
+        task = PROBLEMS[first // (4 * answers)]
+        assert texts[first : first + 4] == [task.code + GREEDY, *sampled[first : first + 3]]
+    assert [answer.text.endswith(GREEDY) for answer in found] == [True] * (2 * answers)
+
+
+def test_a_search_samples_the_greedy_completion_first():
+    def first_rollouts(**changes):
+        journal = Kept()
+        engine, _, work = job("mcts", **changes)
+        decode(replace(work, journal=journal))
+        at_root = [tree.rollouts[:4] for tree in sorted(journal.trees, key=lambda tree: tree.task_id)]
+        assert all(rollout.node == 0 for rollouts in at_root for rollout in rollouts)
+        cost = sum(tree.cost.completions for tree in journal.trees)
+        assert cost == sum(request.n for request in engine.requests)
+        return [[rollout.text for rollout in rollouts] for rollouts in at_root], engine.requests
+
+    plain, _ = first_rollouts()
+    found, requests = first_rollouts(greedy_first=True)
+    assert found == [[GREEDY, *texts[:3]] for texts in plain]
+    greedy = [request for request in requests if request.temperature == 0]
+    assert [(request.n, request.top_p) for request in greedy] == [(1, 1.0)] * 2
