@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -134,7 +135,33 @@ def _fit(
     Once the state is saved, it raises KeyboardInterrupt after Ctrl-C, SystemExit(TERMINATED) after SIGTERM.
     Lightning's own SystemExit has no code, so the process would end as if the work was done.
     """
-    handler = signal.getsignal(signal.SIGINT)
+    with _same_signals():
+        _fitted(trainer, module, data, checkpoint)
+    if trainer.received_sigterm:  # after the last step
+        raise SystemExit(TERMINATED)
+
+
+@contextmanager
+def _same_signals() -> Iterator[None]:
+    """Gives SIGINT and SIGTERM back the handlers that they had before the block.
+
+    Lightning ignores SIGINT after Ctrl-C.  Its handler of SIGTERM would ignore the signal in all later steps,
+    and keep every trainer, and so every trained model, in memory.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers are the main thread's
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _fitted(
+    trainer: lightning.Trainer, module: StepModule, data: StepData[Any], checkpoint: Path | None
+) -> None:
     try:
         # weights_only=False: a checkpoint of this run holds more than tensors
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=False)
@@ -143,10 +170,7 @@ def _fit(
     except SystemExit as error:
         if not isinstance(error.__context__, KeyboardInterrupt):
             raise
-        signal.signal(signal.SIGINT, handler)  # Lightning replaced KeyboardInterrupt, and ignores SIGINT
-        raise KeyboardInterrupt from error
-    if trainer.received_sigterm:  # after the last step
-        raise SystemExit(TERMINATED)
+        raise KeyboardInterrupt from error  # Lightning replaced it
 
 
 @contextmanager

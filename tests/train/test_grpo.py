@@ -1,6 +1,7 @@
 """The training loop on a toy that learns in a second; reward = share of one token."""
 
 import dataclasses
+import gc
 import json
 import math
 import os
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +132,16 @@ def test_sigterm_saves_the_step_that_was_running(tmp_path: Path) -> None:
     again, result = run(tmp_path / "cut")
     assert result.resumed_from == 3
     assert_same(weights(again), weights(whole))
+
+
+def test_a_training_leaves_no_signal_handler_and_no_trainer_behind(tmp_path: Path) -> None:
+    """Lightning's handler of SIGTERM would ignore it from then on, and keep the model in memory."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    trained = weakref.ref(run(tmp_path)[0])
+    assert [signal.getsignal(number) for number in numbers] == before
+    gc.collect()
+    assert trained() is None
 
 
 SCRIPT = """
