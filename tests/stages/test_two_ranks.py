@@ -115,18 +115,20 @@ def test_answers_of_a_run_that_two_ranks_began(tmp_path: Path, alone: Workplace)
 def test_both_stages_end_in_one_process_s_weights(
     tmp_path: Path, both_stages: tuple[Weights, Any], strategy: str, most: float
 ) -> None:
-    """``most``: difference of a value model's weight.
+    """``most``: difference of the value model's weight.
 
     The ORM's loss begins at 3e-9, after ridge regression.  Adam makes steps of such gradients, which are not
-    far from rounding, so other sums than one process's show; see ``tests/train/test_divided.py``.
+    far from rounding, so it shows that two ranks divide a step into other micro-batches, and that a strategy
+    adds in another order; see ``tests/train/test_divided.py`` for losses that are not zero.
     """
     alone, results = both_stages
     weights, rows = trained(tmp_path, f"trainer={strategy}", "trainer.devices=2", "trainer.accelerator=cpu")
     assert {name.split()[0] for name in alone} == {"grpo", "fitall", "fitterminal"}
     assert alone.keys() == weights.keys()
+    allowed = {"grpo": 1e-5, "fitall": most, "fitterminal": 1e-3}
     for name in alone:
         difference = float((alone[name] - weights[name]).abs().max())
-        assert difference < (1e-5 if name.startswith("grpo ") else most), name
+        assert difference < allowed[name.split()[0]], name
     assert rounded(rows) == rounded(results)
 
 
