@@ -329,8 +329,8 @@ def main(arguments: list[str]) -> int:
     ready, parent = map(int, arguments)
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    task, config, folder = pickle.load(sys.stdin.buffer)
     try:
+        task, config, folder = pickle.load(sys.stdin.buffer)
         run = _named(task)
         os.write(ready, b".")
         os.close(ready)

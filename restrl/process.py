@@ -9,13 +9,15 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from restrl.errors import UserError
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 _PR_SET_PDEATHSIG = 1
+_SAME_SECONDS = 1.0  # a terminal and the first rank may both send a signal for one Ctrl-C
 
 
 def run_process(main: Callable[[], int]) -> NoReturn:
@@ -33,6 +35,7 @@ def run_process(main: Callable[[], int]) -> NoReturn:
     except BaseException:
         sys.excepthook(*sys.exc_info())
         code = 1
+    _late_interrupts(code)
     if isinstance(code, str):
         print(code, file=sys.stderr)
     threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as the interpreter does
@@ -40,7 +43,28 @@ def run_process(main: Callable[[], int]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it
             stream.flush()
-    os._exit(code if isinstance(code, int) else int(code is not None))
+    os._exit(_number(code))
+
+
+def _number(code: object) -> int:
+    return code if isinstance(code, int) else int(code is not None)
+
+
+def _late_interrupts(code: object) -> None:
+    """Keeps SIGINT from raising in this process, which is about to end with ``code``.
+
+    A traceback out of an exit function would follow a result or the line that says "interrupted".  A Ctrl-C
+    after more than a second still ends a process that does not end by itself.
+    """
+    began = time.monotonic()
+
+    def late(_signal: int, _frame: Any) -> None:
+        if time.monotonic() - began > _SAME_SECONDS:
+            os._exit(_number(code))
+
+    main_thread = threading.current_thread() is threading.main_thread()
+    if main_thread and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, late)
 
 
 def exit_code(command: Callable[[], object]) -> int:
