@@ -110,6 +110,7 @@ class SlurmMultirun(_Followed):
     def start(self, cells: Sequence[Cell], waiting: Sequence[Cell]) -> None:
         import submitit
 
+        from launchers.multirun import new_console
         from launchers.shapes import Shape
 
         del cells
@@ -121,6 +122,13 @@ class SlurmMultirun(_Followed):
         )
         executor.update_parameters(name=self.params["name"], **shape.submitit())
         self.submit(executor, waiting)
+        array = waiting[0].job.job_id.partition("_")[0]
+        new_console().print(
+            f"submitted {len(waiting)} runs as job {array} (squeue -j {array}; to end them: "
+            f"scancel {array}); their folders are in {executor.folder.parent.parent}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
     def alive(self, cells: Sequence[Cell]) -> Mapping[str, str]:
         from launchers.backends import slurm_states

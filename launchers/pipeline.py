@@ -30,7 +30,7 @@ from launchers.job import JobFiles
 from launchers.multirun import new_console
 from launchers.shapes import CONF, Shape, shape_of
 from launchers.states import Part, Pipeline, StepJobs
-from launchers.watch import Watch, failures, plan_table, status_table
+from launchers.watch import REPORT, Watch, failures, plan_table, say_end, status_table
 from restrl.cli import one_line, register_schema
 from restrl.config import Config
 from restrl.config_check import check
@@ -134,7 +134,7 @@ def _parts(
     parts = []
     for number in range(count):
         place = folder / "jobs" / (step.name if count == 1 else f"{step.name}/{number}")
-        run_folder = folder / "report" if step.name == "report" else place / "run"
+        run_folder = folder / REPORT if step.name == REPORT else place / "run"
         own = [f"stage.only={step.name}", f"hydra.run.dir={run_folder}"]
         if count > 1:
             own += [f"stage.part={number}", f"stage.parts={count}"]
@@ -228,7 +228,7 @@ def _status(pipeline: Pipeline, launcher: Launcher, console: Console) -> int:
     """Exit code 1 if a job failed and nobody tries it again."""
     backend = backend_of(pipeline, launcher)
     pipeline.settled_look(backend)
-    console.print(status_table(pipeline))
+    say_end(pipeline, console)
     for line in failures(pipeline):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if pipeline.succeeded:

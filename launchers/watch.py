@@ -14,6 +14,7 @@ from restrl.progress import LINE_EVERY_SECONDS
 
 TAIL = 8  # lines of a failed job's log that are shown
 NEEDS = 3  # steps that a row of the table names
+REPORT = "report"  # the last step, and its folder in the pipeline's
 
 
 def plan_table(pipeline: Pipeline) -> Table:
@@ -34,6 +35,14 @@ def status_table(pipeline: Pipeline) -> Table:
         attempts = sum(len(part.ids) for part in step.parts)
         table.add_row(step.name, step.text(), str(attempts), _last_line(step))
     return table
+
+
+def say_end(pipeline: Pipeline, console: Console) -> None:
+    """The table, and where the results are if all jobs succeeded."""
+    console.print(status_table(pipeline))
+    report = pipeline.folder / REPORT
+    if pipeline.succeeded and report.exists():
+        console.print(f"results: {report}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _last_line(step: StepJobs) -> str:
@@ -76,7 +85,7 @@ class Watch:
                 break
             patient(lambda: self.pipeline.advance(self.backend))  # what is done already is not done again
             time.sleep(self.seconds)
-        self.console.print(status_table(self.pipeline))
+        say_end(self.pipeline, self.console)
         return 0 if self.pipeline.succeeded else 1
 
     def _say(self) -> None:
