@@ -90,6 +90,8 @@ def build(overrides: Sequence[str], launcher: Launcher, cwd: Path) -> Pipeline:
         config = check(compose("train", list(overrides)), cwd)
         if any(item.startswith(("sweep=", "+sweep=")) for item in overrides):
             raise UserError("sweep: a pipeline makes one run; train.py with hydra/launcher=... makes a sweep")
+        if any(item.startswith("hydra/launcher=") for item in overrides):
+            raise UserError("hydra/launcher: of sweeps; a pipeline takes launcher=NAME, such as slurm_small")
         if config.stage.only is not None:
             raise UserError("stage.only: a pipeline makes all steps; leave it out")
         steps = plan_of(config).steps
@@ -184,11 +186,12 @@ def run(options: argparse.Namespace, console: Console) -> int:
         if options.overrides:
             raise UserError("--folder names an earlier pipeline: leave the overrides out")
         overrides, launcher, cwd = open_folder(options.folder)
+        pipeline = build(overrides, launcher, cwd)
     else:
         own = [item for item in options.overrides if item.split("=")[0].split(".")[0] == "launcher"]
-        overrides = [item for item in options.overrides if item not in own]
-        launcher, cwd = read_launcher(own), Path.cwd()
-    pipeline = build(overrides, launcher, cwd)
+        overrides, cwd = [item for item in options.overrides if item not in own], Path.cwd()
+        looks = options.status or options.cancel or not own
+        pipeline, launcher = _with_its_launcher(overrides, read_launcher(own), cwd, looks)
     if options.dry_run:
         console.print(plan_table(pipeline))
         return 0
@@ -224,12 +227,42 @@ def run(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _with_its_launcher(
+    overrides: Sequence[str], named: Launcher, cwd: Path, looks: bool
+) -> tuple[Pipeline, Launcher]:
+    """The pipeline with the launcher that it was submitted with, if ``looks``; else with the ``named`` one.
+
+    Raises UserError if jobs of one kind go on while the command names the other kind.
+    """
+    pipeline = build(overrides, named, cwd)
+    if not (pipeline.folder / COMMAND).exists():
+        return pipeline, named
+    before = open_folder(pipeline.folder)[1]
+    if looks:
+        return build(overrides, before, cwd), before
+    if before.kind != named.kind:
+        submitted = build(overrides, before, cwd)
+        submitted.look(backend_of(submitted, before))
+        if any(part.status in ("waiting", "running") for part in submitted.parts):
+            raise UserError(
+                f"{pipeline.folder}: its jobs go on ({before.kind}); end them with --cancel before you "
+                f"submit them elsewhere ({named.kind})"
+            )
+    return pipeline, named
+
+
 def _status(pipeline: Pipeline, launcher: Launcher, console: Console) -> int:
     """Exit code 1 if a job failed and nobody tries it again."""
     backend = backend_of(pipeline, launcher)
     pipeline.settled_look(backend)
     say_end(pipeline, console)
-    for line in failures(pipeline):
+    lines = failures(pipeline)
+    statuses = {part.status for part in pipeline.parts}
+    if statuses == {"new"}:
+        lines.append("nothing is submitted; the same command without --status submits it")
+    if statuses & {"failed", "lost"}:
+        lines.append("--watch in place of --status tries a job that failed again")
+    for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if pipeline.succeeded:
         return 0

@@ -151,20 +151,27 @@ class Pipeline:
     def forget_failures(self, backend: Backend) -> None:
         """Gives jobs that failed or were interrupted all their attempts again, since the user asks for it."""
         self.settled_look(backend)
-        for part in self.parts:
-            if part.status not in ("done", "waiting", "running"):
-                part.forget()
+        stopped = [part for part in self.parts if part.status not in ("done", "waiting", "running")]
+        self._end(backend, stopped)  # those that wait for ever for a job that failed
+        for part in stopped:
+            part.forget()
         self._save()
 
     def cancel(self, backend: Backend) -> int:
         """Ends the jobs; returns their number.  They count as not submitted, and not as attempts."""
         self.look(backend)
-        alive = [part for part in self.parts if part.status in ("waiting", "running")]
-        backend.cancel([part.ids[-1] for part in alive])
-        for part in alive:
+        ended = self._end(backend, [part for part in self.parts if part.status != "done"])
+        for part in ended:
             part.forget()
         self._save()
-        return len(alive)
+        return len(ended)
+
+    def _end(self, backend: Backend, parts: Sequence[Part]) -> list[Part]:
+        """Ends those of the jobs that have not ended, also the blocked ones; returns them."""
+        alive = backend.states()
+        ended = [part for part in parts if part.ids and part.ids[-1] in alive]
+        backend.cancel([part.ids[-1] for part in ended])
+        return ended
 
     def forget_unstarted(self) -> None:
         """After the end of a backend whose jobs do not outlive it."""

@@ -63,8 +63,9 @@ def failures(pipeline: Pipeline) -> list[str]:
                 code = part.files.exit_code()
                 how = "was killed without a trace" if code is None else f"ended with exit code {code}"
                 name = step.name if len(step.parts) == 1 else f"{step.name}, part {number}"
-                lines += [f"{name} {how}; {part.files.log()} ends with:"]
-                lines += [f"  {line}" for line in part.files.tail(TAIL)]
+                tail = part.files.tail(TAIL)
+                lines += [f"{name} {how}; {part.files.log()} {'ends with:' if tail else 'is empty'}"]
+                lines += [f"  {line}" for line in tail]
     return lines
 
 
@@ -81,9 +82,9 @@ class Watch:
         while True:
             self.pipeline.look(self.backend, patient)
             self._say()
+            patient(lambda: self.pipeline.advance(self.backend))  # what is done already is not done again
             if self.pipeline.over:
                 break
-            patient(lambda: self.pipeline.advance(self.backend))  # what is done already is not done again
             time.sleep(self.seconds)
         say_end(self.pipeline, self.console)
         return 0 if self.pipeline.succeeded else 1

@@ -141,3 +141,17 @@ def test_every_value_has_a_comment(path):
 def test_the_full_list_of_keys_stands_in_one_file():
     written = OmegaConf.to_container(OmegaConf.load(CONF / "grpo" / "rest.yaml"))
     assert dict(flat(written)).keys() == dict(flat(asdict(Config().grpo))).keys()
+
+
+def test_the_paper_s_experiments_take_the_paper_s_keys():
+    """experiment=paper repeats grpo=rest_paper for all stages, baselines included."""
+    with initialize_config_dir(str(CONF), version_base=None):
+        register_schema()
+        for stage in ("rest_grpo", "grpo", "rest_dpo"):
+            config = compose("train", overrides=[f"stage={stage}", "experiment=paper", "~local"])
+            paper = dict(flat(OmegaConf.to_container(OmegaConf.load(CONF / "grpo" / "rest_paper.yaml"))))
+            of_run = dict(flat(OmegaConf.to_container(config.grpo, resolve=True)))
+            assert {key: of_run[key] for key in paper if key not in ("name", "defaults")} == {
+                key: value for key, value in paper.items() if key not in ("name", "defaults")
+            }
+            assert (config.dpo.lr, config.vm.lr, config.sft.lr) == (1e-7,) * 3

@@ -1,4 +1,4 @@
-"""Several data sets: mixtures, which are one set of problems, and the parts of a run that judges each."""
+"""Several data sets: mixtures, which are one set of problems, and the parts of a set of held-out problems."""
 
 from __future__ import annotations
 

@@ -52,6 +52,7 @@ LOADERS: Mapping[str, Loader] = {
     "humaneval_x": humaneval_x.load,
     "rest_rl": rest_rl.load,
     "paper_mix": mixtures.load_paper_mix,
+    "paper": mixtures.load_paper_mix,  # the held-out problems are its parts
     "jsonl": jsonl.load,
 }
 
@@ -95,10 +96,12 @@ def load_split(config: DatasetConfig, split: Split) -> Loaded:
 
 def _read(config: DatasetConfig, split: Split) -> tuple[list[Problem], list[str]]:
     """The problems of the split that ``config.ids`` names, and the ids of all problems that were read."""
-    if config.parts:
+    if config.parts and split == "heldout":
+        return _of_parts(config)
+    if config.parts and config.name not in LOADERS:
         raise UserError(
-            f"dataset={config.name}: only decode.py judges several data sets in one run; here name one of "
-            f"them: dataset={', '.join(config.parts)}"
+            f"dataset={config.name} has no problems for training, only held-out ones; here name one of its "
+            f"data sets, or dataset=paper, which trains on others: dataset={', '.join(config.parts)}"
         )
     if config.name not in LOADERS:
         raise UserError(f"dataset.name: {config.name!r} is not one of {', '.join(LOADERS)}")
@@ -114,6 +117,27 @@ def _read(config: DatasetConfig, split: Split) -> tuple[list[Problem], list[str]
     if not (problems := chosen(load(config, split), config.ids)):
         raise UserError(f"{where}: no problem for {split} in it that dataset.ids names")
     return problems, known
+
+
+def _of_parts(config: DatasetConfig) -> tuple[list[Problem], list[str]]:
+    """The held-out problems of all parts as one set, each problem's ids preceded by its part's name.
+
+    Parts may pose the same problem with other tests (HumanEval and HumanEval+).  These are one family: an
+    interval resamples them together.
+    """
+    problems, known = [], []
+    group_of = {part: group[0] for group in config.average for part in group}
+    for name, part in mixtures.datasets_of(config).items():
+        loaded = load_split(part, "heldout")
+        for problem in loaded.problems:
+            number = problem.task_id.rsplit("/", 1)[-1]
+            family = problem.family or f"{group_of.get(name, name)}/{number}"
+            renamed = dataclasses.replace(
+                problem, task_id=f"{name}/{problem.task_id}", dataset=name, family=family
+            )
+            problems.append(renamed)
+        known += [f"{name}/{task_id}" for task_id in loaded.others]
+    return problems, [*(problem.task_id for problem in problems), *known]
 
 
 def _fault(problem: Problem) -> str:

@@ -69,8 +69,76 @@ def average(
     }
 
 
+Values = Mapping[str, float]  # problem -> value of a metric, in [0, 1], or a difference of two
+AVERAGE = "average pass@1"  # the metric that the functions below add
+
+
+def with_average(
+    results: Results,
+    outcomes: Sequence[Outcome],
+    problems: Sequence[Problem],
+    groups: Sequence[Sequence[str]],
+    config: DecoderConfig,
+    seed: int,
+) -> Results:
+    """``results.evaluate``'s results with the metric ``AVERAGE`` beside the plain means over all problems.
+
+    Unchanged if there are no ``groups`` of data sets.
+    """
+    if not groups:
+        return results
+    value, interval = _average_pass_at_1(_pass_at_1(outcomes, problems), groups, config, seed)
+    intervals = results["confidence_interval"] | {AVERAGE: interval}
+    return results | {AVERAGE: value, "confidence_interval": intervals}
+
+
+def paired_with_average(
+    paired: Results,
+    base: Sequence[Outcome],
+    other: Sequence[Outcome],
+    problems: Sequence[Problem],
+    groups: Sequence[Sequence[str]],
+    config: DecoderConfig,
+    seed: int,
+) -> Results:
+    """``results.compare``'s results with the paired difference of ``AVERAGE``, as ``with_average``."""
+    if not groups:
+        return paired
+    before, after = _pass_at_1(base, problems), _pass_at_1(other, problems)
+    differences = {
+        name: {key: after[name][key] - value for key, value in values.items() if key in after[name]}
+        for name, values in before.items()
+    }
+    value, interval = _average_pass_at_1(differences, groups, config, seed)
+    if value is None:
+        return paired
+    count = sum(map(len, differences.values()))
+    return paired | {AVERAGE: {"difference": value, "interval": interval, "n": count}}
+
+
+def _pass_at_1(outcomes: Sequence[Outcome], problems: Sequence[Problem]) -> dict[str, Values]:
+    """Data set -> number of the problem -> pass@1; every data set of ``problems`` has an entry."""
+    dataset_of = {problem.task_id: problem.dataset for problem in problems}
+    values: dict[str, dict[str, float]] = {name: {} for name in dataset_of.values()}
+    for task_id, value in metric_values(problem_scores(outcomes), [1])["pass@1"].items():
+        if task_id in dataset_of:
+            values[dataset_of[task_id]][task_id.rsplit("/", 1)[-1]] = value
+    return dict(values)
+
+
+def _average_pass_at_1(
+    by_part: Mapping[str, Values], groups: Sequence[Sequence[str]], config: DecoderConfig, seed: int
+) -> tuple[float | None, list[float] | None]:
+    """The average and its interval; None, None if a data set has no value."""
+    if not all(by_part.values()):
+        return None, None
+    grouped = groups_of(list(by_part), groups)
+    rng = np.random.default_rng(derive_seed(seed, "average", "pass@1"))
+    mean = float(np.mean([_mean(by_part, group) for group in grouped]))
+    return mean, _interval(by_part, grouped, config, rng)
+
+
 COUNTS = ("n", "clusters", "samples", "harness_errors", "unanswered")
-Values = Mapping[str, float]  # problem -> value of a metric, in [0, 1]
 
 
 def _values(part: Part, config: DecoderConfig) -> dict[str, dict[str, float]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from restrl.evaluate.table import percent, resampled
+from restrl.evaluate.average import AVERAGE
+from restrl.evaluate.table import Lines, markdown_table, percent, resampled
 
 # name of a row -> results of `evaluate`, with the additions of rest_rl
 MethodResults = Mapping[str, Mapping[str, Any]]
@@ -23,7 +24,7 @@ COST = {
 
 def methods_table(results: MethodResults, title: str) -> Table:
     """The table for the terminal; no cell is wrapped, even if the terminal is narrow."""
-    rows = [headings(), *(cells(name, result) for name, result in results.items())]
+    rows = lines_of(results)
     table = Table(title=escape(title), caption=escape(caption(results)))
     for index, column in enumerate(zip(*rows, strict=True)):
         width = max(map(len, column))
@@ -37,25 +38,33 @@ def methods_table(results: MethodResults, title: str) -> Table:
 
 def methods_markdown(results: MethodResults, title: str) -> str:
     """The same table for ``report.md``."""
-    lines = [f"# {title}", "", caption(results), "", _line(headings()), _line(["---"] * len(headings()))]
-    lines += [_line(cells(name, result)) for name, result in results.items()]
-    return "\n".join(lines) + "\n"
+    return "\n".join([f"# {title}", "", caption(results), "", markdown_table(lines_of(results))]) + "\n"
 
 
-def headings() -> list[str]:
-    return ["", "pass@1 %", "less sampling's", "mean reward %", *COST.values()]
+def lines_of(results: MethodResults) -> Lines:
+    """Headings and rows.  The average over data sets has columns where a result has one."""
+    averaged = any(AVERAGE in result for result in results.values())
+    columns = ["", "pass@1 %", "less sampling's"]
+    columns += ["average pass@1 %", "less sampling's average"] if averaged else []
+    columns += ["mean reward %", *COST.values()]
+    return [columns, *(cells(name, result, averaged) for name, result in results.items())]
 
 
-def cells(name: str, result: Mapping[str, Any]) -> list[str]:
+def cells(name: str, result: Mapping[str, Any], averaged: bool = False) -> list[str]:
     """The cells of a row; the name of an oracle has a star."""
-    intervals, pair = result["confidence_interval"], result.get("paired", {}).get("pass@1")
+    metrics = ["pass@1", AVERAGE] if averaged else ["pass@1"]
     return [
         name + (" *" if result["oracle"] else ""),
-        percent(result["pass@1"], intervals["pass@1"]),
-        percent(pair["difference"], pair["interval"], signed=True) if pair else "-",
-        percent(result["mean_reward"], intervals["mean_reward"]),
+        *(cell for metric in metrics for cell in _with_difference(metric, result)),
+        percent(result["mean_reward"], result["confidence_interval"]["mean_reward"]),
         *(f"{result['cost_per_answer'][key]:.3g}" for key in COST),
     ]
+
+
+def _with_difference(metric: str, result: Mapping[str, Any]) -> tuple[str, str]:
+    pair = result.get("paired", {}).get(metric)
+    difference = percent(pair["difference"], pair["interval"], signed=True) if pair else "-"
+    return percent(result.get(metric), result["confidence_interval"].get(metric)), difference
 
 
 def caption(results: MethodResults) -> str:
@@ -70,7 +79,3 @@ def caption(results: MethodResults) -> str:
     if errors:
         notes.append(f"{errors} answers could not be judged and are left out")
     return "; ".join(notes)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"

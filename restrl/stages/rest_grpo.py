@@ -11,6 +11,7 @@ from typing import Any
 
 from restrl.artifacts import Artifact
 from restrl.config import Config
+from restrl.evaluate.average import paired_with_average, with_average
 from restrl.evaluate.outcomes import write_outcomes
 from restrl.evaluate.results import compare, evaluate
 from restrl.evaluate.table import comparison_table
@@ -183,11 +184,15 @@ def compare_policies(
     """Compares base and trained policy on the held-out problems; prints the table and writes the report."""
     decoder, seed = session.config.decoder, session.config.seed
     problems, folder = resources.problems("heldout"), session.folder
+    among, groups = problems.problems, session.config.dataset.average
     policies = {
-        name: evaluate(of_policy, problems.problems, decoder, seed) | problems.left_out
+        name: with_average(evaluate(of_policy, among, decoder, seed), of_policy, among, groups, decoder, seed)
+        | problems.left_out
         for name, of_policy in outcomes.items()
     }
-    paired = compare(outcomes["base"], outcomes["trained"], problems.problems, decoder, seed)
+    both = (outcomes["base"], outcomes["trained"])
+    paired = compare(*both, among, decoder, seed)
+    paired = paired_with_average(paired, *both, among, groups, decoder, seed)
     training = iterations[-1][learner_of(session.config).name]
     places = {
         "report": str(folder / "report.md"),

@@ -9,6 +9,7 @@ from typing import Any
 
 from restrl.artifacts import Artifact
 from restrl.config import Config, DecoderConfig, ScorerConfig, VmConfig
+from restrl.evaluate.average import paired_with_average, with_average
 from restrl.evaluate.curve import budget_curve, curve_lines
 from restrl.evaluate.methods import methods_markdown, methods_table
 from restrl.evaluate.outcomes import write_outcomes
@@ -140,25 +141,30 @@ def method_of(config: Config, row: Row, scorer: ScorerConfig) -> Method:
 def _report(session: Session, resources: Resources, rows: Sequence[Row], answers: Results) -> float | None:
     """Prints the table and writes ``results.json`` and ``report.md``.  Returns pass@1 of the last row."""
     problems, seed = resources.problems("heldout"), session.config.seed
+    among, groups = problems.problems, session.config.dataset.average
     outcomes: dict[Row, list[Outcome]] = {row: answers[answers_of(row)][1] for row in rows}
     results: dict[str, dict[str, Any]] = {}
     for row in rows:
         method = method_of(session.config, row, ScorerConfig(name=row.scorer))
-        results[str(row)] = evaluate(outcomes[row], problems.problems, method.decoder, seed) | {
+        evaluated = evaluate(outcomes[row], among, method.decoder, seed)
+        evaluated = with_average(evaluated, outcomes[row], among, groups, method.decoder, seed)
+        results[str(row)] = evaluated | {
             "oracle": method.oracle,
             "cost_per_answer": per_answer(outcomes[row]),
             **problems.left_out,
         }
         if row.decoder in SCORED and method.decoder.budgets:
             early = early_outcomes(answers[answers_of(row)][0])
-            curve = budget_curve(early, problems.problems, method.decoder, seed)
+            curve = budget_curve(early, among, method.decoder, seed)
             results[str(row)]["curve"] = curve
     for row in rows:
         if (other := reference_of(row, rows)) is not None:
-            paired = compare(outcomes[other], outcomes[row], problems.problems, session.config.decoder, seed)
+            both, decoder = (outcomes[other], outcomes[row]), session.config.decoder
+            paired = compare(*both, among, decoder, seed)
+            paired = paired_with_average(paired, *both, among, groups, decoder, seed)
             results[str(row)] |= {"paired_with": str(other), "paired": paired}
     folder = session.folder
-    judged = {str(row): (outcomes[row], problems.problems) for row in rows}
+    judged = {str(row): (outcomes[row], among) for row in rows}
     session.write(lambda: write_outcomes(folder, judged))
     session.write(lambda: write_json_atomic(folder / "results.json", {"rows": results}))
     title = f"held-out problems of {session.config.dataset.name}{problems.note}"

@@ -242,7 +242,7 @@ def test_mbpp_plus_finds_the_function(tmp_path: Path) -> None:
 
 def test_file_of_another_schema(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", {"task_id": 20})
-    for dataset in set(LOADERS) - {"starter", "jsonl", "paper_mix"}:
+    for dataset in set(LOADERS) - {"starter", "jsonl", "paper_mix", "paper"}:
         with pytest.raises(UserError, match=r"x.jsonl:1: \w+: (missing; this is not the schema of|must be)"):
             load_problems(DatasetConfig(name=dataset, path=path), "heldout")
 
@@ -252,6 +252,26 @@ def test_nothing_for_the_split(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", row)
     with pytest.raises(UserError, match=r"x.jsonl: no problems for heldout in it"):
         load_problems(DatasetConfig(name="mbpp", path=path), "heldout")
+
+
+def test_held_out_problems_of_several_data_sets(tmp_path: Path) -> None:
+    """The parts' problems, told apart where their ids are equal; those with other tests are one family."""
+    row = {"text": "?", "code": "def f(): pass", "test_setup_code": "", "test_list": ["assert f()"]}
+    for name in ("mbpp", "mbpp_sanitized"):
+        write(tmp_path / f"{name}.jsonl", *(row | {"task_id": number} for number in (11, 12)))
+    rows = [row | {"prompt": "?", "test_imports": [], "task_id": number} for number in (11, 12)]
+    write(tmp_path / "mbpp_sanitized.jsonl", *rows)
+    parts = {
+        "mbpp": DatasetConfig(name="mbpp", variant="all"),
+        "mbpp_sanitized": DatasetConfig(name="mbpp_sanitized", variant="all"),
+    }
+    config = DatasetConfig(
+        name="paper", path=str(tmp_path), parts=parts, average=[["mbpp", "mbpp_sanitized"]]
+    )
+    problems = load_problems(config, "heldout")
+    assert len({problem.task_id for problem in problems}) == 4
+    assert [problem.dataset for problem in problems] == ["mbpp"] * 2 + ["mbpp_sanitized"] * 2
+    assert [problem.cluster for problem in problems] == ["family mbpp/11", "family mbpp/12"] * 2
 
 
 def test_paper_mix(tmp_path: Path) -> None:

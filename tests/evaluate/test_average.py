@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from restrl.config import DecoderConfig
-from restrl.evaluate.average import Part, average, groups_of
-from restrl.evaluate.results import evaluate
+from restrl.evaluate.average import AVERAGE, Part, average, groups_of, paired_with_average, with_average
+from restrl.evaluate.results import compare, evaluate
 from restrl.records import Answer, Outcome, Problem, Verdict
 
 CONFIG = DecoderConfig(bootstrap=2000, k=[1, 2])
@@ -80,3 +80,26 @@ def test_one_problem_has_no_interval() -> None:
 
 def test_data_sets_that_no_group_names_are_their_own() -> None:
     assert groups_of(["b", "a", "c"], [["a", "x"], ["y"]]) == [["a"], ["b"], ["c"]]
+
+
+def test_the_average_stands_beside_the_plain_mean() -> None:
+    """Held-out problems of several data sets: (2/4 + 1/2) / 2 beside 3/6, and paired with (4/4 + 1/2) / 2."""
+    groups = [["a"], ["b"]]
+    first, second = part("a", [1, 1, 0, 0]), part("b", [1, 0])
+    better = part("a", [1, 1, 1, 1])
+    problems = [*first.problems, *second.problems]
+    base, other = [*first.outcomes, *second.outcomes], [*better.outcomes, *second.outcomes]
+    plain = evaluate(other, problems, CONFIG, 0)
+    assert with_average(plain, other, problems, [], CONFIG, 0) is plain
+    results = with_average(plain, other, problems, groups, CONFIG, 0)
+    assert (results["pass@1"], results[AVERAGE]) == (5 / 6, 3 / 4)
+    low, high = results["confidence_interval"][AVERAGE]
+    assert low <= results[AVERAGE] <= high
+    paired = paired_with_average(
+        compare(base, other, problems, CONFIG, 0), base, other, problems, groups, CONFIG, 0
+    )
+    assert math.isclose(paired["pass@1"]["difference"], 2 / 6)
+    assert paired[AVERAGE]["difference"] == 1 / 4
+    assert paired[AVERAGE]["n"] == 6
+    lost = with_average(plain, better.outcomes, problems, groups, CONFIG, 0)  # b was not judged
+    assert (lost[AVERAGE], lost["confidence_interval"][AVERAGE]) == (None, None)

@@ -22,7 +22,8 @@ RETRIES = 1
 class FakeCluster:
     watched = False
 
-    def __init__(self) -> None:
+    def __init__(self, shape: str = "small") -> None:
+        self.shape = shape  # that the jobs must have
         self.alive: dict[str, State] = {}
         self.submitted: list[tuple[str, list[str], list[str]]] = []  # step, ids, jobs to wait for
         self.told: list[tuple[str, list[str]]] = []
@@ -30,7 +31,7 @@ class FakeCluster:
         self.stuck = False  # whether no job can start
 
     def submit(self, name: str, jobs: Sequence[Job], shape: Shape, after: Sequence[str]) -> list[str]:
-        assert shape.name == "small"
+        assert shape.name == self.shape
         first = sum(len(ids) for _, ids, _ in self.submitted)
         ids = [str(first + i + 1) for i in range(len(jobs))]
         self.submitted.append((name, ids, list(after)))
@@ -220,3 +221,32 @@ def test_why_a_job_does_not_start_is_said(tmp_path: Path, cluster: FakeCluster) 
     cluster.stuck = False
     whole.look(cluster)
     assert {part.reason for part in whole.parts} == {""}
+
+
+def given_up_with_others_waiting(folder: Path, cluster: FakeCluster) -> Pipeline:
+    """Bad input of a job that was seen by nobody yet: those behind it wait for ever."""
+    step(pipeline(folder), cluster)
+    whole = pipeline(folder)
+    sample = whole.steps["sample"].parts
+    cluster.ends(sample[0], 2)
+    cluster.ends(sample[1], 0)
+    return whole
+
+
+def test_a_watch_ends_what_is_blocked(tmp_path: Path, cluster: FakeCluster) -> None:
+    whole = given_up_with_others_waiting(tmp_path, cluster)
+    assert Watch(whole, cluster, Console(quiet=True), seconds=0).run() == 1
+    assert (cluster.alive, len(cluster.submitted)) == ({}, 3)
+
+
+def test_what_is_blocked_can_be_cancelled(tmp_path: Path, cluster: FakeCluster) -> None:
+    assert given_up_with_others_waiting(tmp_path, cluster).cancel(cluster) == 2
+    assert cluster.alive == {}
+
+
+def test_another_submission_ends_what_is_blocked(tmp_path: Path, cluster: FakeCluster) -> None:
+    whole = given_up_with_others_waiting(tmp_path, cluster)
+    whole.forget_failures(cluster)
+    assert cluster.alive == {}
+    whole.advance(cluster)
+    assert [name for name, *_ in cluster.submitted[3:]] == ["sample", "train", "report"]

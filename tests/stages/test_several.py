@@ -151,3 +151,39 @@ def test_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "=== 3" not in out
     assert main(["show", "dataset=paper_eval"]) == 2
     assert "only decode.py judges several data sets in one run; here name one" in capsys.readouterr().err
+
+
+def test_training_on_one_set_and_the_average_over_others(workplace: Workplace, parts: Path) -> None:
+    names = ("humaneval", "humaneval_plus", "apps")
+    held_out = [
+        override
+        for name in names
+        for override in (
+            f"+dataset@dataset.parts.{name}={name}",
+            f"dataset.parts.{name}.path={next(parts.glob(f'{name}.jsonl*'))}",
+            f"dataset.parts.{name}.heldout_fraction=1",
+        )
+    ]
+    groups = "dataset.average=[[humaneval,humaneval_plus],[apps]]"
+    done = workplace.train("stage=rest_grpo", "grpo.iterations=1", *held_out, groups)
+    assert (done.code, done.err) == (0, "")
+    results = workplace.results()
+    assert results["trained"]["n"] == 4 + 4 + 2
+    assert set(results["trained"]["datasets"]) == set(names)
+    assert results["trained"]["resampled"] == "families"  # HumanEval/0 and HumanEval+/0 are one
+    assert results["trained"]["average pass@1"] == 0.0
+    assert results["paired"]["average pass@1"]["difference"] == 0.0
+    assert "average pass@1" in done.out
+    assert "average pass@1" in (workplace.last / "report.md").read_text()
+
+    rows = "evaluation.rows=[{decoder: sample}, {decoder: best_of_n, scorer: verifier}]"
+    few = ("mcts.iterations=2", "evaluation.completions=2")
+    done = workplace.train("stage=rest_rl", "grpo.iterations=0", rows, *few, *held_out, groups)
+    assert (done.code, done.err) == (0, "")
+    results = workplace.results()["rows"]
+    assert results["base best_of_n verifier"]["paired"]["average pass@1"]["difference"] == 0.0
+    assert "less sampling's average" in done.out
+
+    done = workplace.train("stage=sample", "dataset=paper_eval", f"dataset.path={parts}", *LEFT_OUT)
+    assert done.code == 2
+    assert "dataset=paper_eval has no problems for training" in done.err

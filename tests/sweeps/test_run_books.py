@@ -32,7 +32,7 @@ def cells(name: str) -> list[dict[str, str]]:
 
 def test_there_is_one_per_question():
     names = (
-        "ablation alpha methods methods_small optuna r0 ratio samples search seeds shaping sigma0 "
+        "ablation alpha methods optuna r0 ratio samples search seeds shaping sigma0 "
         "sigma0_r0_alpha sigma0_r0_alpha_small start_states value_model"
     )
     assert names.split() == BOOKS
@@ -123,3 +123,26 @@ def test_optuna_places_runs_where_the_objective_is_high(tmp_path):
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     found = re.search(r"x: ([\d.]+)", Path(tmp_path / "out" / "optimization_results.yaml").read_text())
     assert abs(float(found[1]) - 0.3) < 0.05
+
+
+MULTIRUNS = [
+    path.stem for path in sorted((RUN_BOOKS.parent / "conf" / "experiment").glob("*.yaml"))
+    if "mode: MULTIRUN" in path.read_text()
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MULTIRUNS)
+def test_every_cell_of_an_experiment_is_valid(name):
+    config = composed("train", f"experiment={name}")
+    runs = planned(config.hydra.sweeper.params, [f"experiment={name}"])
+    text = (RUN_BOOKS.parent / "conf" / "experiment" / f"{name}.yaml").read_text()
+    assert int(re.search(r"# (\d+) runs", text.replace(".  ", ".\n# "))[1]) == len(runs)
+    for run in runs:
+        check(run_config(composed("train", *(f"{key}={value}" for key, value in run.items()))))
+
+
+def test_the_paper_s_tables_and_figures_are_experiments_in_both_sizes():
+    there = {path.stem for path in (RUN_BOOKS.parent / "conf" / "experiment").glob("*.yaml")}
+    names = {"table1", "table2", "fig3a", "fig3b", "ablations"}
+    assert names | {f"small_{name}" for name in names} <= there
+    assert {name.removeprefix("small_") for name in MULTIRUNS} == names - {"fig3b"}
