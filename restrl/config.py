@@ -188,6 +188,7 @@ class DecoderConfig:
     # best_of_n, mcts: completions after which the answer so far is judged too
     budgets: list[int] = field(default_factory=list)
     greedy_first: bool = False  # best_of_n, mcts: the first of an answer's completions is the greedy one
+    vote: bool = False  # best_of_n, mcts: equal programs pool their scores
     mcts: MctsConfig = field(default_factory=MctsConfig)
     path: str | None = _limits(None, decides=False, path=PATH)  # replay: a file of samples
     explain: int = _limits(0, ge=0, decides=False)  # failed answers whose failure is printed
@@ -244,6 +245,7 @@ class RowConfig:
     # needed by best_of_n and mcts; the run fits vm, prm and orm
     scorer: str = _limits("none", choices=("none", "vm", "prm", "orm", "verifier"))
     greedy_first: bool = False  # as decoder.greedy_first
+    vote: bool = False  # as decoder.vote
 
 
 @dataclass

@@ -20,6 +20,7 @@ from restrl.config_fields import resolve_paths, unread
 from restrl.errors import UserError
 
 CHOOSING = ("best_of_n", "mcts")  # decoders that a scorer chooses for
+OF_CHOOSING = ("greedy_first", "vote")  # keys that only these read
 COMPARING = ("rest_grpo", "grpo", "dapo", "rest_dpo", "rest_sft")  # iterations, then base against trained
 STAGE_1 = ("sample", "assemble", *COMPARING)
 ANSWERING = (*COMPARING, "evaluate")  # stages that, like decode.py, end with answers of `decoder`
@@ -103,13 +104,23 @@ def _check_decoder(config: Config) -> None:
             f"decoder.k={decoder.k}: pass@{max(decoder.k)} needs as many samples, and decoder.{answers[0]} "
             f"is {answers[1]}; raise it, or leave larger values out of decoder.k"
         )
-    if decoder.greedy_first and decoder.name not in CHOOSING:
+    for key in OF_CHOOSING:
+        if getattr(decoder, key) and decoder.name not in CHOOSING:
+            raise UserError(
+                f"decoder.{key}=true: decoder={decoder.name} does not choose; use it with "
+                f"{' or '.join(CHOOSING)}"
+            )
+    if decoder.vote and config.scorer.name == "skywork" and not config.scorer.squash:
         raise UserError(
-            f"decoder.greedy_first=true: decoder={decoder.name} does not choose; use it with "
-            f"{' or '.join(CHOOSING)}"
+            "decoder.vote=true: it adds scores up, and skywork's may be negative; set scorer.squash=true"
         )
     most = completion_limit(decoder.mcts) if decoder.name == "mcts" else decoder.sampling.n
     _check_budgets("decoder.budgets", decoder.budgets, most)
+    if decoder.budgets and config.stage.name in COMPARING:
+        raise UserError(
+            f"decoder.budgets={decoder.budgets}: the comparison of stage={config.stage.name} shows none; use "
+            "decode.py, or evaluation.budgets with stage=rest_rl"
+        )
     if decoder.name in CHOOSING and config.scorer.name == "none" and config.stage.name in ANSWERING:
         raise UserError(f"decoder={decoder.name} needs a scorer: scorer=vm, prm, orm or verifier")
 
@@ -134,11 +145,12 @@ def _check_rows(rows: list[RowConfig], trained: bool) -> None:
             raise UserError(
                 f"evaluation.rows[{i}].scorer={row.scorer}: decoder={row.decoder} uses none; leave it out"
             )
-        if row.greedy_first and row.decoder not in CHOOSING:
-            raise UserError(
-                f"evaluation.rows[{i}].greedy_first=true: decoder={row.decoder} does not choose; use it with "
-                f"{' or '.join(CHOOSING)}"
-            )
+        for key in OF_CHOOSING:
+            if getattr(row, key) and row.decoder not in CHOOSING:
+                raise UserError(
+                    f"evaluation.rows[{i}].{key}=true: decoder={row.decoder} does not choose; use it with "
+                    f"{' or '.join(CHOOSING)}"
+                )
         if row.policy == "trained" and not trained:
             raise UserError(
                 f"evaluation.rows[{i}].policy=trained: grpo.iterations=0 trains no policy; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from restrl.decode.base import DecodeJob, Policy, need_answers, need_scorer
+from restrl.decode.choice import choose
 from restrl.engine.base import SEARCHES, need
 from restrl.records import Answer, Cost, Problem
 from restrl.search.cut import token_cut
@@ -19,9 +20,9 @@ from restrl.seeds import derive_seed
 def mcts(job: DecodeJob) -> list[Answer]:
     """``answers`` answers to each problem, each from a separate search with its own seed and budget.
 
-    An answer is the completion with the best score among those that its search sampled (the first of equal
-    ones).  If nothing was sampled, it is the problem's code unchanged.  Behind each answer stand those of
-    smaller ``budgets``, read from the same tree.  Raises UserError without a scorer.
+    An answer is chosen (``choose``) among the completions that its search sampled.  If nothing was sampled,
+    it is the problem's code unchanged.  Behind each answer stand those of smaller ``budgets``, read from the
+    same tree.  Raises UserError without a scorer.
     """
     need_answers(job)
     config, scorer, policy = job.config.mcts, need_scorer(job), job.policy()
@@ -41,7 +42,9 @@ def mcts(job: DecodeJob) -> list[Answer]:
     services = Services(policy.engine.generate, scorer.score, policy.engine.settle)
     answers: dict[tuple[str, int], list[Answer]] = {}
     for tree in run_searches(starts, rules, services, job.journal, job.progress):
-        answers[tree.task_id, tree.sample] = answers_of(tree, policy.prompter.program, job.config.budgets)
+        answers[tree.task_id, tree.sample] = answers_of(
+            tree, policy.prompter.program, job.config.budgets, job.config.vote
+        )
     return [answer for start in starts for answer in answers[start.task_id, start.sample]]
 
 
@@ -52,7 +55,10 @@ def _start(job: DecodeJob, policy: Policy, problem: Problem, sample: int) -> Sta
 
 
 def answers_of(
-    tree: SavedTree, program: Callable[[str, str], str], budgets: Sequence[int] = ()
+    tree: SavedTree,
+    program: Callable[[str, str], str],
+    budgets: Sequence[int] = (),
+    vote: bool = False,
 ) -> list[Answer]:
     """The answer that a finished search gives, then the one after each of ``budgets`` completions.
 
@@ -61,10 +67,13 @@ def answers_of(
     """
     answers = []
     for budget in (None, *budgets):
-        best = tree.best(budget)
-        text = "" if best is None else tree.program(best).removeprefix(tree.code)
-        score = None if best is None else best.rating
         first = tree.rollouts[:budget]
+        text, score = "", None
+        if first:
+            texts = [tree.program(rollout).removeprefix(tree.code) for rollout in first]
+            programs = [program(tree.code, text) for text in texts]
+            best = choose(programs, [rollout.rating for rollout in first], vote)
+            text, score = texts[best], first[best].rating
         cost = tree.cost if budget is None else Cost(len(first), sum(len(rollout.ids) for rollout in first))
         answers.append(Answer(tree.task_id, tree.sample, program(tree.code, text), score, cost, budget))
     return answers

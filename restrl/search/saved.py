@@ -73,14 +73,11 @@ class SavedTree:
     def program(self, rollout: SavedRollout) -> str:
         return self.state_text(rollout.node) + rollout.text
 
-    def best(self, budget: int | None = None) -> SavedRollout | None:
-        """The first rollout with the best rating; without any rating, the first rollout.
-
-        ``budget``: of so many first rollouts; None: of all.
-        """
+    def best(self) -> SavedRollout | None:
+        """The first rollout with the best rating; without any rating, the first rollout."""
         if not self.rollouts:
             return None
-        return max(self.rollouts[:budget], key=lambda r: float("-inf") if r.rating is None else r.rating)
+        return max(self.rollouts, key=lambda r: float("-inf") if r.rating is None else r.rating)
 
     def path(self, node: int) -> Sequence[int]:
         """The nodes from the root to this one."""

@@ -40,15 +40,17 @@ class Row:
     decoder: str
     scorer: str = "none"
     greedy_first: bool = False
+    vote: bool = False
 
     def __str__(self) -> str:
         chooser = "" if self.scorer == "none" else f" {self.scorer}"
-        return f"{self.policy} {self.decoder}{chooser}" + " greedy_first" * self.greedy_first
+        options = " greedy_first" * self.greedy_first + " vote" * self.vote
+        return f"{self.policy} {self.decoder}{chooser}{options}"
 
 
 def rest_rl(config: Config) -> Plan:
     """Both stages, then the table; the result is pass@1 of its last row."""
-    rows = [Row(row.policy, row.decoder, row.scorer, row.greedy_first) for row in config.evaluation.rows]
+    rows = [Row(**dataclasses.asdict(row)) for row in config.evaluation.rows]
     last = after(config, config.grpo.iterations)  # what makes the trained policy
     steps = iteration_steps(config, config.grpo.iterations)
     steps.append(Step("collect", _collect(config), last, "model", divisible=True))
@@ -134,6 +136,7 @@ def method_of(config: Config, row: Row, scorer: ScorerConfig) -> Method:
     decoder: DecoderConfig = dataclasses.replace(
         config.decoder, name=row.decoder, split="heldout", sampling=sampling, answers=answers, mcts=mcts, k=k,
         budgets=evaluation.budgets if row.decoder in SCORED else [], greedy_first=row.greedy_first,
+        vote=row.vote,
     )  # fmt: skip
     return Method(decoder, scorer)
 

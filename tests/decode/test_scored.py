@@ -248,6 +248,26 @@ def test_the_greedy_completion_takes_the_place_of_each_answers_last_sample(answe
     assert [answer.text.endswith(GREEDY) for answer in found] == [True] * (2 * answers)
 
 
+@pytest.mark.parametrize("name", ["best_of_n", "mcts"])
+def test_equal_programs_pool_their_scores(name):
+    """The best score is that of a program which others outvote together."""
+
+    class Counted:
+        """0.5 for a program that is there once, 0.4 for the others."""
+
+        kind = "outcome"
+
+        def score(self, states):
+            texts = [state.text for state in states]
+            return [0.5 if texts.count(text) == 1 else 0.4 for text in texts]
+
+    def answers(**changes):
+        _, _, work = job(name, sampling=SamplingConfig(n=7, max_tokens=99), **changes)
+        return [answer.text for answer in decode(replace(work, scorer=Counted))]
+
+    assert answers(vote=True) != answers()
+
+
 def test_a_search_samples_the_greedy_completion_first():
     def first_rollouts(**changes):
         journal = Kept()

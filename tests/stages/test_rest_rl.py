@@ -97,17 +97,17 @@ def test_a_value_model_decodes(workplace: Workplace) -> None:
 
 def test_stage_2_alone(workplace: Workplace) -> None:
     typed = "{decoder: sample}, {decoder: greedy}, {decoder: best_of_n, scorer: vm, greedy_first: true}, "
-    typed += "{decoder: mcts, scorer: vm, greedy_first: true}"
+    typed += "{decoder: mcts, scorer: vm, greedy_first: true, vote: true}"
     alone = (*REST_RL, "grpo.iterations=0", "evaluation.answers=1", f"evaluation.rows=[{typed}]")
     done = workplace.train(*alone)
     assert (done.code, done.err) == (0, "")
     rows = workplace.results()["rows"]
     assert list(rows) == [
-        "base sample", "base greedy", "base best_of_n vm greedy_first", "base mcts vm greedy_first",
+        "base sample", "base greedy", "base best_of_n vm greedy_first", "base mcts vm greedy_first vote",
     ]  # fmt: skip
     assert rows["base best_of_n vm greedy_first"]["cost_per_answer"]["completions"] == 6
     assert len(artifacts(workplace.outputs, "decode_samples")) == 2  # all rows share these
-    first = rows["base mcts vm greedy_first"]["curve"][0]
+    first = rows["base mcts vm greedy_first vote"]["curve"][0]
     assert first["budget"] == 2
     assert {name.split("-")[0] for name in artifacts(workplace.outputs)} == {
         "collect", "fit", "decode_samples", "evaluate",
