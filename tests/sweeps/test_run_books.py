@@ -141,6 +141,18 @@ def test_every_cell_of_an_experiment_is_valid(name):
         check(run_config(composed("train", *(f"{key}={value}" for key, value in run.items()))))
 
 
+CHOICES = [f"sweep={name}" for name in GRIDS] + [f"experiment={name}" for name in MULTIRUNS]
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_all_runs_are_in_one_folder(choice):
+    """Hydra resolves the folder for each run; sweeps.report takes one folder."""
+    runs = planned(composed("train", choice).hydra.sweeper.params, [choice])
+    of_a_seed = [run for run in runs if run.get("seed") == runs[0].get("seed")]
+    cells = [composed("train", *(f"{key}={value}" for key, value in run.items())) for run in of_a_seed]
+    assert len({Path(cell.hydra.sweep.dir).parent for cell in cells}) == 1
+
+
 def test_the_paper_s_tables_and_figures_are_experiments_in_both_sizes():
     there = {path.stem for path in (RUN_BOOKS.parent / "conf" / "experiment").glob("*.yaml")}
     names = {"table1", "table2", "fig3a", "fig3b", "ablations"}
