@@ -116,11 +116,6 @@ def _check_decoder(config: Config) -> None:
         )
     most = completion_limit(decoder.mcts) if decoder.name == "mcts" else decoder.sampling.n
     _check_budgets("decoder.budgets", decoder.budgets, most)
-    if decoder.budgets and config.stage.name in COMPARING:
-        raise UserError(
-            f"decoder.budgets={decoder.budgets}: the comparison of stage={config.stage.name} shows none; use "
-            "decode.py, or evaluation.budgets with stage=rest_rl"
-        )
     if decoder.name in CHOOSING and config.scorer.name == "none" and config.stage.name in ANSWERING:
         raise UserError(f"decoder={decoder.name} needs a scorer: scorer=vm, prm, orm or verifier")
 

@@ -58,7 +58,9 @@ def error_of(finished: Run) -> str:
         ),
         (
             "experiment=foo",
-            "experiment=foo: no such choice; experiment may be quickstart, smoke, stage2, starter",
+            "experiment=foo: no such choice; experiment may be ablations, fig3a, fig3b, paper, quickstart, "
+            "small, small_ablations, small_fig3a, small_fig3b, small_table1, small_table2, smoke, stage2, "
+            "starter, table1, table2",
         ),
         ("decoder.k=[1,8]", "decoder.k=[1, 8]: pass@8 needs as many samples, and decoder.sampling.n is 2"),
         ("engine.name=sglang", "engine.name=sglang: must be one of hf"),

@@ -94,10 +94,6 @@ def test_the_ends_of_a_range_belong_to_it_or_not():
             },
             "decoder.vote=true: it adds scores up, and skywork's may be negative; set scorer.squash=true",
         ),
-        (
-            {"decoder__name": "best_of_n", "scorer__name": "vm", "decoder__k": [1], "decoder__budgets": [2]},
-            "decoder.budgets=[2]: the comparison of stage=rest_grpo shows none; use decode.py, or evaluation",
-        ),
         ({"evaluation__budgets": [0]}, "evaluation.budgets=[0]: 0 is out of range; each budget must be >= 1"),
         ({"decoder__k": [1, 0]}, "decoder.k=[1, 0]: 0 is no number of samples; each k must be >= 1"),
         (

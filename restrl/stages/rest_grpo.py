@@ -11,6 +11,7 @@ from typing import Any
 
 from restrl.artifacts import Artifact
 from restrl.config import Config
+from restrl.errors import UserError
 from restrl.evaluate.average import paired_with_average, with_average
 from restrl.evaluate.outcomes import write_outcomes
 from restrl.evaluate.results import compare, evaluate
@@ -33,7 +34,15 @@ from restrl.stages.training import DPO, GRPO, POLICY, SFT, Learner, train_step
 
 
 def rest_grpo(config: Config, iterations: int) -> Plan:
-    """The iterations of the stage, and with ``stage.evaluate`` the comparison at its end."""
+    """The iterations of the stage, and with ``stage.evaluate`` the comparison at its end.
+
+    Raises UserError for ``decoder.budgets``.
+    """
+    if config.decoder.budgets:
+        raise UserError(
+            f"decoder.budgets={config.decoder.budgets}: the comparison of stage={config.stage.name} shows "
+            "none; use decode.py, or evaluation.budgets with stage=rest_rl"
+        )
     training = iteration_steps(config, iterations)
     if not config.stage.evaluate:
         end = Step("report", lambda session, _, results: _say_policy(session, results), (training[-1].name,))

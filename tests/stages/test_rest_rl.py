@@ -95,6 +95,13 @@ def test_a_value_model_decodes(workplace: Workplace) -> None:
         assert workplace.results()["oracle"] is False
 
 
+def test_a_comparison_that_would_not_show_budgets_refuses_them(workplace: Workplace) -> None:
+    budgets = ("decoder=best_of_n", "scorer=verifier", "decoder.k=[1]", "decoder.budgets=[1]")
+    refused = workplace.train("stage=rest_grpo", *budgets)
+    assert refused.code == 2
+    assert "decoder.budgets=[1]: the comparison of stage=rest_grpo shows none; use decode.py" in refused.err
+
+
 def test_stage_2_alone(workplace: Workplace) -> None:
     typed = "{decoder: sample}, {decoder: greedy}, {decoder: best_of_n, scorer: vm, greedy_first: true}, "
     typed += "{decoder: mcts, scorer: vm, greedy_first: true, vote: true}"

@@ -150,7 +150,10 @@ def test_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--- reference: failed, 1 of 20 tests; test 1: got 0, expected 1" in out
     assert "=== 3" not in out
     assert main(["show", "dataset=paper_eval"]) == 2
-    assert "only decode.py judges several data sets in one run; here name one" in capsys.readouterr().err
+    assert (
+        "dataset=paper_eval has no problems for training, only held-out ones; here name one"
+        in capsys.readouterr().err
+    )
 
 
 def test_training_on_one_set_and_the_average_over_others(workplace: Workplace, parts: Path) -> None:
