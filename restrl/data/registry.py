@@ -78,6 +78,8 @@ def load_split(config: DatasetConfig, split: Split) -> Loaded:
     the limit of the held-out problems.  Raises UserError for an unknown data set or id, a broken file, or a
     split that the data set does not have.
     """
+    if config.parts and split == "heldout":
+        return _load_parts(config)
     problems, known = _read(config, split)
     where = config.path or f"dataset={config.name}"
     check_unique(problems, f"dataset={config.name}")
@@ -96,8 +98,6 @@ def load_split(config: DatasetConfig, split: Split) -> Loaded:
 
 def _read(config: DatasetConfig, split: Split) -> tuple[list[Problem], list[str]]:
     """The problems of the split that ``config.ids`` names, and the ids of all problems that were read."""
-    if config.parts and split == "heldout":
-        return _of_parts(config)
     if config.parts and config.name not in LOADERS:
         raise UserError(
             f"dataset={config.name} has no problems for training, only held-out ones; here name one of its "
@@ -119,25 +119,26 @@ def _read(config: DatasetConfig, split: Split) -> tuple[list[Problem], list[str]
     return problems, known
 
 
-def _of_parts(config: DatasetConfig) -> tuple[list[Problem], list[str]]:
-    """The held-out problems of all parts as one set, each problem's ids preceded by its part's name.
+def _load_parts(config: DatasetConfig) -> Loaded:
+    """The held-out problems of all parts as one set, each id preceded by its part's name.
 
-    Parts may pose the same problem with other tests (HumanEval and HumanEval+).  These are one family: an
-    interval resamples them together.
+    Each part has its own limit.  Parts may pose the same problem with other tests (HumanEval and HumanEval+).
+    These are one family: an interval resamples them together.
     """
-    problems, known = [], []
     group_of = {part: group[0] for group in config.average for part in group}
+    problems: list[Problem] = []
+    unjudged: dict[str, str] = {}
+    others: list[str] = []
     for name, part in mixtures.datasets_of(config).items():
         loaded = load_split(part, "heldout")
         for problem in loaded.problems:
             number = problem.task_id.rsplit("/", 1)[-1]
             family = problem.family or f"{group_of.get(name, name)}/{number}"
-            renamed = dataclasses.replace(
-                problem, task_id=f"{name}/{problem.task_id}", dataset=name, family=family
-            )
-            problems.append(renamed)
-        known += [f"{name}/{task_id}" for task_id in loaded.others]
-    return problems, [*(problem.task_id for problem in problems), *known]
+            task_id = f"{name}/{problem.task_id}"
+            problems.append(dataclasses.replace(problem, task_id=task_id, dataset=name, family=family))
+        unjudged |= {f"{name}/{task_id}": reason for task_id, reason in loaded.unjudged.items()}
+        others += [f"{name}/{task_id}" for task_id in loaded.others]
+    return Loaded(problems, unjudged, tuple(others))
 
 
 def _fault(problem: Problem) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -13,10 +14,11 @@ from typing import Any
 import pytest
 
 from restrl.config import DatasetConfig, SandboxConfig
-from restrl.data import LOADERS, load_problems
+from restrl.data import LOADERS, load_problems, registry
 from restrl.data.apps import RULES
 from restrl.data.apps import SOURCES as APPS_SOURCES
 from restrl.data.apps import read as read_apps
+from restrl.data.registry import load_split
 from restrl.data.source import read_rows
 from restrl.errors import UserError
 from restrl.sandbox import Sandbox
@@ -257,8 +259,7 @@ def test_nothing_for_the_split(tmp_path: Path) -> None:
 def test_held_out_problems_of_several_data_sets(tmp_path: Path) -> None:
     """The parts' problems, told apart where their ids are equal; those with other tests are one family."""
     row = {"text": "?", "code": "def f(): pass", "test_setup_code": "", "test_list": ["assert f()"]}
-    for name in ("mbpp", "mbpp_sanitized"):
-        write(tmp_path / f"{name}.jsonl", *(row | {"task_id": number} for number in (11, 12)))
+    write(tmp_path / "mbpp.jsonl", *(row | {"task_id": number} for number in (11, 12)))
     rows = [row | {"prompt": "?", "test_imports": [], "task_id": number} for number in (11, 12)]
     write(tmp_path / "mbpp_sanitized.jsonl", *rows)
     parts = {
@@ -272,6 +273,24 @@ def test_held_out_problems_of_several_data_sets(tmp_path: Path) -> None:
     assert len({problem.task_id for problem in problems}) == 4
     assert [problem.dataset for problem in problems] == ["mbpp"] * 2 + ["mbpp_sanitized"] * 2
     assert [problem.cluster for problem in problems] == ["family mbpp/11", "family mbpp/12"] * 2
+    for name in parts:
+        parts[name].heldout_limit = 1
+    assert (
+        len(load_problems(dataclasses.replace(config, heldout_limit=1), "heldout")) == 2
+    )  # one of each part
+
+
+def test_problems_of_a_part_that_cannot_be_judged_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"text": "?", "code": "def f(): pass", "test_setup_code": "", "test_list": ["assert f()"]}
+    write(tmp_path / "mbpp.jsonl", *(row | {"task_id": number} for number in (11, 12)))
+    monkeypatch.setattr(registry, "_fault", lambda problem: "broken" if "12" in problem.task_id else "")
+    parts = {"mbpp": DatasetConfig(name="mbpp", variant="all")}
+    loaded = load_split(DatasetConfig(name="paper", path=str(tmp_path), parts=parts), "heldout")
+    assert [problem.task_id for problem in loaded.problems] == ["mbpp/mbpp/11"]
+    assert loaded.unjudged == {"mbpp/mbpp/12": "broken"}
+    assert loaded.others == ("mbpp/mbpp/12",)
 
 
 def test_paper_mix(tmp_path: Path) -> None:
