@@ -125,7 +125,7 @@ class SlurmMultirun(_Followed):
         array = waiting[0].job.job_id.partition("_")[0]
         new_console().print(
             f"submitted {len(waiting)} runs as job {array} (squeue -j {array}; to end them: "
-            f"scancel {array}); their folders are in {executor.folder.parent.parent}",
+            f"scancel {array}); their folders are in {self.config.hydra.sweep.dir}",
             highlight=False,
             soft_wrap=True,
         )

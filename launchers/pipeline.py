@@ -238,6 +238,8 @@ def _with_its_launcher(
     if not (pipeline.folder / COMMAND).exists():
         return pipeline, named
     before = open_folder(pipeline.folder)[1]
+    if before == named:
+        return pipeline, named
     if looks:
         return build(overrides, before, cwd), before
     if before.kind != named.kind:

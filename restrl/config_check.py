@@ -15,7 +15,7 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from restrl.config import Config, MctsConfig, RowConfig, StageConfig, completion_limit
+from restrl.config import Config, DecoderConfig, MctsConfig, RowConfig, StageConfig, completion_limit
 from restrl.config_fields import resolve_paths, unread
 from restrl.errors import UserError
 
@@ -104,12 +104,7 @@ def _check_decoder(config: Config) -> None:
             f"decoder.k={decoder.k}: pass@{max(decoder.k)} needs as many samples, and decoder.{answers[0]} "
             f"is {answers[1]}; raise it, or leave larger values out of decoder.k"
         )
-    for key in OF_CHOOSING:
-        if getattr(decoder, key) and decoder.name not in CHOOSING:
-            raise UserError(
-                f"decoder.{key}=true: decoder={decoder.name} does not choose; use it with "
-                f"{' or '.join(CHOOSING)}"
-            )
+    _check_choosing("decoder", decoder, decoder.name)
     if decoder.vote and config.scorer.name == "skywork" and not config.scorer.squash:
         raise UserError(
             "decoder.vote=true: it adds scores up, and skywork's may be negative; set scorer.squash=true"
@@ -118,6 +113,14 @@ def _check_decoder(config: Config) -> None:
     _check_budgets("decoder.budgets", decoder.budgets, most)
     if decoder.name in CHOOSING and config.scorer.name == "none" and config.stage.name in ANSWERING:
         raise UserError(f"decoder={decoder.name} needs a scorer: scorer=vm, prm, orm or verifier")
+
+
+def _check_choosing(where: str, settings: DecoderConfig | RowConfig, decoder: str) -> None:
+    for key in OF_CHOOSING:
+        if getattr(settings, key) and decoder not in CHOOSING:
+            raise UserError(
+                f"{where}.{key}=true: decoder={decoder} does not choose; use it with {' or '.join(CHOOSING)}"
+            )
 
 
 def _check_budgets(key: str, budgets: list[int], limit: int | None) -> None:
@@ -140,12 +143,7 @@ def _check_rows(rows: list[RowConfig], trained: bool) -> None:
             raise UserError(
                 f"evaluation.rows[{i}].scorer={row.scorer}: decoder={row.decoder} uses none; leave it out"
             )
-        for key in OF_CHOOSING:
-            if getattr(row, key) and row.decoder not in CHOOSING:
-                raise UserError(
-                    f"evaluation.rows[{i}].{key}=true: decoder={row.decoder} does not choose; use it with "
-                    f"{' or '.join(CHOOSING)}"
-                )
+        _check_choosing(f"evaluation.rows[{i}]", row, row.decoder)
         if row.policy == "trained" and not trained:
             raise UserError(
                 f"evaluation.rows[{i}].policy=trained: grpo.iterations=0 trains no policy; "

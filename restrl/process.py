@@ -17,7 +17,7 @@ from restrl.errors import UserError
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 _PR_SET_PDEATHSIG = 1
-_SAME_SECONDS = 1.0  # a terminal and the first rank may both send a signal for one Ctrl-C
+SAME_SECONDS = 1.0  # a terminal and a launcher may both send a signal for one Ctrl-C
 
 
 def run_process(main: Callable[[], int]) -> NoReturn:
@@ -59,7 +59,7 @@ def _late_interrupts(code: object) -> None:
     began = time.monotonic()
 
     def late(_signal: int, _frame: Any) -> None:
-        if time.monotonic() - began > _SAME_SECONDS:
+        if time.monotonic() - began > SAME_SECONDS:
             os._exit(_number(code))
 
     main_thread = threading.current_thread() is threading.main_thread()

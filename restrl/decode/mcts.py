@@ -66,14 +66,14 @@ def answers_of(
     completions alone: a tree does not keep when its states were scored.
     """
     answers = []
+    texts = [tree.program(rollout).removeprefix(tree.code) for rollout in tree.rollouts]
+    programs = [program(tree.code, text) for text in texts]
     for budget in (None, *budgets):
         first = tree.rollouts[:budget]
-        text, score = "", None
+        text, score = program(tree.code, ""), None
         if first:
-            texts = [tree.program(rollout).removeprefix(tree.code) for rollout in first]
-            programs = [program(tree.code, text) for text in texts]
-            best = choose(programs, [rollout.rating for rollout in first], vote)
-            text, score = texts[best], first[best].rating
+            best = choose(programs[:budget], [rollout.rating for rollout in first], vote)
+            text, score = programs[best], first[best].rating
         cost = tree.cost if budget is None else Cost(len(first), sum(len(rollout.ids) for rollout in first))
-        answers.append(Answer(tree.task_id, tree.sample, program(tree.code, text), score, cost, budget))
+        answers.append(Answer(tree.task_id, tree.sample, text, score, cost, budget))
     return answers

@@ -51,10 +51,7 @@ def average(
     intervals: dict[str, list[float] | None] = {}
     for metric in first["confidence_interval"]:
         by_part = {name: values[name][metric] for name in parts}
-        complete = all(by_part.values())
-        metrics[metric] = float(np.mean([_mean(by_part, group) for group in grouped])) if complete else None
-        rng = np.random.default_rng(derive_seed(seed, "average", metric))
-        intervals[metric] = _interval(by_part, grouped, config, rng) if complete else None
+        metrics[metric], intervals[metric] = _figure(metric, by_part, grouped, config, seed)
     total = {key: sum(part.results[key] for part in parts.values()) for key in COUNTS}
     costs = [outcome.answer.cost for part in parts.values() for outcome in part.outcomes]
     return {
@@ -87,7 +84,8 @@ def with_average(
     """
     if not groups:
         return results
-    value, interval = _average_pass_at_1(_pass_at_1(outcomes, problems), groups, config, seed)
+    by_part = _pass_at_1(outcomes, problems)
+    value, interval = _figure("pass@1", by_part, groups_of(list(by_part), groups), config, seed)
     intervals = results["confidence_interval"] | {AVERAGE: interval}
     return results | {AVERAGE: value, "confidence_interval": intervals}
 
@@ -109,33 +107,36 @@ def paired_with_average(
         name: {key: after[name][key] - value for key, value in values.items() if key in after[name]}
         for name, values in before.items()
     }
-    value, interval = _average_pass_at_1(differences, groups, config, seed)
+    value, interval = _figure("pass@1", differences, groups_of(list(differences), groups), config, seed)
     if value is None:
         return paired
     count = sum(map(len, differences.values()))
     return paired | {AVERAGE: {"difference": value, "interval": interval, "n": count}}
 
 
-def _pass_at_1(outcomes: Sequence[Outcome], problems: Sequence[Problem]) -> dict[str, Values]:
+def _pass_at_1(outcomes: Sequence[Outcome], problems: Sequence[Problem]) -> Mapping[str, Values]:
     """Data set -> number of the problem -> pass@1; every data set of ``problems`` has an entry."""
     dataset_of = {problem.task_id: problem.dataset for problem in problems}
     values: dict[str, dict[str, float]] = {name: {} for name in dataset_of.values()}
     for task_id, value in metric_values(problem_scores(outcomes), [1])["pass@1"].items():
         if task_id in dataset_of:
             values[dataset_of[task_id]][task_id.rsplit("/", 1)[-1]] = value
-    return dict(values)
+    return values
 
 
-def _average_pass_at_1(
-    by_part: Mapping[str, Values], groups: Sequence[Sequence[str]], config: DecoderConfig, seed: int
+def _figure(
+    metric: str,
+    by_part: Mapping[str, Values],
+    groups: Sequence[Sequence[str]],
+    config: DecoderConfig,
+    seed: int,
 ) -> tuple[float | None, list[float] | None]:
-    """The average and its interval; None, None if a data set has no value."""
+    """The average of a metric and its interval; None, None if a data set has no value."""
     if not all(by_part.values()):
         return None, None
-    grouped = groups_of(list(by_part), groups)
-    rng = np.random.default_rng(derive_seed(seed, "average", "pass@1"))
-    mean = float(np.mean([_mean(by_part, group) for group in grouped]))
-    return mean, _interval(by_part, grouped, config, rng)
+    rng = np.random.default_rng(derive_seed(seed, "average", metric))
+    mean = float(np.mean([_mean(by_part, group) for group in groups]))
+    return mean, _interval(by_part, groups, config, rng)
 
 
 COUNTS = ("n", "clusters", "samples", "harness_errors", "unanswered")

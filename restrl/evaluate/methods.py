@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from restrl.evaluate.average import AVERAGE
-from restrl.evaluate.table import Lines, markdown_table, percent, resampled
+from restrl.evaluate.table import Lines, lines_table, markdown_table, percent, resampled
 
 # name of a row -> results of `evaluate`, with the additions of rest_rl
 MethodResults = Mapping[str, Mapping[str, Any]]
@@ -24,15 +24,8 @@ COST = {
 
 def methods_table(results: MethodResults, title: str) -> Table:
     """The table for the terminal; no cell is wrapped, even if the terminal is narrow."""
-    rows = lines_of(results)
-    table = Table(title=escape(title), caption=escape(caption(results)))
-    for index, column in enumerate(zip(*rows, strict=True)):
-        width = max(map(len, column))
-        table.add_column(
-            escape(column[0]), justify="right" if index else "left", min_width=width, no_wrap=True
-        )
-    for row in rows[1:]:
-        table.add_row(*map(escape, row))
+    table = lines_table(title, lines_of(results), first="left")
+    table.caption = escape(caption(results))
     return table
 
 

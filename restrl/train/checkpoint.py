@@ -27,6 +27,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import CheckpointIO
 
 from restrl.errors import UserError
+from restrl.process import SAME_SECONDS
 from restrl.ranks import Ranks
 
 CHECKPOINTS = "checkpoints"  # folder below that of a step
@@ -103,8 +104,6 @@ class Signals:
     Lightning's own handler of SIGTERM is replaced: it communicates while other ranks may do so as well.
     """
 
-    SAME_SECONDS = 1.0  # a terminal and a launcher may both send a signal for one Ctrl-C
-
     def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
         self.before: dict[int, Any] = {}
@@ -117,7 +116,7 @@ class Signals:
             self.before = {number: signal.signal(number, self._note) for number in caught}
 
     def _note(self, number: int, _frame: Any) -> None:
-        if self.received and time.monotonic() - self.when > self.SAME_SECONDS:
+        if self.received and time.monotonic() - self.when > SAME_SECONDS:
             os._exit(128 + number)
         self.received, self.when = number, time.monotonic()
 
